@@ -1,0 +1,25 @@
+//! The Dormouse wire protocol: message types, their MessagePack and JSON forms, error codes and close codes.
+//!
+//! `PROTOCOL.md` beside this crate describes the same for people; `vectors/` holds the bytes that every
+//! implementation must agree on. This crate does no I/O and knows nothing of sockets, clocks or storage.
+
+mod client;
+mod close;
+mod codec;
+mod error;
+mod event;
+mod name;
+mod payload;
+mod server;
+
+pub use client::{ClientMessage, History, Join, Leave, Ping, Position, Publish, Signal, Start};
+pub use close::CloseCode;
+pub use codec::{DecodeError, Encoding, SUBPROTOCOL_JSON, SUBPROTOCOL_MSGPACK};
+pub use error::ErrorCode;
+pub use event::{Event, encode_events};
+pub use name::{InvalidText, Key, Kind, ObjectName};
+pub use payload::{InvalidPayload, MAX_DEPTH, Payload};
+pub use server::{
+    CaughtUp, Done, ErrorReply, Events, HistoryPage, Joined, Limits, Published, Reset, ResetReason,
+    ServerMessage, SignalItem, Signals, Welcome,
+};

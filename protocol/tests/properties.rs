@@ -1,0 +1,114 @@
+//! Both encodings carry every message unchanged, hostile bytes never panic, and the encoder that copies
+//! stored events agrees with the one that serializes them.
+
+use dormouse_protocol::{
+    ClientMessage, Encoding, Event, Events, Key, Payload, Publish, ServerMessage, encode_events,
+};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+fn value() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<u64>().prop_map(Value::from),
+        any::<f64>().prop_filter("finite", |f| f.is_finite()).prop_map(Value::from),
+        ".{0,40}".prop_map(Value::from),
+    ];
+    leaf.prop_recursive(5, 64, 8, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..20).prop_map(Value::from),
+            prop::collection::btree_map("[a-z]{0,6}", inner, 0..20).prop_map(|map| json!(map)),
+        ]
+    })
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    (
+        any::<u64>(),
+        any::<u64>(),
+        "[a-z]{1,13}",
+        "[a-zA-Z.]{1,32}",
+        value(),
+        proptest::option::of("[a-z]{1,64}"),
+    )
+        .prop_map(|(offset, time, sender, kind, data, key)| Event {
+            offset,
+            time,
+            sender: sender.into(),
+            kind: kind.parse().unwrap(),
+            data: Payload::of(&data).unwrap(),
+            key: key.map(|key| key.parse::<Key>().unwrap()),
+        })
+}
+
+proptest! {
+    #[test]
+    fn a_payload_is_the_same_in_both_encodings(data in value()) {
+        let message = ClientMessage::Publish(Publish {
+            id: 1,
+            object: 2,
+            kind: "k".parse().unwrap(),
+            data: Payload::of(&data).unwrap(),
+            key: None,
+        });
+        for encoding in [Encoding::Json, Encoding::Msgpack] {
+            let read = encoding.decode_client(&encoding.encode_client(&message)).unwrap();
+            prop_assert_eq!(&read, &message);
+        }
+    }
+
+    #[test]
+    fn stored_events_are_sent_as_the_serializer_would(events in prop::collection::vec(event(), 0..5)) {
+        let stored: Vec<Vec<u8>> = events
+            .iter()
+            .map(|event| {
+                let mut bytes = Vec::new();
+                event.write_msgpack(&mut bytes);
+                bytes
+            })
+            .collect();
+        let message = ServerMessage::Events(Events { object: 3, events });
+        for encoding in [Encoding::Json, Encoding::Msgpack] {
+            let copied = encode_events(encoding, 3, &stored).unwrap();
+            prop_assert_eq!(copied, encoding.encode_server(&message));
+        }
+    }
+
+    #[test]
+    fn bytes_survive_json(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
+        let mut packed = Vec::new();
+        rmp::encode::write_bin(&mut packed, &bytes).unwrap();
+        let payload = Payload::from_msgpack(&packed).unwrap();
+        let json = serde_json::to_string(&payload).unwrap();
+        prop_assert_eq!(serde_json::from_str::<Payload>(&json).unwrap(), payload);
+    }
+
+    #[test]
+    fn hostile_bytes_are_an_error_at_most(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        for encoding in [Encoding::Json, Encoding::Msgpack] {
+            let _ = encoding.decode_client(&bytes);
+            let _ = encoding.decode_server(&bytes);
+            let _ = encoding.request_id(&bytes);
+        }
+    }
+}
+
+#[test]
+fn what_a_payload_may_not_hold_is_refused() {
+    let deep = |levels| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+    assert!(serde_json::from_str::<Payload>(&deep(32)).is_ok());
+    assert!(serde_json::from_str::<Payload>(&deep(33)).is_err());
+    assert!(serde_json::from_str::<Payload>(r#"{"$binary": "not base64!"}"#).is_err());
+    let refused: [&[u8]; 5] = [
+        b"\x81\x01\x02",                         // a map with a number as key
+        b"\xd4\x01\x00",                         // an extension type
+        b"\xcb\x7f\xf0\x00\x00\x00\x00\x00\x00", // infinity
+        b"\xdd\xff\xff\xff\xff",                 // a list that claims 4 G items
+        b"\xc1",                                 // a marker that does not exist
+    ];
+    for bytes in refused {
+        assert!(Payload::from_msgpack(bytes).is_err(), "{bytes:02x?}");
+    }
+}
