@@ -1,1 +1,14 @@
+//! Dormouse: a self-hosted server of durable objects for WebSockets.
+//!
+//! [`Server`] is the whole of it, for the `dormouse` program, for embedding and for tests. Imports point one way:
+//! `http` → `socket` → `object` → `log`, and `dormouse_protocol` below them all.
 
+pub mod accepted;
+pub mod config;
+pub mod http;
+pub mod metrics;
+pub mod session;
+
+mod server;
+
+pub use server::{Server, StartError};
