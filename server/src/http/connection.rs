@@ -22,7 +22,7 @@ use tokio::net::TcpStream;
 use tokio::time::{timeout, timeout_at};
 
 use super::{Closing, HandOver};
-use crate::accepted::{Accepted, Slot};
+use crate::socket::{Accepted, Slot};
 use crate::session::{BadToken, Session};
 
 /// A request's head, and what is buffered of it; more is refused with HTTP 431.

@@ -20,7 +20,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
-use crate::accepted::{Accepted, Slots};
+use crate::socket::{Accepted, Slots};
 use crate::config::Config;
 use crate::metrics::Metrics;
 

@@ -15,7 +15,7 @@ use super::handshake::{Handshake, Refusal};
 use super::health::Health;
 use super::metrics::Counts;
 use super::page;
-use crate::accepted::Slots;
+use crate::socket::Slots;
 use crate::metrics::Metrics;
 
 /// What the routes use.
@@ -58,7 +58,7 @@ async fn connect(
     }
 }
 
-fn grant(shared: &Shared, request: Request) -> Result<(Handshake, crate::accepted::Slot), Refusal> {
+fn grant(shared: &Shared, request: Request) -> Result<(Handshake, crate::socket::Slot), Refusal> {
     let handshake = Handshake::read(&request.into_parts().0)?;
     if let Some(reason) = shared.health.not_ready() {
         return Err(Refusal::NotReady(reason));

@@ -53,7 +53,7 @@ impl Handle {
     }
 
     /// Who the object is.
-    pub fn identity(&self) -> &Identity {
+    pub fn identity(&self) -> &Arc<Identity> {
         &self.identity
     }
 

@@ -74,7 +74,7 @@ impl Instance {
             move || read_back(&shared, &identity)
         })
         .await
-        .map_err(|e| ReadError::new(e.to_string()))??;
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
         handle.note_appended(tail.offset);
         let class = shared.classes.get(handle.identity.name.class());
         let class = class.expect("joins name known classes only");

@@ -27,7 +27,7 @@ pub struct Settings {
 }
 
 /// The outcome of opening an object.
-pub type Opened = Result<Arc<Handle>, ReadError>;
+pub type Opened = Result<Arc<Handle>, Arc<ReadError>>;
 
 type Waiter = Box<dyn FnOnce(Opened) + Send>;
 
@@ -121,7 +121,10 @@ impl Shared {
         let Some(Slot::Opening(waiters)) = slot else { return };
         match found {
             Ok(handle) => waiters.into_iter().for_each(|waiter| waiter(Ok(handle.clone()))),
-            Err(error) => waiters.into_iter().for_each(|waiter| waiter(Err(error.clone()))),
+            Err(error) => {
+                let error = Arc::new(error);
+                waiters.into_iter().for_each(|waiter| waiter(Err(error.clone())));
+            }
         }
     }
 

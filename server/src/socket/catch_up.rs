@@ -15,7 +15,7 @@ use super::connection::Joined;
 use super::frame;
 use super::inbox::Letter;
 use super::reactor::Reactor;
-use crate::log::{Log, ObjectId, PageLimit, ReadError};
+use crate::log::{Identity, Log, ObjectId, PageLimit, ReadError};
 use crate::object::Address;
 
 /// What one read of the log gives at most.
@@ -52,7 +52,7 @@ pub(super) struct EncodedPage {
 impl EncodedPage {
     fn read(
         log: &Log,
-        object: ObjectId,
+        object: &Identity,
         after: u64,
         encoding: Encoding,
     ) -> Result<Self, ReadError> {
@@ -60,8 +60,7 @@ impl EncodedPage {
         let frame = if page.events.is_empty() {
             None
         } else {
-            let message = encode_events(encoding, object.0, &page.events)
-                .map_err(|e| ReadError::new(e.to_string()))?;
+            let message = encode_events(encoding, object.id.0, &page.events)?;
             Some(frame::message(encoding, &message))
         };
         let events = page.events.len() as u64;
@@ -100,15 +99,16 @@ impl Reactor {
     ) {
         let Joined { object, serial, .. } = joined;
         let connection = &mut self.connections[key];
-        let member = &mut self.audiences[joined.audience as usize].members[joined.member as usize];
-        member.standing = Standing::Reading;
+        let audience = &mut self.audiences[joined.audience as usize];
+        audience.members[joined.member as usize].standing = Standing::Reading;
+        let handle = audience.handle.clone();
         connection.reading_page |= join.is_none();
         let reader = connection.address(key, 0);
         let encoding = connection.encoding;
         let (log, inbox) = (self.log.clone(), self.inbox.clone());
         self.metrics.pages.inc();
         self.runtime.spawn_blocking(move || {
-            let page = EncodedPage::read(&log, object, after, encoding);
+            let page = EncodedPage::read(&log, handle.identity(), after, encoding);
             inbox.push(Letter::Page(Box::new(PageRead { reader, object, serial, join, page })));
         });
     }

@@ -10,7 +10,7 @@ use super::decoder::Decoder;
 use super::frame;
 use super::outbox::Outbox;
 use super::wheel::Tick;
-use super::Permit;
+use super::accepted::Slot;
 use crate::log::ObjectId;
 use crate::object::{Address, Message};
 
@@ -52,7 +52,7 @@ pub(super) struct Connection {
     /// The socket took less than it was given; it will tell when it takes more.
     pub(super) blocked: bool,
     /// Counts against the server's bound on connections.
-    pub(super) _permit: Permit,
+    pub(super) _slot: Slot,
 }
 
 /// How far a connection is in its life.

@@ -3,6 +3,7 @@
 //! Owns every WebSocket from its upgrade on. Knows objects by their handles and the log for catch-up; knows neither
 //! HTTP nor the rules of any class.
 
+mod accepted;
 mod audience;
 mod catch_up;
 mod connection;
@@ -18,37 +19,20 @@ mod requests;
 mod wheel;
 
 use std::io;
-use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use dormouse_protocol::{CloseCode, Encoding, Limits};
+use dormouse_protocol::{CloseCode, Limits};
+use parking_lot::Mutex;
 
+pub use self::accepted::{Accepted, Slot, Slots};
 pub use self::metrics::Metrics;
 use self::inbox::{Inbox, Letter};
 use self::reactor::{Parts, Reactor};
 use crate::log::Log;
 use crate::object::{Outlet, Registry};
-use crate::session::{BadToken, Session};
-
-/// A place among the connections that the server may have; given back when dropped.
-pub type Permit = tokio::sync::OwnedSemaphorePermit;
-
-/// A socket after its upgrade to WebSocket.
-pub struct Accepted {
-    /// The socket, non-blocking.
-    pub stream: TcpStream,
-    /// What was read from it beyond the upgrade.
-    pub read: Vec<u8>,
-    /// How its messages are written.
-    pub encoding: Encoding,
-    /// Whose connection it is. A bad token is told by a close code, as browsers see nothing else.
-    pub session: Result<Session, BadToken>,
-    /// Its place among the connections.
-    pub permit: Permit,
-}
 
 /// What the operator decides about connections.
 #[derive(Debug, Clone, Copy)]
@@ -95,7 +79,7 @@ impl Drop for AbortOnPanic {
 /// The running reactors.
 pub struct Reactors {
     inboxes: Arc<[Arc<Inbox>]>,
-    threads: Vec<JoinHandle<()>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
     next: AtomicUsize,
 }
 
@@ -130,8 +114,8 @@ impl Reactors {
                 }
             })
         };
-        let threads = seats.0.into_iter().enumerate().map(start).collect::<io::Result<_>>()?;
-        Ok(Self { inboxes, threads, next: AtomicUsize::new(0) })
+        let threads: Vec<_> = seats.0.into_iter().enumerate().map(start).collect::<io::Result<_>>()?;
+        Ok(Self { inboxes, threads: Mutex::new(threads), next: AtomicUsize::new(0) })
     }
 
     /// Gives a socket to one of the reactors, in turn.
@@ -142,19 +126,20 @@ impl Reactors {
 
     /// Takes no more requests, answers those in flight, closes every connection with `code`, and ends. Whatever
     /// is open after `patience` is dropped. Blocking.
-    pub fn drain(self, code: CloseCode, patience: Duration) {
+    pub fn drain(&self, code: CloseCode, patience: Duration) {
+        let threads = std::mem::take(&mut *self.threads.lock());
         for inbox in &*self.inboxes {
             inbox.push(Letter::Drain(code));
         }
         let deadline = std::time::Instant::now() + patience;
-        while self.threads.iter().any(|thread| !thread.is_finished()) {
+        while threads.iter().any(|thread| !thread.is_finished()) {
             if std::time::Instant::now() >= deadline {
                 self.inboxes.iter().for_each(|inbox| inbox.push(Letter::Stop));
                 break;
             }
             thread::sleep(Duration::from_millis(5));
         }
-        for thread in self.threads {
+        for thread in threads {
             if thread.join().is_err() {
                 tracing::error!("a reactor has panicked");
             }

@@ -184,7 +184,7 @@ impl Reactor {
     }
 
     fn accept(&mut self, accepted: Accepted) {
-        let Accepted { stream, read, encoding, session, permit } = accepted;
+        let Accepted { stream, read, encoding, session, slot } = accepted;
         let mut socket = TcpStream::from_std(stream);
         self.generation = self.generation.wrapping_add(1);
         let entry = self.connections.vacant_entry();
@@ -217,7 +217,7 @@ impl Reactor {
             hung_up: false,
             dirty: false,
             blocked: false,
-            _permit: permit,
+            _slot: slot,
         });
         self.metrics.connections.inc();
         let address = self.connections[key].address(key, 0);
@@ -236,7 +236,7 @@ impl Reactor {
             self.close(key, code);
         }
         self.mark_dirty(key);
-        self.connections[key].unread = read;
+        self.connections[key].unread = read.into();
         self.go_on(key);
     }
 
