@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::config::Config;
-use crate::http::{Front, FrontError, Health, NotReady};
+use crate::http::{self, Front, Health, NotReady};
 use crate::metrics::Metrics;
 
 /// A running server.
@@ -25,7 +25,7 @@ pub struct Server {
 pub enum StartError {
     /// The HTTP server can't be started.
     #[error(transparent)]
-    Front(#[from] FrontError),
+    Http(#[from] http::Error),
     /// The registry of metrics can't be made.
     #[error("cannot register the metrics of the process")]
     Metrics(#[from] prometheus::Error),
