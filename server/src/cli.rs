@@ -6,13 +6,13 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use confique::Layer as _;
 
-use dormouse::config::{Config, ConfigError, Layer};
+use dormouse::config::{self, Config, Layer};
 
 /// A self-hosted server of durable objects for WebSockets.
 ///
 /// Clients connect to rooms: ordered logs of events that survive restarts of the server and interruptions of the
 /// clients. The configuration comes from flags, DORMOUSE_… environment variables, a TOML file and defaults, in this
-/// order of precedence. RUST_LOG sets what is logged (default: info).
+/// order of precedence. `RUST_LOG` sets what is logged (default: info).
 #[derive(Debug, Parser)]
 #[command(name = "dormouse", version, max_term_width = 100)]
 pub(crate) struct Cli {
@@ -49,8 +49,8 @@ impl Cli {
         self.command.unwrap_or(Command::Serve)
     }
 
-    pub(crate) fn config(self) -> Result<Config, ConfigError> {
-        let Flags { listen, data, config } = self.flags;
-        Config::load(Layer { listen, data, ..Layer::empty() }, config.as_deref())
+    pub(crate) fn config(self) -> Result<Config, config::Error> {
+        let Flags { listen, data, config: file } = self.flags;
+        Config::load(Layer { listen, data, ..Layer::empty() }, file.as_deref())
     }
 }

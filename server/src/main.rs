@@ -127,7 +127,7 @@ fn refuse(error: &(dyn Error + 'static), code: u8) -> ExitCode {
     eprintln!("error: {error}");
     let mut cause = error.source();
     while let Some(error) = cause {
-        eprintln!("  caused by: {error}");
+        eprintln!("  caused by: {}", error.to_string().trim_end());
         cause = error.source();
     }
     ExitCode::from(code)

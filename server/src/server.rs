@@ -15,12 +15,12 @@ use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
 use crate::config::Config;
-use crate::http::{Front, FrontError, Health, NotReady};
+use crate::http::{Front, Health, NotReady};
 use crate::log::{Log, OpenError};
 use crate::metrics::Metrics;
 use crate::object::{Classes, Registry};
 use crate::socket::{Reactors, Seats};
-use crate::{log, object, room, socket};
+use crate::{http, log, object, room, socket};
 
 /// A running server.
 pub struct Server {
@@ -42,7 +42,7 @@ pub enum StartError {
     Reactors(#[from] io::Error),
     /// The HTTP server can't be started.
     #[error(transparent)]
-    Front(#[from] FrontError),
+    Front(#[from] http::Error),
     /// Two metrics have one name.
     #[error("cannot register the metrics")]
     Metrics(#[from] prometheus::Error),

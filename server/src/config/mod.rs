@@ -22,7 +22,7 @@ const ENV_PREFIX: &str = "DORMOUSE_";
 
 /// The configuration can't be used; the message names the key and where it came from.
 #[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
+pub enum Error {
     /// A source can't be read, holds an unknown key, or a value out of bounds.
     #[error(transparent)]
     Invalid(#[from] confique::Error),
@@ -36,7 +36,7 @@ pub enum ConfigError {
 impl Config {
     /// Reads the configuration from the flags of the command line, this process's environment, a TOML file that
     /// must exist where one is named, and the defaults.
-    pub fn load(flags: Layer, file: Option<&Path>) -> Result<Self, ConfigError> {
+    pub fn load(flags: Layer, file: Option<&Path>) -> Result<Self, Error> {
         refuse_unknown_variables()?;
         let file = match file {
             Some(path) => File::with_format(path, FileFormat::Toml).required().load()?,
@@ -54,11 +54,11 @@ impl Default for Config {
     }
 }
 
-fn refuse_unknown_variables() -> Result<(), ConfigError> {
+fn refuse_unknown_variables() -> Result<(), Error> {
     for (name, _) in env::vars_os() {
         let name = name.to_string_lossy();
         if name.starts_with(ENV_PREFIX) && !has_variable(&Config::META, &name) {
-            return Err(ConfigError::UnknownVariable(name.into_owned()));
+            return Err(Error::UnknownVariable(name.into_owned()));
         }
     }
     Ok(())

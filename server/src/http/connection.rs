@@ -63,10 +63,7 @@ pub(super) struct Server {
 impl Server {
     pub(super) fn new(routes: Router, hand_over: HandOver, head_time: Duration) -> Self {
         let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new())
-            .header_read_timeout(head_time)
-            .max_buf_size(HEAD_BYTES)
-            .keep_alive(false);
+        http.timer(TokioTimer::new()).header_read_timeout(head_time).max_buf_size(HEAD_BYTES);
         Self { http, routes, hand_over, time: head_time + ANSWER_TIME }
     }
 

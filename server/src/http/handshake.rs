@@ -137,7 +137,7 @@ impl IntoResponse for Refusal {
         let mut response = (status, self.text()).into_response();
         let headers = response.headers_mut();
         if status == StatusCode::UPGRADE_REQUIRED {
-            headers.insert(CONNECTION, HeaderValue::from_static("Upgrade, close"));
+            headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
             headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
             headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
         }

@@ -48,7 +48,7 @@ pub struct Front {
 
 /// The front can't be started.
 #[derive(Debug, thiserror::Error)]
-pub enum FrontError {
+pub enum Error {
     /// The address is in use, not one of this machine, or not allowed.
     #[error("cannot listen on {address}")]
     Listen {
@@ -69,10 +69,10 @@ impl Front {
         metrics: &Metrics,
         health: Health,
         hand_over: HandOver,
-    ) -> Result<Self, FrontError> {
+    ) -> Result<Self, Error> {
         let counts = metrics::Counts::register(metrics.registry())?;
         let (listener, address) = listener::bind(config.listen)
-            .map_err(|source| FrontError::Listen { address: config.listen, source })?;
+            .map_err(|source| Error::Listen { address: config.listen, source })?;
         let (closing, closed) = watch::channel(None);
         let in_http = Arc::new(Semaphore::new(IN_HTTP as usize));
         let routes = routes::routes(routes::Shared {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Extension, MatchedPath, Request, State};
-use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONNECTION, CONTENT_TYPE};
+use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -35,7 +35,7 @@ pub(super) fn routes(shared: Shared) -> Router {
         .route("/metrics", get(metrics))
         .merge(page::routes())
         .fallback(unknown)
-        .layer(from_fn_with_state(Arc::clone(&shared), count))
+        .layer(from_fn_with_state(Arc::clone(&shared), complete))
         .with_state(shared)
 }
 
@@ -90,13 +90,18 @@ async fn unknown() -> impl IntoResponse {
     (StatusCode::NOT_FOUND, "nothing is here; clients connect a WebSocket to /v1/connect\n")
 }
 
-async fn count(
+/// Counts the answer and makes it the last of its connection. hyper's own switch for that would take the `Upgrade`
+/// out of a handshake's `Connection` header.
+async fn complete(
     State(shared): State<Arc<Shared>>,
     path: Option<MatchedPath>,
     request: Request,
     next: Next,
 ) -> Response {
-    let response = next.run(request).await;
+    let mut response = next.run(request).await;
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        response.headers_mut().append(CONNECTION, HeaderValue::from_static("close"));
+    }
     let route = path.as_ref().map_or("unknown", MatchedPath::as_str);
     let code = match response.status().as_u16() {
         100..200 => "1xx",

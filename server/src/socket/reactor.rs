@@ -23,7 +23,7 @@ use super::decoder::{Decoder, Incoming};
 use super::frame::{self, Opcode, Violation};
 use super::inbox::{Inbox, Letter, WAKER};
 use super::metrics::Metrics;
-use super::wheel::{self, Tick, Wheel};
+use super::wheel::{self, Wheel};
 use super::{Accepted, Settings};
 use crate::log::{Log, ObjectId};
 use crate::object::{Address, Registry};
