@@ -13,12 +13,14 @@ use dormouse::config::Config;
 use dormouse::metrics::VERSION;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::LevelFilter;
 
 use crate::cli::{Cli, Command};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// The database's own reports of each start and compaction interest nobody else.
+const DEFAULT_LOGS: &str = "info,fjall=warn,lsm_tree=warn";
 
 /// Wrong flags, configuration or environment; clap uses the same for flags.
 const USAGE: u8 = 2;
@@ -41,9 +43,12 @@ fn main() -> ExitCode {
 }
 
 fn log_to_stderr() -> anyhow::Result<()> {
-    let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into());
+    let filter = match std::env::var(EnvFilter::DEFAULT_ENV) {
+        Ok(filter) => EnvFilter::try_new(filter).context("RUST_LOG is not a filter of logs")?,
+        Err(_) => EnvFilter::new(DEFAULT_LOGS),
+    };
     tracing_subscriber::fmt()
-        .with_env_filter(filter.from_env().context("RUST_LOG is not a filter of logs")?)
+        .with_env_filter(filter)
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
         .init();

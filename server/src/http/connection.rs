@@ -22,8 +22,8 @@ use tokio::net::TcpStream;
 use tokio::time::{timeout, timeout_at};
 
 use super::{Closing, HandOver};
-use crate::socket::{Accepted, Slot};
 use crate::session::{BadToken, Session};
+use crate::socket::{Accepted, Slot};
 
 /// A request's head, and what is buffered of it; more is refused with HTTP 431.
 const HEAD_BYTES: usize = 16 << 10;

@@ -20,9 +20,9 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
-use crate::socket::{Accepted, Slots};
 use crate::config::Config;
 use crate::metrics::Metrics;
+use crate::socket::{Accepted, Slots};
 
 pub use health::{Health, NotReady};
 

@@ -15,8 +15,8 @@ use super::handshake::{Handshake, Refusal};
 use super::health::Health;
 use super::metrics::Counts;
 use super::page;
-use crate::socket::Slots;
 use crate::metrics::Metrics;
+use crate::socket::Slots;
 
 /// What the routes use.
 pub(super) struct Shared {

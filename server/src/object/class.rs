@@ -91,8 +91,7 @@ impl Context<'_> {
         if let Some(key) = &event.key {
             self.dedupe.insert(&sender, key, event.offset, event.time);
         }
-        let answer =
-            Answer::Published { offset: event.offset, time: event.time, duplicate: false };
+        let answer = Answer::Published { offset: event.offset, time: event.time, duplicate: false };
         self.effects.answers.push((reply, answer));
     }
 

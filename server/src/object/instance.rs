@@ -180,7 +180,13 @@ fn encode(handle: &Handle, entries: &[Entry], first: u64, last: u64) -> EventFra
             bytes.expect("events were encoded from checked parts").into()
         })
     };
-    EventFrames { object, first, last, msgpack: message(Encoding::Msgpack), json: message(Encoding::Json) }
+    EventFrames {
+        object,
+        first,
+        last,
+        msgpack: message(Encoding::Msgpack),
+        json: message(Encoding::Json),
+    }
 }
 
 /// Waits until everything given to the log before is on disk, or failed.
@@ -190,7 +196,9 @@ async fn settled(handle: &Arc<Handle>) {
         object: handle.identity.clone(),
         first: 0,
         entries: Vec::new(),
-        done: Box::new(move |_| drop(done.send(()))),
+        done: Box::new(move |_| {
+            let _ = done.send(());
+        }),
     };
     handle.shared.log.append(append).await;
     let _ = settled.await;

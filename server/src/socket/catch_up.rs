@@ -5,8 +5,8 @@
 
 use bytes::Bytes;
 use dormouse_protocol::{
-    CaughtUp, CloseCode, Encoding, ErrorCode, Joined as JoinReply, Reset, ResetReason, ServerMessage,
-    encode_events,
+    CaughtUp, CloseCode, Encoding, ErrorCode, Joined as JoinReply, Reset, ResetReason,
+    ServerMessage, encode_events,
 };
 use tracing::error;
 
@@ -158,7 +158,8 @@ impl Reactor {
         let is_trimmed = page.trimmed > page.after;
         let is_join = join.is_some();
         if let Some(first) = join {
-            let reset = first.reset.or((first.is_resume && is_trimmed).then_some(ResetReason::Trimmed));
+            let reset =
+                first.reset.or((first.is_resume && is_trimmed).then_some(ResetReason::Trimmed));
             connection.queue(&ServerMessage::Joined(JoinReply {
                 id: first.request,
                 object: joined.object.0,

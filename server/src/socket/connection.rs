@@ -6,11 +6,11 @@ use bytes::Bytes;
 use dormouse_protocol::{Encoding, Key, ServerMessage};
 use mio::net::TcpStream;
 
+use super::accepted::Slot;
 use super::decoder::Decoder;
 use super::frame;
 use super::outbox::Outbox;
 use super::wheel::Tick;
-use super::accepted::Slot;
 use crate::log::ObjectId;
 use crate::object::{Address, Message};
 

@@ -163,9 +163,7 @@ fn check(
 }
 
 fn deliver(kind: Opcode, payload: &[u8]) -> Result<Incoming<'_>, Violation> {
-    let text = |bytes| {
-        std::str::from_utf8(bytes).map_err(|_| Violation(CloseCode::InvalidUtf8))
-    };
+    let text = |bytes| std::str::from_utf8(bytes).map_err(|_| Violation(CloseCode::InvalidUtf8));
     match kind {
         Opcode::Text => text(payload).map(Incoming::Text),
         Opcode::Binary | Opcode::Continuation => Ok(Incoming::Binary(payload)),

@@ -1,6 +1,8 @@
 //! Joining and leaving.
 
-use dormouse_protocol::{ErrorCode, Join, Joined as Reply, ObjectName, ResetReason, ServerMessage, Start};
+use dormouse_protocol::{
+    ErrorCode, Join, Joined as Reply, ObjectName, ResetReason, ServerMessage, Start,
+};
 use tracing::error;
 
 use super::audience::Audience;
@@ -67,9 +69,10 @@ impl Reactor {
             self.refuse(key, Some(request), ErrorCode::AlreadyJoined, why);
             return self.finish_reading(key);
         }
-        let entry = self.audience_of.entry(object).or_insert_with(|| {
-            self.audiences.insert(Audience::new(handle.clone())) as u32
-        });
+        let entry = self
+            .audience_of
+            .entry(object)
+            .or_insert_with(|| self.audiences.insert(Audience::new(handle.clone())) as u32);
         let audience = &mut self.audiences[*entry as usize];
         let member = audience.add(self.index, key as u32, connection.encoding);
         connection.joins_ever = connection.joins_ever.wrapping_add(1);
@@ -93,9 +96,7 @@ impl Reactor {
             Start::After(position) if position.epoch != epoch && position.offset > 0 => {
                 (0, true, Some(ResetReason::OtherEpoch))
             }
-            Start::After(position) if position.offset > head => {
-                (0, true, Some(ResetReason::Ahead))
-            }
+            Start::After(position) if position.offset > head => (0, true, Some(ResetReason::Ahead)),
             Start::After(position) => (position.offset, true, None),
         };
         if after < head {

@@ -95,7 +95,11 @@ impl Metrics {
                 "outcome",
             )?,
             errors: vec("dormouse_request_errors_total", "Refused requests by code.", "code")?,
-            closes: vec("dormouse_closes_total", "Connections closed by the server, by code.", "code")?,
+            closes: vec(
+                "dormouse_closes_total",
+                "Connections closed by the server, by code.",
+                "code",
+            )?,
         })
     }
 

@@ -28,8 +28,8 @@ use dormouse_protocol::{CloseCode, Limits};
 use parking_lot::Mutex;
 
 pub use self::accepted::{Accepted, Slot, Slots};
-pub use self::metrics::Metrics;
 use self::inbox::{Inbox, Letter};
+pub use self::metrics::Metrics;
 use self::reactor::{Parts, Reactor};
 use crate::log::Log;
 use crate::object::{Outlet, Registry};
@@ -114,7 +114,8 @@ impl Reactors {
                 }
             })
         };
-        let threads: Vec<_> = seats.0.into_iter().enumerate().map(start).collect::<io::Result<_>>()?;
+        let threads: Vec<_> =
+            seats.0.into_iter().enumerate().map(start).collect::<io::Result<_>>()?;
         Ok(Self { inboxes, threads: Mutex::new(threads), next: AtomicUsize::new(0) })
     }
 

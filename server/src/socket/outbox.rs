@@ -26,10 +26,6 @@ impl Outbox {
         self.bytes
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.frames.is_empty()
-    }
-
     /// Writes as much as the socket takes, many frames at a time; true when nothing is left.
     pub(super) fn write_to(&mut self, socket: &mut impl Write) -> io::Result<bool> {
         while !self.frames.is_empty() {
@@ -98,6 +94,6 @@ mod tests {
         socket.0.clear();
         assert!(outbox.write_to(&mut socket).unwrap());
         assert_eq!((&*socket.0, outbox.bytes()), (&b"hij"[..], 0));
-        assert!(outbox.is_empty());
+        assert!(outbox.frames.is_empty());
     }
 }

@@ -113,7 +113,11 @@ impl Reactor {
             let reply = page.map_or_else(
                 |error| {
                     error!(%error, object = %handle.identity().name, "history can't be read");
-                    refusal(request.id, ErrorCode::Unavailable, "the log can't be read at present; try again later")
+                    refusal(
+                        request.id,
+                        ErrorCode::Unavailable,
+                        "the log can't be read at present; try again later",
+                    )
                 },
                 ServerMessage::History,
             );
@@ -150,6 +154,7 @@ fn read_history(
 ) -> Result<HistoryPage, ReadError> {
     let identity = handle.identity();
     let range = log.range(identity, request.after, request.before, request.reverse, limit)?;
-    let events = range.events.iter().map(|entry| entry.decode()).collect::<Result<Vec<Event>, _>>()?;
+    let events =
+        range.events.iter().map(|entry| entry.decode()).collect::<Result<Vec<Event>, _>>()?;
     Ok(HistoryPage { id: request.id, epoch: identity.epoch, more: range.more, events })
 }
