@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use dormouse::accepted::Accepted;
 use dormouse::config::Config;
 use dormouse::http::{Front, Health};
 use dormouse::metrics::Metrics;
+use dormouse::socket::Accepted;
 use parking_lot::Mutex;
 use tokio::runtime::Runtime;
 
