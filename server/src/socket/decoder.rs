@@ -93,7 +93,8 @@ impl Partial {
                 },
             };
             let wanted = usize::try_from(header.len - done).unwrap_or(usize::MAX);
-            let (payload, rest) = std::mem::take(input).split_at_mut(wanted.min(input.len()));
+            let available = wanted.min(input.len());
+            let (payload, rest) = std::mem::take(input).split_at_mut(available);
             *input = rest;
             unmask(payload, header.mask, done);
             let target =
@@ -185,3 +186,6 @@ fn deliver(kind: Opcode, payload: &[u8]) -> Result<Incoming<'_>, Violation> {
 }
 
 const _: () = assert!(MAX_CONTROL < 126, "control frames have a short length");
+
+#[cfg(test)]
+mod tests;
