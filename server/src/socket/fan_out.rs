@@ -52,10 +52,7 @@ impl Reactor {
                 continue;
             };
             connection.outbox.push(frame.clone());
-            if !connection.dirty {
-                connection.dirty = true;
-                self.dirty.push_back(member.connection);
-            }
+            self.dirty.add(member.connection, connection);
             audience.members[place].position = delivered.last;
             deliveries += count;
         }
@@ -132,10 +129,7 @@ impl Reactor {
             let Some(frame) = &signal.frames[connection.encoding as usize] else { continue };
             if !connection.blocked {
                 connection.outbox.push(frame.clone());
-                if !connection.dirty {
-                    connection.dirty = true;
-                    self.dirty.push_back(member.connection);
-                }
+                self.dirty.add(member.connection, connection);
                 self.metrics.delivered_signals.inc();
                 continue;
             }
