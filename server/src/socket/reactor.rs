@@ -111,7 +111,7 @@ impl Reactor {
     pub(super) fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(1_024);
         let mut due = Vec::new();
-        while !self.stopped && !(self.draining.is_some() && self.connections.is_empty()) {
+        while !self.is_done() {
             match self.poll.poll(&mut events, self.timeout()) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
                 _ => {}
@@ -132,6 +132,10 @@ impl Reactor {
             self.write_dirty();
         }
         Ok(())
+    }
+
+    fn is_done(&self) -> bool {
+        self.stopped || self.draining.is_some() && self.connections.is_empty()
     }
 
     fn timeout(&self) -> Option<Duration> {

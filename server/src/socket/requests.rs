@@ -12,7 +12,7 @@ use super::connection::Stalled;
 use super::frame;
 use super::inbox::Letter;
 use super::reactor::Reactor;
-use crate::log::{Log, ObjectId, PageLimit, ReadError};
+use crate::log::{Entry, Log, ObjectId, PageLimit, ReadError};
 use crate::object::{Address, Busy, Handle, Message, ReplyTo};
 
 /// How long a publish waits for room in its object's mailbox.
@@ -43,7 +43,7 @@ impl Reactor {
                     self.refuse_not_joined(key, Some(leave.id));
                 }
             }
-            ClientMessage::Join(join) => self.join(key, join),
+            ClientMessage::Join(join) => self.join(key, &join),
             ClientMessage::History(history) => self.history(key, &history),
             ClientMessage::Publish(publish) => self.publish(key, publish),
         }
@@ -196,7 +196,6 @@ fn read_history(
 ) -> Result<HistoryPage, ReadError> {
     let identity = handle.identity();
     let range = log.range(identity, request.after, request.before, request.reverse, limit)?;
-    let events =
-        range.events.iter().map(|entry| entry.decode()).collect::<Result<Vec<Event>, _>>()?;
+    let events = range.events.iter().map(Entry::decode).collect::<Result<Vec<Event>, _>>()?;
     Ok(HistoryPage { id: request.id, epoch: identity.epoch, more: range.more, events })
 }

@@ -72,12 +72,13 @@ fn fragments(kind: Data, payload: &[u8], cuts: &[usize], mask: [u8; 4], out: &mu
     masked(OpCode::Data(kind), true, &payload[from..], mask, out);
 }
 
+fn between(cuts: &[usize]) -> impl Iterator<Item = Got> + use<> {
+    (0..cuts.len()).map(|_| Got::Ping(b"between".into()))
+}
+
 /// The bytes of a client, and what they mean.
 fn written(all: &[Sent], mask: [u8; 4]) -> (Vec<u8>, Vec<Got>) {
     let (mut bytes, mut meaning) = (Vec::new(), Vec::new());
-    fn between(cuts: &[usize]) -> impl Iterator<Item = Got> + use<> {
-        (0..cuts.len()).map(|_| Got::Ping(b"between".into()))
-    }
     for sent in all {
         match sent {
             Sent::Text(text, cuts) => {
