@@ -13,8 +13,10 @@ mod fan_out;
 mod frame;
 mod inbox;
 mod join;
+mod liveness;
 mod metrics;
 mod outbox;
+mod peer;
 mod reactor;
 mod read;
 mod requests;
@@ -50,6 +52,8 @@ pub struct Settings {
     pub ping_interval: Duration,
     /// How long it may be silent after that.
     pub pong_timeout: Duration,
+    /// How long a socket may take nothing of what waits for it.
+    pub stall_timeout: Duration,
     /// How long the closing handshake may take.
     pub close_timeout: Duration,
 }

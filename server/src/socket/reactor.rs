@@ -17,11 +17,10 @@ use tracing::error;
 use super::audience::Audience;
 use super::connection::{Connection, Phase};
 use super::decoder::Decoder;
-use super::frame::{self, Opcode};
 use super::inbox::{Inbox, Letter};
 use super::metrics::Metrics;
 use super::outbox::Outbox;
-use super::wheel::{self, Wheel};
+use super::wheel::Wheel;
 use super::write::Dirty;
 use super::{Accepted, Settings};
 use crate::log::{Log, ObjectId};
@@ -210,6 +209,7 @@ impl Reactor {
             signals: Vec::new(),
             reading_page: false,
             heard: self.wheel.now(),
+            progress: self.wheel.now(),
             pong_due: None,
             phase: Phase::Open,
             readable: true,
@@ -237,49 +237,5 @@ impl Reactor {
         self.mark_dirty(key);
         self.connections[key].unread = read.into();
         self.go_on(key);
-    }
-
-    /// How long a connection may be silent before it is pinged: up to an eighth less than the interval, so that
-    /// connections that came together are not pinged together.
-    fn silence(&self, generation: u32) -> Duration {
-        let spread = generation.wrapping_mul(0x9E37_79B9) >> 25;
-        self.settings.ping_interval * (1024 - spread) / 1024
-    }
-
-    /// Something of this connection may be due.
-    fn deadline(&mut self, address: Address) {
-        let Some(key) = self.find(address) else { return };
-        let now = self.wheel.now();
-        let silence = self.silence(address.generation);
-        let connection = &mut self.connections[key];
-        match connection.phase {
-            Phase::Closing(due) | Phase::Deaf(due) | Phase::Closed(due) => {
-                // Otherwise its own entry is still in the wheel.
-                if due <= now {
-                    self.lost(key);
-                }
-            }
-            Phase::Open => {
-                let ping_at = connection.heard + wheel::ticks(silence);
-                let next = match connection.pong_due {
-                    Some(due) if due <= now => {
-                        self.close(key, CloseCode::PingTimeout);
-                        // There is nobody to answer.
-                        return self.peer_closed(key);
-                    }
-                    Some(due) => due,
-                    None if ping_at <= now => {
-                        let due = self.wheel.after(self.settings.pong_timeout);
-                        connection.pong_due = Some(due);
-                        connection.outbox.push(frame::control(Opcode::Ping, &[]));
-                        self.metrics.pings.inc();
-                        self.mark_dirty(key);
-                        due
-                    }
-                    None => ping_at,
-                };
-                self.wheel.insert(next, address);
-            }
-        }
     }
 }

@@ -21,7 +21,11 @@ impl Reactor {
             return;
         }
         if event.is_writable() {
-            self.connections[key].blocked = false;
+            let connection = &mut self.connections[key];
+            if std::mem::take(&mut connection.blocked) {
+                connection.heard = self.wheel.now();
+                connection.pong_due = None;
+            }
             self.mark_dirty(key);
         }
         if event.is_readable() || event.is_read_closed() || event.is_error() {
