@@ -18,6 +18,7 @@ impl Reactor {
         }
         connection.outbox.push(frame::close(code));
         connection.unread = Vec::new();
+        connection.signals = Vec::new();
         let due = self.wheel.after(self.settings.close_timeout);
         connection.phase = Phase::Closing(due);
         let address = connection.address(key, 0);

@@ -110,7 +110,14 @@ impl Connection {
     /// Queues a message.
     pub(super) fn queue(&mut self, message: &ServerMessage) {
         let payload = self.encoding.encode_server(message);
-        self.outbox.push(frame::message(self.encoding, &payload));
+        self.queue_frame(frame::message(self.encoding, &payload));
+    }
+
+    /// Queues a frame. After a close frame nothing may follow: RFC 6455, section 5.5.1.
+    pub(super) fn queue_frame(&mut self, frame: Bytes) {
+        if self.is_open() {
+            self.outbox.push(frame);
+        }
     }
 
     /// Where the connection's membership of an object stands.

@@ -145,7 +145,7 @@ impl Reactor {
     /// The reply to a request that read the log.
     pub(super) fn reply(&mut self, address: Address, reply: Bytes) {
         let Some(key) = self.find(address) else { return };
-        self.connections[key].outbox.push(reply);
+        self.connections[key].queue_frame(reply);
         self.mark_dirty(key);
         self.finish_reading(key);
     }
