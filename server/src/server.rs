@@ -69,10 +69,10 @@ impl Server {
         );
         let reactors = Arc::new(Reactors::start(
             seats,
-            &registry,
-            &log,
+            registry,
+            log.clone(),
             socket_settings(&config),
-            &socket::Metrics::register(metrics.registry())?,
+            socket::Metrics::register(metrics.registry())?,
         )?);
         let hand_over = Arc::new({
             let reactors = reactors.clone();

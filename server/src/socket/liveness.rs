@@ -19,7 +19,7 @@ impl Reactor {
     /// connections that came together are not pinged together.
     pub(super) fn silence(&self, generation: u32) -> Duration {
         let spread = generation.wrapping_mul(0x9E37_79B9) >> 25;
-        self.settings.ping_interval * (1024 - spread) / 1024
+        self.common.settings.ping_interval * (1024 - spread) / 1024
     }
 
     /// Something of this connection may be due.
@@ -50,14 +50,14 @@ impl Reactor {
         let is_paused = self.is_paused(&self.connections[key]);
         let connection = &mut self.connections[key];
         if connection.blocked {
-            if now - connection.progress >= wheel::ticks(self.settings.stall_timeout) {
+            if now - connection.progress >= wheel::ticks(self.common.settings.stall_timeout) {
                 return Err(CloseCode::Stalled);
             }
-            let patience = self.settings.ping_interval + self.settings.pong_timeout;
+            let patience = self.common.settings.ping_interval + self.common.settings.pong_timeout;
             if peer::silence(&connection.socket).is_some_and(|silence| silence > patience) {
                 return Err(CloseCode::PingTimeout);
             }
-            return Ok(self.wheel.after(self.settings.pong_timeout));
+            return Ok(self.wheel.after(self.common.settings.pong_timeout));
         }
         if is_paused {
             connection.heard = now;
@@ -68,10 +68,10 @@ impl Reactor {
             Some(due) if due <= now => Err(CloseCode::PingTimeout),
             Some(due) => Ok(due),
             None if ping_at <= now => {
-                let due = self.wheel.after(self.settings.pong_timeout);
+                let due = self.wheel.after(self.common.settings.pong_timeout);
                 connection.pong_due = Some(due);
                 connection.outbox.push(frame::control(Opcode::Ping, &[]));
-                self.metrics.pings.inc();
+                self.common.metrics.pings.inc();
                 self.mark_dirty(key);
                 Ok(due)
             }

@@ -55,7 +55,7 @@ impl Reactor {
         let before = connection.outbox.bytes();
         let written = connection.outbox.write_to(&mut connection.socket);
         let taken = before - connection.outbox.bytes();
-        self.metrics.bytes_out.inc_by(taken as u64);
+        self.common.metrics.bytes_out.inc_by(taken as u64);
         match written {
             Ok(is_empty) => {
                 connection.blocked = !is_empty;
