@@ -33,9 +33,9 @@ use dormouse_protocol::{CloseCode, Limits};
 use parking_lot::Mutex;
 
 pub use self::accepted::{Accepted, Slot, Slots};
-use self::inbox::{Inbox, Letter};
+use self::inbox::{Inbox, Letter, Seat};
 pub use self::metrics::Metrics;
-use self::reactor::{Parts, Reactor};
+use self::reactor::{Common, Reactor};
 use crate::log::Log;
 use crate::object::{Outlet, Registry};
 
