@@ -223,7 +223,8 @@ impl Reactor {
             self.close(key, code);
         }
         self.mark_dirty(key);
-        self.connections[key].unread = read.into();
+        // A copy: the bytes may be a corner of a large buffer.
+        self.connections[key].unread = read.to_vec();
         self.go_on(key);
     }
 }
