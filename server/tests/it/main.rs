@@ -2,7 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that fails may panic")]
 
+mod client;
 mod config;
 mod http;
+mod process;
 mod program;
+mod promise_2_one_order;
+mod server;
 mod support;
