@@ -133,7 +133,8 @@ impl Client {
                 assert_eq!(before, None, "joined twice");
             }
             ServerMessage::Events(events) => {
-                let position = self.positions.get_mut(&events.object).expect("the object is joined");
+                let position =
+                    self.positions.get_mut(&events.object).expect("the object is joined");
                 assert!(!events.events.is_empty());
                 for event in &events.events {
                     assert_eq!(event.offset, *position + 1, "a hole or a repeat");

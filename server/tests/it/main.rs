@@ -7,6 +7,8 @@ mod config;
 mod http;
 mod process;
 mod program;
+mod promise_1_one_instance;
 mod promise_2_one_order;
+mod promise_4_once;
 mod server;
 mod support;
