@@ -10,5 +10,6 @@ mod program;
 mod promise_1_one_instance;
 mod promise_2_one_order;
 mod promise_4_once;
+mod promise_5_resume;
 mod server;
 mod support;
