@@ -11,5 +11,7 @@ mod promise_1_one_instance;
 mod promise_2_one_order;
 mod promise_4_once;
 mod promise_5_resume;
+mod raw;
 mod server;
 mod support;
+mod websocket;
