@@ -18,10 +18,11 @@ impl Reactor {
         }
         connection.outbox.push(frame::close(code));
         connection.unread = Vec::new();
-        let due = self.wheel.after(self.settings.close_timeout);
+        connection.signals = Vec::new();
+        let due = self.wheel.after(self.common.settings.close_timeout);
         connection.phase = Phase::Closing(due);
         let address = connection.address(key, 0);
-        self.metrics.count_close(code);
+        self.common.metrics.count_close(code);
         self.wheel.insert(due, address);
         self.leave_all(key);
         self.mark_dirty(key);
@@ -30,7 +31,7 @@ impl Reactor {
 
     /// The peer sends no more: the socket goes when ours is out (RFC 6455, 7.1.1: the server goes first).
     pub(super) fn peer_closed(&mut self, key: usize) {
-        let due = self.wheel.after(self.settings.close_timeout);
+        let due = self.wheel.after(self.common.settings.close_timeout);
         let connection = &mut self.connections[key];
         connection.phase = Phase::Closed(due);
         let address = connection.address(key, 0);
@@ -64,6 +65,6 @@ impl Reactor {
         let _ = self.poll.registry().deregister(&mut connection.socket);
         // The last frames may be in the kernel still: a plain close sends them, and then a FIN.
         let _ = connection.socket.shutdown(Shutdown::Write);
-        self.metrics.connections.dec();
+        self.common.metrics.connections.dec();
     }
 }

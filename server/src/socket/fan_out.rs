@@ -42,11 +42,11 @@ impl Reactor {
             }
             let connection = &mut self.connections[member.connection as usize];
             let follows = member.position + 1 == delivered.first;
-            let has_room = connection.outbox.bytes() <= self.settings.outbound_bytes;
+            let has_room = connection.outbox.bytes() <= self.common.settings.outbound_bytes;
             let frame = delivered.frame(connection.encoding).filter(|_| follows && has_room);
             let Some(frame) = frame else {
                 audience.fall_behind(place as u32);
-                self.metrics.fell_behind.inc();
+                self.common.metrics.fell_behind.inc();
                 // One whose outbox is full reads on when its socket has taken it.
                 self.behind.push(member.connection);
                 continue;
@@ -56,13 +56,13 @@ impl Reactor {
             audience.members[place].position = delivered.last;
             deliveries += count;
         }
-        self.metrics.delivered_events.inc_by(deliveries);
+        self.common.metrics.delivered_events.inc_by(deliveries);
     }
 
     /// Events of some objects did not fit into the inbox: their members read them from the log.
     pub(super) fn lagging(&mut self) {
         for object in self.inbox.take_lagging() {
-            self.metrics.lagged.inc();
+            self.common.metrics.lagged.inc();
             let Some(&audience) = self.audience_of.get(&object) else { continue };
             let audience = &mut self.audiences[audience as usize];
             audience.newest = audience.newest.max(audience.handle.head());
@@ -112,8 +112,8 @@ impl Reactor {
         for outlet in handle.listeners() {
             if outlet == self.index {
                 self.fan_out_signal(&signal_frames);
-            } else if !self.peers[outlet].push_signal(signal_frames.clone()) {
-                self.metrics.signals_dropped.inc();
+            } else if !self.common.inboxes[outlet].push_signal(signal_frames.clone()) {
+                self.common.metrics.signals_dropped.inc();
             }
         }
         if let Some(id) = signal.id {
@@ -130,11 +130,11 @@ impl Reactor {
             if !connection.blocked {
                 connection.outbox.push(frame.clone());
                 self.dirty.add(member.connection, connection);
-                self.metrics.delivered_signals.inc();
+                self.common.metrics.delivered_signals.inc();
                 continue;
             }
             let Some(key) = &signal.key else {
-                self.metrics.signals_dropped.inc();
+                self.common.metrics.signals_dropped.inc();
                 continue;
             };
             let kept = connection.signals.iter_mut().find(|kept| {
@@ -142,13 +142,13 @@ impl Reactor {
             });
             if let Some(kept) = kept {
                 kept.frame = frame.clone();
-                self.metrics.signals_conflated.inc();
-            } else if connection.signals.len() < self.settings.kept_signals {
+                self.common.metrics.signals_conflated.inc();
+            } else if connection.signals.len() < self.common.settings.kept_signals {
                 let (object, sender) = (signal.object, signal.sender.clone());
                 let kept = KeptSignal { object, sender, key: key.clone(), frame: frame.clone() };
                 connection.signals.push(kept);
             } else {
-                self.metrics.signals_dropped.inc();
+                self.common.metrics.signals_dropped.inc();
             }
         }
     }
@@ -158,7 +158,7 @@ impl Reactor {
         let connection = &mut self.connections[key];
         for kept in std::mem::take(&mut connection.signals) {
             connection.outbox.push(kept.frame);
-            self.metrics.delivered_signals.inc();
+            self.common.metrics.delivered_signals.inc();
         }
     }
 

@@ -17,11 +17,10 @@ use tracing::error;
 use super::audience::Audience;
 use super::connection::{Connection, Phase};
 use super::decoder::Decoder;
-use super::frame::{self, Opcode};
-use super::inbox::{Inbox, Letter};
+use super::inbox::{Inbox, Letter, Seat};
 use super::metrics::Metrics;
 use super::outbox::Outbox;
-use super::wheel::{self, Wheel};
+use super::wheel::Wheel;
 use super::write::Dirty;
 use super::{Accepted, Settings};
 use crate::log::{Log, ObjectId};
@@ -34,30 +33,23 @@ const LETTERS: usize = 1_024;
 /// How soon the loop comes back where something waits that tells nobody when it is ready.
 const RETRY: Duration = Duration::from_millis(1);
 
-/// What a reactor works with.
-pub(super) struct Parts {
-    pub(super) index: usize,
-    pub(super) poll: Poll,
-    pub(super) inbox: Arc<Inbox>,
-    pub(super) letters: mpsc::Receiver<Letter>,
-    pub(super) peers: Arc<[Arc<Inbox>]>,
+/// What all reactors work with.
+#[derive(Clone)]
+pub(super) struct Common {
     pub(super) registry: Registry,
     pub(super) log: Log,
     pub(super) runtime: tokio::runtime::Handle,
     pub(super) settings: Settings,
     pub(super) metrics: Metrics,
+    /// The inboxes of all, in the order of their indexes.
+    pub(super) inboxes: Arc<[Arc<Inbox>]>,
 }
 
 /// A thread's sockets and what they have joined.
 pub(super) struct Reactor {
     pub(super) index: usize,
     pub(super) inbox: Arc<Inbox>,
-    pub(super) peers: Arc<[Arc<Inbox>]>,
-    pub(super) registry: Registry,
-    pub(super) log: Log,
-    pub(super) runtime: tokio::runtime::Handle,
-    pub(super) settings: Settings,
-    pub(super) metrics: Metrics,
+    pub(super) common: Common,
     pub(super) connections: Slab<Connection>,
     pub(super) audiences: Slab<Audience>,
     pub(super) audience_of: HashMap<ObjectId, u32>,
@@ -80,16 +72,11 @@ pub(super) struct Reactor {
 }
 
 impl Reactor {
-    pub(super) fn new(parts: Parts) -> Self {
+    pub(super) fn new(index: usize, seat: Seat, common: Common) -> Self {
         Self {
-            index: parts.index,
-            inbox: parts.inbox,
-            peers: parts.peers,
-            registry: parts.registry,
-            log: parts.log,
-            runtime: parts.runtime,
-            settings: parts.settings,
-            metrics: parts.metrics,
+            index,
+            inbox: seat.inbox,
+            common,
             connections: Slab::new(),
             audiences: Slab::new(),
             audience_of: HashMap::new(),
@@ -98,8 +85,8 @@ impl Reactor {
             behind: Vec::new(),
             stalled: Vec::new(),
             ready: VecDeque::new(),
-            poll: parts.poll,
-            letters: parts.letters,
+            poll: seat.poll,
+            letters: seat.letters,
             buffer: vec![0; READ_BYTES],
             generation: 0,
             draining: None,
@@ -210,6 +197,7 @@ impl Reactor {
             signals: Vec::new(),
             reading_page: false,
             heard: self.wheel.now(),
+            progress: self.wheel.now(),
             pong_due: None,
             phase: Phase::Open,
             readable: true,
@@ -218,7 +206,7 @@ impl Reactor {
             blocked: false,
             _slot: slot,
         });
-        self.metrics.connections.inc();
+        self.common.metrics.connections.inc();
         let address = self.connections[key].address(key, 0);
         self.wheel.insert(self.wheel.after(self.silence(self.generation)), address);
         match session {
@@ -226,8 +214,8 @@ impl Reactor {
                 session: session.id,
                 token: session.token,
                 server: concat!("dormouse/", env!("CARGO_PKG_VERSION")).into(),
-                ping_interval_ms: self.settings.ping_interval.as_millis() as u64,
-                limits: self.settings.limits,
+                ping_interval_ms: self.common.settings.ping_interval.as_millis() as u64,
+                limits: self.common.settings.limits,
             })),
             Err(_) => self.close(key, CloseCode::BadToken),
         }
@@ -237,49 +225,5 @@ impl Reactor {
         self.mark_dirty(key);
         self.connections[key].unread = read.into();
         self.go_on(key);
-    }
-
-    /// How long a connection may be silent before it is pinged: up to an eighth less than the interval, so that
-    /// connections that came together are not pinged together.
-    fn silence(&self, generation: u32) -> Duration {
-        let spread = generation.wrapping_mul(0x9E37_79B9) >> 25;
-        self.settings.ping_interval * (1024 - spread) / 1024
-    }
-
-    /// Something of this connection may be due.
-    fn deadline(&mut self, address: Address) {
-        let Some(key) = self.find(address) else { return };
-        let now = self.wheel.now();
-        let silence = self.silence(address.generation);
-        let connection = &mut self.connections[key];
-        match connection.phase {
-            Phase::Closing(due) | Phase::Deaf(due) | Phase::Closed(due) => {
-                // Otherwise its own entry is still in the wheel.
-                if due <= now {
-                    self.lost(key);
-                }
-            }
-            Phase::Open => {
-                let ping_at = connection.heard + wheel::ticks(silence);
-                let next = match connection.pong_due {
-                    Some(due) if due <= now => {
-                        self.close(key, CloseCode::PingTimeout);
-                        // There is nobody to answer.
-                        return self.peer_closed(key);
-                    }
-                    Some(due) => due,
-                    None if ping_at <= now => {
-                        let due = self.wheel.after(self.settings.pong_timeout);
-                        connection.pong_due = Some(due);
-                        connection.outbox.push(frame::control(Opcode::Ping, &[]));
-                        self.metrics.pings.inc();
-                        self.mark_dirty(key);
-                        due
-                    }
-                    None => ping_at,
-                };
-                self.wheel.insert(next, address);
-            }
-        }
     }
 }

@@ -21,7 +21,11 @@ impl Reactor {
             return;
         }
         if event.is_writable() {
-            self.connections[key].blocked = false;
+            let connection = &mut self.connections[key];
+            if std::mem::take(&mut connection.blocked) {
+                connection.heard = self.wheel.now();
+                connection.pong_due = None;
+            }
             self.mark_dirty(key);
         }
         if event.is_readable() || event.is_read_closed() || event.is_error() {
@@ -50,7 +54,7 @@ impl Reactor {
     pub(super) fn is_paused(&self, connection: &Connection) -> bool {
         connection.busy
             || connection.stalled.is_some()
-            || connection.outbox.bytes() > self.settings.outbound_bytes
+            || connection.outbox.bytes() > self.common.settings.outbound_bytes
             || self.draining.is_some() && connection.is_open()
     }
 
@@ -85,7 +89,7 @@ impl Reactor {
                 connection.readable = count == buffer.len() || connection.hung_up || was_unread;
                 connection.heard = self.wheel.now();
                 connection.pong_due = None;
-                self.metrics.bytes_in.inc_by(count as u64);
+                self.common.metrics.bytes_in.inc_by(count as u64);
                 self.feed(key, &mut buffer[..count]);
                 // The socket may hold more: others go first.
                 if let Some(key) = self.find(address) {
@@ -105,7 +109,7 @@ impl Reactor {
     }
 
     fn feed(&mut self, key: usize, bytes: &mut [u8]) {
-        let limit = self.settings.limits.message_bytes as usize;
+        let limit = self.common.settings.limits.message_bytes as usize;
         let address = self.connections[key].address(key, 0);
         let mut decoder = std::mem::take(&mut self.connections[key].decoder);
         let mut rest = bytes;
@@ -123,7 +127,7 @@ impl Reactor {
                 Ok(None) => break,
                 Err(Violation(code)) => {
                     self.close(key, code);
-                    let due = self.wheel.after(self.settings.close_timeout);
+                    let due = self.wheel.after(self.common.settings.close_timeout);
                     self.connections[key].phase = Phase::Deaf(due);
                     break;
                 }

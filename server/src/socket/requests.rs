@@ -23,7 +23,7 @@ const HISTORY_BYTES: usize = 64 * 1024;
 impl Reactor {
     /// A whole message has arrived.
     pub(super) fn request(&mut self, key: usize, bytes: &[u8]) {
-        self.metrics.messages_in.inc();
+        self.common.metrics.messages_in.inc();
         let connection = &mut self.connections[key];
         let encoding = connection.encoding;
         let message = match encoding.decode_client(bytes) {
@@ -55,7 +55,7 @@ impl Reactor {
         let Some(joined) = connection.joined(object) else {
             return self.refuse_not_joined(key, Some(publish.id));
         };
-        let limit = self.settings.limits.in_flight;
+        let limit = self.common.settings.limits.in_flight;
         if connection.in_flight >= limit {
             let why = format!("{limit} requests wait for their reply; wait for one of them");
             return self.refuse(key, Some(publish.id), ErrorCode::TooManyInFlight, &why);
@@ -73,7 +73,7 @@ impl Reactor {
             let until = self.wheel.after(STALL);
             connection.stalled = Some(Box::new(Stalled { message, object, until }));
             self.stalled.push(connection.address(key, publish.id));
-            self.metrics.stalls.inc();
+            self.common.metrics.stalls.inc();
         }
     }
 
@@ -104,7 +104,7 @@ impl Reactor {
         };
         connection.busy = true;
         connection.in_flight += 1;
-        let most = self.settings.limits.history_events;
+        let most = self.common.settings.limits.history_events;
         let limit = PageLimit {
             events: request.limit.map_or(most, |limit| limit.min(most)) as usize,
             bytes: HISTORY_BYTES,
@@ -112,8 +112,8 @@ impl Reactor {
         let address = connection.address(key, request.id);
         let encoding = connection.encoding;
         let handle = self.audiences[joined.audience as usize].handle.clone();
-        let (log, inbox, request) = (self.log.clone(), self.inbox.clone(), request.clone());
-        self.runtime.spawn_blocking(move || {
+        let (log, inbox, request) = (self.common.log.clone(), self.inbox.clone(), request.clone());
+        self.common.runtime.spawn_blocking(move || {
             let page = read_history(&log, &handle, &request, limit);
             let reply = page.map_or_else(
                 |error| {
@@ -145,7 +145,7 @@ impl Reactor {
     /// The reply to a request that read the log.
     pub(super) fn reply(&mut self, address: Address, reply: Bytes) {
         let Some(key) = self.find(address) else { return };
-        self.connections[key].outbox.push(reply);
+        self.connections[key].queue_frame(reply);
         self.mark_dirty(key);
         self.finish_reading(key);
     }
@@ -176,7 +176,7 @@ impl Reactor {
 
     /// Refuses a request.
     pub(super) fn refuse(&mut self, key: usize, id: Option<u32>, code: ErrorCode, why: &str) {
-        self.metrics.count_error(code);
+        self.common.metrics.count_error(code);
         let message = ServerMessage::Error(ErrorReply { id, code, message: why.into() });
         self.connections[key].queue(&message);
         self.mark_dirty(key);

@@ -54,10 +54,12 @@ impl Reactor {
         let connection = &mut self.connections[key];
         let before = connection.outbox.bytes();
         let written = connection.outbox.write_to(&mut connection.socket);
-        self.metrics.bytes_out.inc_by((before - connection.outbox.bytes()) as u64);
+        let taken = before - connection.outbox.bytes();
+        self.common.metrics.bytes_out.inc_by(taken as u64);
         match written {
             Ok(is_empty) => {
                 connection.blocked = !is_empty;
+                connection.progress = self.wheel.now();
                 match connection.phase {
                     Phase::Closed(_) if is_empty => return self.lost(key),
                     // The peer learns at once that nothing more comes. To close before it stops sending would
