@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use dormouse_protocol::{ClientMessage, Done, Encoding, Join, Ping, ServerMessage, Start};
 use tempfile::TempDir;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::client::{Client, ENCODINGS, publish};
 use crate::process::Program;
@@ -237,7 +237,9 @@ async fn a_closing_client_that_reads_nothing_is_dropped() {
         pings += 1_000;
     }
     raw.send(&frame(BINARY, b"")).await;
-    server.metric_is("dormouse_closes_total{code=\"unsupported_data\"}", |closes| closes == 1).await;
+    server
+        .metric_is("dormouse_closes_total{code=\"unsupported_data\"}", |closes| closes == 1)
+        .await;
     // Halfway to the deadline.
     tokio::time::sleep(Duration::from_millis(150)).await;
     raw.send(&frame(CLOSE, b"\x03\xEB")).await;
@@ -301,8 +303,7 @@ async fn a_stop_answers_what_is_in_flight_and_sends_clients_away() {
     for (client, ids) in &mut clients {
         assert_eq!(client.closed().await, Some(3000));
         let replied = client.rest();
-        let replies: Vec<u32> =
-            replied.iter().filter_map(crate::client::reply_id).collect();
+        let replies: Vec<u32> = replied.iter().filter_map(crate::client::reply_id).collect();
         // What was taken in is answered in order; what was not is not.
         assert!(ids[1..].starts_with(&replies), "{replies:?}");
     }
@@ -313,8 +314,7 @@ async fn a_stop_answers_what_is_in_flight_and_sends_clients_away() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_http_request_does_not_take_the_time_of_a_stop() {
     let data = TempDir::new().unwrap();
-    let variables = [("DORMOUSE_SHUTDOWN_TIMEOUT", "1s"), ("RUST_LOG", "off")];
-    let mut program = Program::start(data.path(), 0, &variables);
+    let mut program = Program::start(data.path(), 0, &[]);
     let mut client = Client::connect(program.address, Encoding::Json).await;
     let mut slow = tokio::net::TcpStream::connect(program.address).await.unwrap();
     slow.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
@@ -323,6 +323,10 @@ async fn a_slow_http_request_does_not_take_the_time_of_a_stop() {
     program.signal("TERM");
     wait_until_refused(program.address);
     assert_eq!(client.closed().await, Some(3000));
+    slow.write_all(b"Host: test\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    slow.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
     assert_eq!(program.ended().code(), Some(0));
 }
 
