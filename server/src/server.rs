@@ -112,7 +112,10 @@ impl Server {
         let (reactors, log) = (self.reactors, self.log);
         let closed = spawn_blocking(move || {
             reactors.drain(code, deadline.saturating_duration_since(Instant::now()));
-            log.close();
+            // A failed log may hang in the database; what it has not stored nobody was told.
+            if code != CloseCode::LogFailed {
+                log.close();
+            }
         });
         if let Err(error) = closed.await {
             tracing::error!(%error, "the server could not be stopped in order");

@@ -15,6 +15,10 @@ use crate::log::ObjectId;
 use crate::object::{Address, Message};
 
 /// A client's connection.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own about the socket or the requests"
+)]
 pub(super) struct Connection {
     pub(super) socket: TcpStream,
     /// Tells this connection from others that had the same key.

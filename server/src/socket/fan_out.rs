@@ -52,10 +52,7 @@ impl Reactor {
                 continue;
             };
             connection.outbox.push(frame.clone());
-            if !connection.dirty {
-                connection.dirty = true;
-                self.dirty.push_back(member.connection);
-            }
+            self.dirty.add(member.connection, connection);
             audience.members[place].position = delivered.last;
             deliveries += count;
         }
@@ -106,11 +103,11 @@ impl Reactor {
             SignalItem { sender: (&*sender).into(), data: signal.data, key: signal.key.clone() };
         let message =
             ServerMessage::Signals(Signals { object: signal.object, signals: vec![item] });
-        let framed = |encoding: Encoding| {
+        let encoded = |encoding: Encoding| {
             let heard = handle.is_heard_in(encoding);
             heard.then(|| frame::message(encoding, &encoding.encode_server(&message)))
         };
-        let frames = [framed(Encoding::Msgpack), framed(Encoding::Json)];
+        let frames = [encoded(Encoding::Msgpack), encoded(Encoding::Json)];
         let signal_frames = Arc::new(SignalFrames { object, sender, key: signal.key, frames });
         for outlet in handle.listeners() {
             if outlet == self.index {
@@ -132,10 +129,7 @@ impl Reactor {
             let Some(frame) = &signal.frames[connection.encoding as usize] else { continue };
             if !connection.blocked {
                 connection.outbox.push(frame.clone());
-                if !connection.dirty {
-                    connection.dirty = true;
-                    self.dirty.push_back(member.connection);
-                }
+                self.dirty.add(member.connection, connection);
                 self.metrics.delivered_signals.inc();
                 continue;
             }

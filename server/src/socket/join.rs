@@ -21,7 +21,7 @@ pub(super) struct JoinOpened {
 }
 
 impl Reactor {
-    pub(super) fn join(&mut self, key: usize, join: Join) {
+    pub(super) fn join(&mut self, key: usize, join: &Join) {
         let limits = &self.settings.limits;
         let connection = &mut self.connections[key];
         if !self.registry.knows_class(join.object.class()) {

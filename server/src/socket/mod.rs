@@ -6,6 +6,7 @@
 mod accepted;
 mod audience;
 mod catch_up;
+mod close;
 mod connection;
 mod decoder;
 mod fan_out;
@@ -15,8 +16,10 @@ mod join;
 mod metrics;
 mod outbox;
 mod reactor;
+mod read;
 mod requests;
 mod wheel;
+mod write;
 
 use std::io;
 use std::sync::Arc;

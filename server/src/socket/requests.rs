@@ -1,5 +1,8 @@
 //! What a client asks for, from its bytes to the part that does it.
 
+use std::time::Duration;
+
+use bytes::Bytes;
 use dormouse_protocol::{
     ClientMessage, Done, ErrorCode, ErrorReply, Event, History, HistoryPage, Publish, ServerMessage,
 };
@@ -8,10 +11,12 @@ use tracing::error;
 use super::connection::Stalled;
 use super::frame;
 use super::inbox::Letter;
-use super::reactor::{Reactor, STALL};
-use crate::log::{Log, ObjectId, PageLimit, ReadError};
-use crate::object::{Busy, Message, ReplyTo};
+use super::reactor::Reactor;
+use crate::log::{Entry, Log, ObjectId, PageLimit, ReadError};
+use crate::object::{Address, Busy, Handle, Message, ReplyTo};
 
+/// How long a publish waits for room in its object's mailbox.
+const STALL: Duration = Duration::from_secs(5);
 /// Bytes of one page of history.
 const HISTORY_BYTES: usize = 64 * 1024;
 
@@ -38,7 +43,7 @@ impl Reactor {
                     self.refuse_not_joined(key, Some(leave.id));
                 }
             }
-            ClientMessage::Join(join) => self.join(key, join),
+            ClientMessage::Join(join) => self.join(key, &join),
             ClientMessage::History(history) => self.history(key, &history),
             ClientMessage::Publish(publish) => self.publish(key, publish),
         }
@@ -126,6 +131,43 @@ impl Reactor {
         });
     }
 
+    pub(super) fn retry_all_stalled(&mut self) {
+        for address in std::mem::take(&mut self.stalled) {
+            let Some(key) = self.find(address) else { continue };
+            if self.retry_stalled(key) {
+                self.go_on(key);
+            } else {
+                self.stalled.push(address);
+            }
+        }
+    }
+
+    /// The reply to a request that read the log.
+    pub(super) fn reply(&mut self, address: Address, reply: Bytes) {
+        let Some(key) = self.find(address) else { return };
+        self.connections[key].outbox.push(reply);
+        self.mark_dirty(key);
+        self.finish_reading(key);
+    }
+
+    /// The request that read the log has its reply.
+    pub(super) fn finish_reading(&mut self, key: usize) {
+        self.connections[key].busy = false;
+        self.finish_request(key);
+        self.go_on(key);
+    }
+
+    /// A request has its reply.
+    pub(super) fn finish_request(&mut self, key: usize) {
+        let connection = &mut self.connections[key];
+        connection.in_flight -= 1;
+        if let Some(code) = self.draining
+            && connection.in_flight == 0
+        {
+            self.close(key, code);
+        }
+    }
+
     /// Replies to a request that has no result.
     pub(super) fn done(&mut self, key: usize, id: u32) {
         self.connections[key].queue(&ServerMessage::Done(Done { id }));
@@ -148,13 +190,12 @@ fn refusal(id: u32, code: ErrorCode, why: &str) -> ServerMessage {
 /// Blocking.
 fn read_history(
     log: &Log,
-    handle: &crate::object::Handle,
+    handle: &Handle,
     request: &History,
     limit: PageLimit,
 ) -> Result<HistoryPage, ReadError> {
     let identity = handle.identity();
     let range = log.range(identity, request.after, request.before, request.reverse, limit)?;
-    let events =
-        range.events.iter().map(|entry| entry.decode()).collect::<Result<Vec<Event>, _>>()?;
+    let events = range.events.iter().map(Entry::decode).collect::<Result<Vec<Event>, _>>()?;
     Ok(HistoryPage { id: request.id, epoch: identity.epoch, more: range.more, events })
 }
