@@ -1,5 +1,6 @@
 //! The replay against a server that breaks connections, and against servers that break promises.
 
+use std::process::Command;
 use std::sync::Arc;
 
 use crate::fake::{BREAK_EVERY, Fake, Fault};
@@ -53,4 +54,29 @@ async fn swapped_events_are_found() {
     let outcome = play(Fault::Swap(701)).await;
     assert!(outcome.gaps > 0, "{outcome}");
     assert!(!outcome.is_exact());
+}
+
+/// Runs the program; its exit status and what it wrote to standard output.
+async fn run_program(fault: Fault) -> (bool, serde_json::Value) {
+    let fake = Fake::start(fault).await;
+    let output = tokio::task::spawn_blocking(move || {
+        Command::new(env!("CARGO_BIN_EXE_dormouse-loadtest"))
+            .args(["replay", "--json", "--observers", "1", "--url", &fake.url, "--trace"])
+            .arg(crate::duet_path())
+            .output()
+            .unwrap()
+    });
+    let output = output.await.unwrap();
+    (output.status.success(), serde_json::from_slice(&output.stdout).unwrap())
+}
+
+#[tokio::test]
+async fn the_program_tells_it_by_its_exit_status() {
+    let (success, report) = run_program(Fault::None).await;
+    assert!(success, "{report}");
+    assert_eq!((&report["scenario"], &report["repeated"]), (&"replay".into(), &0.into()));
+
+    let (success, report) = run_program(Fault::Repeat(700)).await;
+    assert!(!success, "{report}");
+    assert_eq!(report["repeated"], report["members"]);
 }
