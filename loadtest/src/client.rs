@@ -11,9 +11,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use dormouse_protocol::{
-    CaughtUp, ClientMessage, Encoding, ErrorReply, Event, Events, Join, Joined, Key, Kind,
-    ObjectName, Payload, Position, Publish, Published, Reset, ResetReason, ServerMessage, Start,
-    Welcome,
+    ClientMessage, Encoding, ErrorReply, Event, Events, Join, Joined, Key, Kind, ObjectName,
+    Payload, Position, Publish, Published, Reset, ResetReason, ServerMessage, Start, Welcome,
 };
 use tokio::time::{Instant, sleep_until};
 
@@ -63,11 +62,6 @@ pub enum Notice {
         object: Object,
         /// The events.
         events: Vec<Event>,
-    },
-    /// The client has everything that was in the log; what follows is live.
-    CaughtUp {
-        /// With what.
-        object: Object,
     },
     /// A publish was acknowledged.
     Published {
@@ -166,11 +160,6 @@ impl Client {
         self.outbox.len() < self.in_flight_max
     }
 
-    /// Publishes that are not acknowledged.
-    pub fn unacknowledged(&self) -> usize {
-        self.outbox.len()
-    }
-
     /// Drops the connection without a word and makes another after a pause.
     pub fn cut(&mut self, pause: Duration) {
         self.state = State::Waiting(Instant::now() + pause);
@@ -251,9 +240,6 @@ impl Client {
                 self.advance(object, last.offset);
                 Ok(Some(Notice::Events { object, events }))
             }
-            ServerMessage::CaughtUp(CaughtUp { object, .. }) => {
-                Ok(Some(Notice::CaughtUp { object: self.by_number(object)? }))
-            }
             ServerMessage::Reset(Reset { object, reason, epoch, from }) => {
                 let object = self.by_number(object)?;
                 self.memberships[object.0].start = Start::After(Position { epoch, offset: from });
@@ -262,9 +248,10 @@ impl Client {
             }
             ServerMessage::Published(published) => self.published(&published).map(Some),
             ServerMessage::Error(error) => self.refused(&error).map(|()| None),
-            ServerMessage::Done(_) | ServerMessage::Signals(_) | ServerMessage::History(_) => {
-                Ok(None)
-            }
+            ServerMessage::CaughtUp(_)
+            | ServerMessage::Done(_)
+            | ServerMessage::Signals(_)
+            | ServerMessage::History(_) => Ok(None),
         }
     }
 

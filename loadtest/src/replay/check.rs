@@ -3,6 +3,8 @@
 
 use std::collections::HashMap;
 
+use serde::Serialize;
+
 use super::merge::merge;
 use super::record::{Entry, Record};
 use super::trace::Trace;
@@ -10,9 +12,18 @@ use super::trace::Trace;
 /// So many faults are described; all are counted.
 const DESCRIBED_MAX: usize = 20;
 
-/// The judgement, over all members together.
+/// The judgement.
 #[derive(Debug, Default)]
 pub struct Verdict {
+    /// What is wrong, in numbers.
+    pub counts: Counts,
+    /// What is wrong, in words.
+    pub faults: Faults,
+}
+
+/// What is wrong, in numbers, over all members together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
     /// Transactions that a member never received.
     pub lost: u64,
     /// Transactions that a member received again.
@@ -25,8 +36,6 @@ pub struct Verdict {
     pub gaps: u64,
     /// The log gives the recorded text.
     pub content_matches: bool,
-    /// Everything that is wrong.
-    pub faults: Faults,
 }
 
 /// What is wrong, in words.
@@ -62,7 +71,7 @@ pub fn check(trace: &Trace, records: &[Record], acks: &[Ack]) -> Verdict {
     let mut verdict = Verdict::default();
     let mut log = HashMap::new();
     for record in records {
-        Check { trace, record, verdict: &mut verdict }.run(&mut log);
+        Check::new(trace, record, &mut verdict).run(&mut log);
     }
     for Ack { index, offset } in acks {
         if log.get(offset) != Some(index) {
@@ -78,15 +87,16 @@ pub fn check(trace: &Trace, records: &[Record], acks: &[Ack]) -> Verdict {
 }
 
 fn check_content(trace: &Trace, records: &[Record], verdict: &mut Verdict) {
-    let broken = verdict.lost + verdict.repeated + verdict.reordered + verdict.altered > 0;
+    let Counts { lost, repeated, reordered, altered, .. } = verdict.counts;
+    let broken = lost + repeated + reordered + altered > 0;
     let Some(record) = records.first().filter(|_| !broken) else {
         verdict.faults.add("the text can't be compared: the log is not whole".to_owned());
         return;
     };
     // Every member holds this log, or there would be a fault.
     let text = merge(trace.txns.len(), record.entries.iter().map(|entry| &entry.change));
-    verdict.content_matches = text == trace.end_content;
-    if !verdict.content_matches {
+    verdict.counts.content_matches = text == trace.end_content;
+    if !verdict.counts.content_matches {
         let same = text.chars().zip(trace.end_content.chars()).take_while(|(a, b)| a == b).count();
         verdict.faults.add(format!(
             "the text differs from character {same} on: {:?} where {:?} was recorded",
@@ -105,79 +115,114 @@ struct Check<'a> {
     trace: &'a Trace,
     record: &'a Record,
     verdict: &'a mut Verdict,
+    /// As which of the record's entries each transaction stands there, and under which offset.
+    places: Vec<Option<(usize, u64)>>,
+    newest_of_agent: Vec<Option<usize>>,
+    last_offset: u64,
 }
 
-impl Check<'_> {
+impl<'a> Check<'a> {
+    fn new(trace: &'a Trace, record: &'a Record, verdict: &'a mut Verdict) -> Self {
+        Self {
+            trace,
+            record,
+            verdict,
+            places: vec![None; trace.txns.len()],
+            newest_of_agent: vec![None; trace.num_agents],
+            last_offset: 0,
+        }
+    }
+
     /// `log` maps offsets to transactions, as the members before this one had it.
     fn run(mut self, log: &mut HashMap<u64, usize>) {
         for surprise in &self.record.surprises {
             self.fault(surprise);
         }
-        // Where in this record each transaction stands, counted from 1.
-        let mut place: Vec<Option<usize>> = vec![None; self.trace.txns.len()];
-        let mut newest_of_agent = vec![None; self.trace.num_agents];
-        let mut last_offset = 0;
-        let record = self.record;
-        for (position, Entry { offset, change }) in record.entries.iter().enumerate() {
-            let (offset, index) = (*offset, change.i);
-            if self.trace.txns.get(index).is_none() || *change != self.trace.change(index) {
-                self.verdict.altered += 1;
-                self.fault(&format!(
-                    "transaction {index} at offset {offset} is not what was published"
-                ));
+        for (position, entry) in self.record.entries.iter().enumerate() {
+            if self.is_repeated(entry) {
+                self.last_offset = self.last_offset.max(entry.offset);
                 continue;
             }
-            if let Some(first) = place[index] {
-                let first = record.entries[first].offset;
-                self.verdict.repeated += 1;
-                self.fault(&format!(
-                    "transaction {index} repeated: at offset {first} and again at {offset}"
-                ));
-                last_offset = last_offset.max(offset);
-                continue;
-            }
-            place[index] = Some(position);
-            if offset != last_offset + 1 {
-                self.verdict.gaps += 1;
-                self.fault(&format!("offset {offset} follows {last_offset}"));
-            }
-            last_offset = offset;
-            let newest = newest_of_agent[change.agent].replace(index);
-            let elsewhere = *log.entry(offset).or_insert(index);
-            if newest.is_some_and(|newest| newest > index) {
-                self.verdict.reordered += 1;
-                self.fault(&format!(
-                    "transaction {index} at offset {offset} reordered: its agent made it before {}",
-                    newest.unwrap_or_default()
-                ));
-            } else if elsewhere != index {
-                self.verdict.reordered += 1;
-                self.fault(&format!(
-                    "offset {offset} holds transaction {index}, and {elsewhere} for another member"
-                ));
+            self.check_offset(entry.offset);
+            if self.is_as_published(entry) {
+                self.places[entry.change.i] = Some((position, entry.offset));
+                self.check_order(entry, log);
             }
         }
-        self.check_parents(&place);
-        self.check_whole(&place);
+        self.check_parents();
+        self.check_whole();
     }
 
-    fn check_parents(&mut self, place: &[Option<usize>]) {
+    fn is_repeated(&mut self, entry: &Entry) -> bool {
+        let Entry { offset, change } = entry;
+        let Some((_, first)) = self.places.get(change.i).copied().flatten() else { return false };
+        self.verdict.counts.repeated += 1;
+        self.fault(&format!(
+            "transaction {} repeated: at offset {first} and again at {offset}",
+            change.i
+        ));
+        true
+    }
+
+    fn check_offset(&mut self, offset: u64) {
+        let last = std::mem::replace(&mut self.last_offset, offset);
+        if offset != last + 1 {
+            self.verdict.counts.gaps += 1;
+            self.fault(&format!("offset {offset} follows {last}"));
+        }
+    }
+
+    fn is_as_published(&mut self, Entry { offset, change }: &Entry) -> bool {
+        let known = self.trace.txns.get(change.i).is_some();
+        if known && *change == self.trace.change(change.i) {
+            return true;
+        }
+        self.verdict.counts.altered += 1;
+        self.fault(&format!(
+            "transaction {} at offset {offset} is not what was published",
+            change.i
+        ));
+        false
+    }
+
+    /// Its place against its agent's other transactions and against the other members' logs.
+    fn check_order(&mut self, Entry { offset, change }: &Entry, log: &mut HashMap<u64, usize>) {
+        let index = change.i;
+        let newest = self.newest_of_agent[change.agent].replace(index);
+        let elsewhere = *log.entry(*offset).or_insert(index);
+        let fault = match newest {
+            Some(newest) if newest > index => format!(
+                "transaction {index} at offset {offset} reordered: its agent made it before {newest}"
+            ),
+            _ if elsewhere != index => format!(
+                "offset {offset} holds transaction {index}, and {elsewhere} for another member"
+            ),
+            _ => return,
+        };
+        self.verdict.counts.reordered += 1;
+        self.fault(&fault);
+    }
+
+    fn check_parents(&mut self) {
         for (index, txn) in self.trace.txns.iter().enumerate() {
             for parent in &txn.parents {
                 // What an agent did before is checked as its own order.
                 let foreign = self.trace.txns[*parent].agent != txn.agent;
-                if foreign && place[index].is_some() && place[*parent] > place[index] {
-                    self.verdict.reordered += 1;
+                let (place, parents_place) = (self.places[index], self.places[*parent]);
+                if foreign && place.is_some() && parents_place > place {
+                    self.verdict.counts.reordered += 1;
                     self.fault(&format!("transaction {index} stands before its parent {parent}"));
                 }
             }
         }
     }
 
-    fn check_whole(&mut self, place: &[Option<usize>]) {
-        for (index, _) in place.iter().enumerate().filter(|(_, place)| place.is_none()) {
-            self.verdict.lost += 1;
-            self.fault(&format!("transaction {index} lost"));
+    fn check_whole(&mut self) {
+        for index in 0..self.places.len() {
+            if self.places[index].is_none() {
+                self.verdict.counts.lost += 1;
+                self.fault(&format!("transaction {index} lost"));
+            }
         }
     }
 

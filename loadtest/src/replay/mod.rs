@@ -216,12 +216,7 @@ fn judge(stage: &Stage, ended: Vec<Ended>, duration: Duration) -> Outcome {
         resets: tallies.iter().map(|t| t.resets).sum(),
         retries: tallies.iter().map(|t| t.retries).sum(),
         duplicates: tallies.iter().map(|t| t.duplicates).sum(),
-        lost: verdict.lost,
-        repeated: verdict.repeated,
-        reordered: verdict.reordered,
-        altered: verdict.altered,
-        gaps: verdict.gaps,
-        content_matches: verdict.content_matches,
+        counts: verdict.counts,
         faults: verdict.faults.count,
         described_faults: verdict.faults.described,
     }

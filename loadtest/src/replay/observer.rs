@@ -146,7 +146,7 @@ impl Observer {
                 self.stage.progress.delivered(events.len() as u64);
                 self.cut_when_due(events.len() as u64);
             }
-            Notice::Joined { .. } | Notice::CaughtUp { .. } => {}
+            Notice::Joined { .. } => {}
         }
         Step::Received
     }

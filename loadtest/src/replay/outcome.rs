@@ -4,6 +4,7 @@ use std::fmt::{self, Display};
 
 use serde::Serialize;
 
+use super::check::Counts;
 use crate::report::Latency;
 
 /// The figures of a replay, over all members together.
@@ -35,18 +36,9 @@ pub struct Outcome {
     pub retries: u64,
     /// Those of which the server said that it had stored them before.
     pub duplicates: u64,
-    /// See [`super::check::Verdict`], like the next four.
-    pub lost: u64,
-    /// …
-    pub repeated: u64,
-    /// …
-    pub reordered: u64,
-    /// …
-    pub altered: u64,
-    /// …
-    pub gaps: u64,
-    /// The log gives the recorded text.
-    pub content_matches: bool,
+    /// What is wrong with the logs.
+    #[serde(flatten)]
+    pub counts: Counts,
     /// How many things are wrong.
     pub faults: u64,
     /// The first of them in words.
@@ -77,12 +69,12 @@ impl Display for Outcome {
             "publishes sent again  {}, of which {} were stored before",
             self.retries, self.duplicates
         )?;
+        let Counts { lost, repeated, reordered, altered, gaps, content_matches } = self.counts;
         writeln!(
             f,
-            "log                   {} lost, {} repeated, {} reordered, {} altered, {} gaps",
-            self.lost, self.repeated, self.reordered, self.altered, self.gaps
+            "log                   {lost} lost, {repeated} repeated, {reordered} reordered, {altered} altered, {gaps} gaps"
         )?;
-        let text = if self.content_matches { "as recorded" } else { "NOT as recorded" };
+        let text = if content_matches { "as recorded" } else { "NOT as recorded" };
         write!(f, "text                  {text}")?;
         for fault in &self.described_faults {
             write!(f, "\nFAULT {fault}")?;

@@ -32,8 +32,11 @@ async fn play(path: &Path, quarters: &[u64]) -> Outcome {
 fn assert_exact(outcome: &Outcome) {
     println!("{outcome}");
     assert!(outcome.is_exact(), "{outcome}");
-    assert!(outcome.content_matches);
-    assert_eq!((outcome.lost, outcome.repeated, outcome.reordered, outcome.resets), (0, 0, 0, 0));
+    assert!(outcome.counts.content_matches);
+    assert_eq!(
+        (outcome.counts.lost, outcome.counts.repeated, outcome.counts.reordered, outcome.resets),
+        (0, 0, 0, 0)
+    );
     assert_eq!(outcome.deliveries, outcome.transactions * outcome.members);
 }
 

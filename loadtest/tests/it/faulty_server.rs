@@ -17,7 +17,7 @@ async fn play(fault: Fault) -> Outcome {
 async fn broken_connections_change_nothing() {
     let outcome = play(Fault::None).await;
     assert!(outcome.is_exact(), "{outcome}");
-    assert!(outcome.content_matches);
+    assert!(outcome.counts.content_matches);
     assert_eq!(outcome.deliveries, outcome.transactions * outcome.members, "{outcome}");
     let breaks = outcome.transactions / BREAK_EVERY;
     assert!(outcome.reconnects >= breaks * 2, "both agents, at each break: {outcome}");
@@ -30,21 +30,21 @@ async fn a_lost_event_is_found() {
     // The last one: an agent that waits for an earlier one would publish no more.
     let outcome = play(Fault::Lose(1200)).await;
     assert!(!outcome.is_exact());
-    assert_eq!(outcome.lost, outcome.members, "{outcome}");
-    assert_eq!((outcome.repeated, outcome.reordered), (0, 0), "{outcome}");
+    assert_eq!(outcome.counts.lost, outcome.members, "{outcome}");
+    assert_eq!((outcome.counts.repeated, outcome.counts.reordered), (0, 0), "{outcome}");
 }
 
 #[tokio::test]
 async fn a_repeated_event_is_found() {
     let outcome = play(Fault::Repeat(700)).await;
-    assert_eq!(outcome.repeated, outcome.members, "{outcome}");
-    assert_eq!(outcome.lost, 0, "{outcome}");
+    assert_eq!(outcome.counts.repeated, outcome.members, "{outcome}");
+    assert_eq!(outcome.counts.lost, 0, "{outcome}");
 }
 
 #[tokio::test]
 async fn an_event_that_is_stored_again_is_found() {
     let outcome = play(Fault::ForgetKeys).await;
-    assert!(outcome.repeated >= outcome.members, "{outcome}");
+    assert!(outcome.counts.repeated >= outcome.members, "{outcome}");
     assert!(!outcome.is_exact());
 }
 
@@ -52,7 +52,7 @@ async fn an_event_that_is_stored_again_is_found() {
 async fn swapped_events_are_found() {
     // A member that joins late receives it in a whole page, so that there is a next one to swap with.
     let outcome = play(Fault::Swap(701)).await;
-    assert!(outcome.gaps > 0, "{outcome}");
+    assert!(outcome.counts.gaps > 0, "{outcome}");
     assert!(!outcome.is_exact());
 }
 
