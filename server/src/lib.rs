@@ -1,1 +1,17 @@
+//! Dormouse: a self-hosted server of durable objects for WebSockets.
+//!
+//! [`Server`] is the whole of it, for the `dormouse` program, for embedding and for tests. Imports point one way:
+//! `http` → `socket` → `object` → `log`, and `dormouse_protocol` below them all.
 
+pub mod config;
+pub mod http;
+pub mod log;
+pub mod metrics;
+pub mod object;
+pub mod room;
+pub mod session;
+pub mod socket;
+
+mod server;
+
+pub use server::{Server, StartError};

@@ -1,1 +1,139 @@
-fn main() {}
+//! The `dormouse` program.
+
+mod cli;
+
+use std::error::Error;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::process::{ExitCode, exit};
+
+use anyhow::Context as _;
+use clap::Parser as _;
+use dormouse::Server;
+use dormouse::config::Config;
+use dormouse::metrics::VERSION;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use crate::cli::{Cli, Command};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// The database's own reports of each start and compaction interest nobody else.
+const DEFAULT_LOGS: &str = "info,fjall=warn,lsm_tree=warn";
+
+/// Wrong flags, configuration or environment; clap uses the same for flags.
+const USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let command = cli.command();
+    let config = match cli.config() {
+        Ok(config) => config,
+        Err(error) => return refuse(&error, USAGE),
+    };
+    if let Err(error) = log_to_stderr() {
+        return refuse(error.as_ref(), USAGE);
+    }
+    let done = match command {
+        Command::Serve => serve(config),
+        Command::Config => print(&config),
+    };
+    done.unwrap_or_else(|error| refuse(error.as_ref(), 1))
+}
+
+fn log_to_stderr() -> anyhow::Result<()> {
+    let filter = match std::env::var(EnvFilter::DEFAULT_ENV) {
+        Ok(filter) => EnvFilter::try_new(filter).context("RUST_LOG is not a filter of logs")?,
+        Err(_) => EnvFilter::new(DEFAULT_LOGS),
+    };
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .init();
+    Ok(())
+}
+
+fn print(config: &Config) -> anyhow::Result<ExitCode> {
+    let text = config.to_documented_toml().context("the configuration has no form in TOML")?;
+    io::stdout().write_all(text.as_bytes()).context("cannot write to stdout")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+#[tokio::main]
+async fn serve(config: Config) -> anyhow::Result<ExitCode> {
+    raise_file_limit(&config);
+    let mut stop = StopSignals::new()?;
+    let server = Server::start(config).await?;
+    announce(&server)?;
+
+    let code = tokio::select! {
+        biased;
+        reason = server.failed() => {
+            tracing::error!(reason = reason.reason(), "the server can't go on");
+            ExitCode::FAILURE
+        }
+        () = stop.next() => ExitCode::SUCCESS,
+    };
+    tracing::info!("stopping");
+    tokio::select! {
+        () = server.shutdown() => {}
+        () = stop.next() => {
+            tracing::warn!("stopping at once");
+            exit(1);
+        }
+    }
+    tracing::info!("stopped");
+    Ok(code)
+}
+
+/// Tests and scripts read this line: nothing else is ever written to stdout.
+fn announce(server: &Server) -> anyhow::Result<()> {
+    writeln!(io::stdout(), "dormouse {VERSION} listening on http://{}", server.address())
+        .context("cannot write to stdout")
+}
+
+/// Every connection is a file descriptor, and the soft limit is often 1024.
+fn raise_file_limit(config: &Config) {
+    match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(limit) if limit < config.limits.connections as u64 => tracing::warn!(
+            limit,
+            connections = config.limits.connections,
+            "the system allows fewer open files than limits.connections: raise `ulimit -Hn`"
+        ),
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "the limit of open files could not be raised"),
+    }
+}
+
+struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    fn new() -> anyhow::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).context("cannot listen to SIGTERM")?,
+            interrupt: signal(SignalKind::interrupt()).context("cannot listen to SIGINT")?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+fn refuse(error: &(dyn Error + 'static), code: u8) -> ExitCode {
+    eprintln!("error: {error}");
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        eprintln!("  caused by: {}", error.to_string().trim_end());
+        cause = error.source();
+    }
+    ExitCode::from(code)
+}

@@ -1,0 +1,267 @@
+//! The configuration's keys: their names, types, defaults, documentation and bounds.
+//!
+//! The doc comments of this file are also what `dormouse config` prints.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::size::{self, Size};
+
+const DAY: Duration = Duration::from_hours(24);
+const CENTURY: Duration = Duration::from_hours(24 * 365 * 100);
+const KIB: usize = 1 << 10;
+const MIB: usize = 1 << 20;
+
+/// Configuration of the Dormouse server.
+#[derive(Debug, Clone, PartialEq, Serialize, confique::Config)]
+#[config(layer_attr(serde(deny_unknown_fields)))]
+pub struct Config {
+    /// The IP address and port to listen on. Port 0 takes any free one; the address is printed at start.
+    #[config(env = "DORMOUSE_LISTEN", default = "127.0.0.1:7700")]
+    pub listen: SocketAddr,
+
+    /// The directory that holds the log. It is made where it is missing; one server at a time uses it.
+    #[config(env = "DORMOUSE_DATA", default = "./dormouse-data", validate = path)]
+    pub data: PathBuf,
+
+    /// Threads that own sockets, at most 64. 0 is one for each core.
+    #[config(
+        env = "DORMOUSE_REACTORS",
+        default = 0,
+        validate(*reactors <= 64, "must be at most 64")
+    )]
+    pub reactors: usize,
+
+    /// How long a stop may take: accepted requests are answered, commits finished and clients told to reconnect.
+    #[config(
+        env = "DORMOUSE_SHUTDOWN_TIMEOUT",
+        default = "10s",
+        deserialize_with = humantime_serde::deserialize,
+        validate = timer
+    )]
+    #[serde(serialize_with = "humantime_serde::serialize")]
+    pub shutdown_timeout: Duration,
+
+    /// What clients may use at most.
+    #[config(nested)]
+    pub limits: Limits,
+
+    /// When a silent connection is dead.
+    #[config(nested)]
+    pub liveness: Liveness,
+
+    /// When objects fall asleep and what they remember.
+    #[config(nested)]
+    pub objects: Objects,
+
+    /// The classes of objects.
+    #[config(nested)]
+    pub classes: Classes,
+}
+
+/// Bounds on what clients may use.
+#[derive(Debug, Clone, PartialEq, Serialize, confique::Config)]
+#[config(layer_attr(serde(deny_unknown_fields)), validate = Self::check)]
+pub struct Limits {
+    /// WebSocket connections open at once. One more is refused with HTTP 503.
+    #[config(env = "DORMOUSE_LIMITS_CONNECTIONS", default = 100_000, validate = count)]
+    pub connections: usize,
+
+    /// The largest message of a client, whole or in fragments: 1KiB to 16MiB. A larger one closes its connection.
+    #[config(
+        env = "DORMOUSE_LIMITS_MESSAGE_BYTES",
+        default = "64KiB",
+        deserialize_with = size::deserialize,
+        validate((KIB..=16 * MIB).contains(message_bytes), "must be between 1KiB and 16MiB")
+    )]
+    #[serde(serialize_with = "size::serialize")]
+    pub message_bytes: usize,
+
+    /// Objects that one connection may have joined at once.
+    #[config(env = "DORMOUSE_LIMITS_JOINS", default = 128, validate = count)]
+    pub joins: usize,
+
+    /// Requests of one connection that may wait for their reply.
+    #[config(env = "DORMOUSE_LIMITS_IN_FLIGHT", default = 256, validate = count)]
+    pub in_flight: usize,
+
+    /// Bytes queued to one connection; with more to send it is served from the log instead, at its own pace.
+    #[config(
+        env = "DORMOUSE_LIMITS_OUTBOUND_BYTES",
+        default = "256KiB",
+        deserialize_with = size::deserialize,
+        validate((KIB..=1024 * MIB).contains(outbound_bytes), "must be between 1KiB and 1GiB")
+    )]
+    #[serde(serialize_with = "size::serialize")]
+    pub outbound_bytes: usize,
+
+    /// Events in one page of history.
+    #[config(env = "DORMOUSE_LIMITS_HISTORY_EVENTS", default = 1000, validate = count)]
+    pub history_events: usize,
+
+    /// Messages that may wait for one object. More are refused as `overloaded`.
+    #[config(env = "DORMOUSE_LIMITS_MAILBOX", default = 4096, validate = count)]
+    pub mailbox: usize,
+
+    /// Signals kept for one slow connection: the newest of each sender and key.
+    #[config(env = "DORMOUSE_LIMITS_SIGNALS", default = 64, validate = count)]
+    pub signals: usize,
+
+    /// How long a new connection may take to send its HTTP request.
+    #[config(
+        env = "DORMOUSE_LIMITS_HANDSHAKE_TIMEOUT",
+        default = "10s",
+        deserialize_with = humantime_serde::deserialize,
+        validate = timer
+    )]
+    #[serde(serialize_with = "humantime_serde::serialize")]
+    pub handshake_timeout: Duration,
+}
+
+/// How dead connections are found.
+#[derive(Debug, Clone, PartialEq, Serialize, confique::Config)]
+#[config(layer_attr(serde(deny_unknown_fields)))]
+pub struct Liveness {
+    /// A connection that was silent for this long is pinged.
+    #[config(
+        env = "DORMOUSE_LIVENESS_PING_INTERVAL",
+        default = "25s",
+        deserialize_with = humantime_serde::deserialize,
+        validate = timer
+    )]
+    #[serde(serialize_with = "humantime_serde::serialize")]
+    pub ping_interval: Duration,
+
+    /// A connection that stays silent for this long after a ping is dead.
+    #[config(
+        env = "DORMOUSE_LIVENESS_PONG_TIMEOUT",
+        default = "10s",
+        deserialize_with = humantime_serde::deserialize,
+        validate = timer
+    )]
+    #[serde(serialize_with = "humantime_serde::serialize")]
+    pub pong_timeout: Duration,
+
+    /// How long a client may take to answer a close before its socket is cut.
+    #[config(
+        env = "DORMOUSE_LIVENESS_CLOSE_TIMEOUT",
+        default = "5s",
+        deserialize_with = humantime_serde::deserialize,
+        validate = timer
+    )]
+    #[serde(serialize_with = "humantime_serde::serialize")]
+    pub close_timeout: Duration,
+}
+
+/// The life of objects of every class.
+#[derive(Debug, Clone, PartialEq, Serialize, confique::Config)]
+#[config(layer_attr(serde(deny_unknown_fields)))]
+pub struct Objects {
+    /// An object with nothing to do for this long falls asleep.
+    #[config(
+        env = "DORMOUSE_OBJECTS_SLEEP_AFTER",
+        default = "10s",
+        deserialize_with = humantime_serde::deserialize,
+        validate = timer
+    )]
+    #[serde(serialize_with = "humantime_serde::serialize")]
+    pub sleep_after: Duration,
+
+    /// How long the key of a publish is remembered, so that its repeat is not stored again.
+    #[config(
+        env = "DORMOUSE_OBJECTS_DEDUPE_WINDOW",
+        default = "10m",
+        deserialize_with = humantime_serde::deserialize,
+        validate = timer
+    )]
+    #[serde(serialize_with = "humantime_serde::serialize")]
+    pub dedupe_window: Duration,
+
+    /// How many keys of publishes one object remembers at most.
+    #[config(env = "DORMOUSE_OBJECTS_DEDUPE_KEYS", default = 10_000, validate = count)]
+    pub dedupe_keys: usize,
+}
+
+/// What differs between classes of objects.
+#[derive(Debug, Clone, PartialEq, Serialize, confique::Config)]
+#[config(layer_attr(serde(deny_unknown_fields)))]
+pub struct Classes {
+    /// The built-in class.
+    #[config(nested)]
+    pub room: Class,
+}
+
+/// One class of objects.
+#[derive(Debug, Clone, PartialEq, Serialize, confique::Config)]
+#[config(layer_attr(serde(deny_unknown_fields)))]
+pub struct Class {
+    /// How much of a log is kept.
+    #[config(nested)]
+    pub retention: Retention,
+}
+
+/// How much of an object's log is kept. The oldest events beyond any of these bounds are trimmed.
+#[derive(Debug, Clone, PartialEq, Serialize, confique::Config)]
+#[config(layer_attr(serde(deny_unknown_fields)))]
+pub struct Retention {
+    /// Events of one object; 0 is no limit.
+    #[config(
+        env = "DORMOUSE_CLASSES_ROOM_RETENTION_MAX_EVENTS",
+        default = 1_000_000,
+        validate(*max_events < 1 << 53, "must be below 2^53")
+    )]
+    pub max_events: u64,
+
+    /// Age of an event; 0s is no limit.
+    #[config(
+        env = "DORMOUSE_CLASSES_ROOM_RETENTION_MAX_AGE",
+        default = "0s",
+        deserialize_with = humantime_serde::deserialize,
+        validate(*max_age <= CENTURY, "must be at most 100 years")
+    )]
+    #[serde(serialize_with = "humantime_serde::serialize")]
+    pub max_age: Duration,
+
+    /// Bytes of one object's events; 0 is no limit.
+    #[config(
+        env = "DORMOUSE_CLASSES_ROOM_RETENTION_MAX_BYTES",
+        default = "256MiB",
+        deserialize_with = size::deserialize
+    )]
+    #[serde(serialize_with = "size::serialize")]
+    pub max_bytes: u64,
+}
+
+impl Limits {
+    /// A message that fits into no queue could only ever be read from the log.
+    fn check(&self) -> Result<(), String> {
+        if self.outbound_bytes >= self.message_bytes {
+            return Ok(());
+        }
+        Err(format!(
+            "limits.outbound_bytes ({}) must be at least limits.message_bytes ({})",
+            Size(self.outbound_bytes as u64),
+            Size(self.message_bytes as u64)
+        ))
+    }
+}
+
+fn path(path: &PathBuf) -> Result<(), &'static str> {
+    if path == Path::new("") { Err("must not be empty") } else { Ok(()) }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the form of a validator")]
+fn count(count: &usize) -> Result<(), &'static str> {
+    if (1..=10_000_000).contains(count) { Ok(()) } else { Err("must be between 1 and 10000000") }
+}
+
+fn timer(time: &Duration) -> Result<(), &'static str> {
+    if (Duration::from_millis(1)..=DAY).contains(time) {
+        Ok(())
+    } else {
+        Err("must be between 1ms and 1day")
+    }
+}

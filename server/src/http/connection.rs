@@ -1,0 +1,122 @@
+//! One connection while it is in HTTP: one request, its answer, and the hand-over if that was an upgrade.
+//!
+//! There is no keep-alive: whoever talks to this server for long does so over a WebSocket, and a connection with
+//! one request has one deadline, whatever it does or leaves undone.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use bytes::Bytes;
+use dormouse_protocol::Encoding;
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{HttpService, Service as _, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use parking_lot::Mutex;
+use tokio::net::TcpStream;
+use tokio::time::{timeout, timeout_at};
+
+use super::{Closing, HandOver};
+use crate::session::{BadToken, Session};
+use crate::socket::{Accepted, Slot};
+
+/// A request's head, and what is buffered of it; more is refused with HTTP 431.
+const HEAD_BYTES: usize = 16 << 10;
+/// For producing an answer and sending it.
+const ANSWER_TIME: Duration = Duration::from_secs(30);
+
+/// What is left to do when the answer to a handshake is sent.
+pub(super) struct Upgrade {
+    pub(super) encoding: Encoding,
+    pub(super) session: Result<Session, BadToken>,
+    pub(super) slot: Slot,
+}
+
+/// Where the handshake's route leaves the upgrade for its connection.
+#[derive(Clone, Default)]
+pub(super) struct Pending(Arc<Mutex<Option<Upgrade>>>);
+
+impl Pending {
+    pub(super) fn put(&self, upgrade: Upgrade) {
+        *self.0.lock() = Some(upgrade);
+    }
+
+    fn take(&self) -> Option<Upgrade> {
+        self.0.lock().take()
+    }
+}
+
+/// Serves connections.
+#[derive(Clone)]
+pub(super) struct Server {
+    http: http1::Builder,
+    routes: Router,
+    hand_over: HandOver,
+    time: Duration,
+}
+
+impl Server {
+    pub(super) fn new(routes: Router, hand_over: HandOver, head_time: Duration) -> Self {
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new()).header_read_timeout(head_time).max_buf_size(HEAD_BYTES);
+        Self { http, routes, hand_over, time: head_time + ANSWER_TIME }
+    }
+
+    /// Ends with the connection, its hand-over, its deadline or that of the front.
+    pub(super) fn serve(
+        &self,
+        stream: TcpStream,
+        mut closing: Closing,
+    ) -> impl Future<Output = ()> + use<> {
+        let Self { http, routes, hand_over, time } = self.clone();
+        async move {
+            let pending = Pending::default();
+            let service = service(routes, pending.clone());
+            let mut connection = http.serve_connection(TokioIo::new(stream), service);
+            let served = tokio::select! {
+                biased;
+                served = timeout(time, &mut connection) => served,
+                deadline = closing.deadline() => {
+                    std::pin::Pin::new(&mut connection).graceful_shutdown();
+                    timeout_at(deadline, &mut connection).await
+                }
+            };
+            match (served, pending.take()) {
+                (Ok(Ok(())), Some(upgrade)) => {
+                    let parts = connection.into_parts();
+                    upgrade.finish(parts.io.into_inner(), parts.read_buf, &hand_over);
+                }
+                (Ok(Ok(())), None) => {}
+                (Ok(Err(error)), _) => tracing::debug!(%error, "an HTTP connection failed"),
+                (Err(_), _) => tracing::debug!("an HTTP connection took too long"),
+            }
+        }
+    }
+}
+
+/// The routes, told to which connection a request belongs.
+fn service(
+    routes: Router,
+    pending: Pending,
+) -> impl HttpService<Incoming, ResBody = Body, Error = Infallible, Future: Send> + Send {
+    let routes = TowerToHyperService::new(routes);
+    service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(pending.clone());
+        routes.call(request)
+    })
+}
+
+impl Upgrade {
+    fn finish(self, stream: TcpStream, read: Bytes, hand_over: &HandOver) {
+        let Self { encoding, session, slot } = self;
+        match stream.into_std() {
+            Ok(stream) => hand_over(Accepted { stream, read, encoding, session, slot }),
+            Err(error) => tracing::warn!(%error, "an upgraded socket was lost"),
+        }
+    }
+}

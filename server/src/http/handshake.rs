@@ -1,0 +1,282 @@
+//! The WebSocket handshake of RFC 6455, section 4.2, as far as it is reading a request and writing an answer.
+//!
+//! Pure: no socket, no clock. Whether there is room for one more connection is the route's business.
+
+use axum::http::header::{
+    CONNECTION, HOST, RETRY_AFTER, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
+    SEC_WEBSOCKET_VERSION, UPGRADE,
+};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
+use axum::response::{IntoResponse, Response};
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use dormouse_protocol::{Encoding, SUBPROTOCOL_JSON, SUBPROTOCOL_MSGPACK};
+use sha1::{Digest as _, Sha1};
+
+use super::health::NotReady;
+use crate::session::{BadToken, Session};
+
+const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+const KEY_BYTES: usize = 16;
+const RETRY_AFTER_SECONDS: &str = "5";
+
+/// A handshake that is in order.
+#[derive(Debug)]
+pub(super) struct Handshake {
+    accept: String,
+    subprotocol: Option<&'static str>,
+    pub(super) encoding: Encoding,
+    pub(super) session: Result<Session, BadToken>,
+}
+
+/// Why a request to connect is not granted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refusal {
+    Method,
+    NotWebSocket,
+    Version,
+    Key,
+    Host,
+    Subprotocol,
+    Full,
+    NotReady(NotReady),
+}
+
+impl Handshake {
+    pub(super) fn read(request: &Parts) -> Result<Self, Refusal> {
+        let headers = &request.headers;
+        if request.method != Method::GET {
+            return Err(Refusal::Method);
+        }
+        if request.version < Version::HTTP_11
+            || !has_token(headers, &CONNECTION, "upgrade")
+            || !has_token(headers, &UPGRADE, "websocket")
+        {
+            return Err(Refusal::NotWebSocket);
+        }
+        if only(headers, &SEC_WEBSOCKET_VERSION) != Some("13") {
+            return Err(Refusal::Version);
+        }
+        let key =
+            only(headers, &SEC_WEBSOCKET_KEY).filter(|key| is_key(key)).ok_or(Refusal::Key)?;
+        if only(headers, &HOST).is_none() && request.uri.authority().is_none() {
+            return Err(Refusal::Host);
+        }
+        let subprotocol = subprotocol(headers)?;
+        Ok(Self {
+            accept: accept(key),
+            subprotocol,
+            encoding: subprotocol.and_then(Encoding::from_subprotocol).unwrap_or(Encoding::Json),
+            session: session(request.uri.query().unwrap_or_default()),
+        })
+    }
+}
+
+impl IntoResponse for &Handshake {
+    fn into_response(self) -> Response {
+        let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
+        let headers = response.headers_mut();
+        headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        let accept = HeaderValue::from_str(&self.accept).expect("base64 is a valid header");
+        headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
+        if let Some(name) = self.subprotocol {
+            headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(name));
+        }
+        response
+    }
+}
+
+impl Refusal {
+    /// The label of the metric.
+    pub(super) fn reason(self) -> &'static str {
+        match self {
+            Self::Method => "method",
+            Self::NotWebSocket => "not_websocket",
+            Self::Version => "version",
+            Self::Key => "key",
+            Self::Host => "host",
+            Self::Subprotocol => "subprotocol",
+            Self::Full => "connections",
+            Self::NotReady(reason) => reason.reason(),
+        }
+    }
+
+    fn text(self) -> &'static str {
+        match self {
+            Self::Method => "connect with GET\n",
+            Self::NotWebSocket => {
+                "this is a WebSocket endpoint: connect with a WebSocket client, \
+                 for example `websocat ws://HOST/v1/connect`\n"
+            }
+            Self::Version => "Sec-WebSocket-Version must be 13\n",
+            Self::Key => "Sec-WebSocket-Key must be 16 bytes in base64\n",
+            Self::Host => "the Host header is missing\n",
+            Self::Subprotocol => {
+                "none of the subprotocols is known: offer dormouse.v1.msgpack, dormouse.v1.json, or none\n"
+            }
+            Self::Full => "limits.connections is reached: try again later\n",
+            Self::NotReady(NotReady::Draining) => "the server is stopping: try again later\n",
+            Self::NotReady(NotReady::LogFailed) => "the log has failed: try again later\n",
+        }
+    }
+
+    fn status(self) -> StatusCode {
+        match self {
+            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::NotWebSocket | Self::Version => StatusCode::UPGRADE_REQUIRED,
+            Self::Key | Self::Host | Self::Subprotocol => StatusCode::BAD_REQUEST,
+            Self::Full | Self::NotReady(_) => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let status = self.status();
+        let mut response = (status, self.text()).into_response();
+        let headers = response.headers_mut();
+        if status == StatusCode::UPGRADE_REQUIRED {
+            headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+            headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+            headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+        }
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
+        }
+        response
+    }
+}
+
+/// The elements of a header that is a list, which may also stand in several headers of that name.
+fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
+    let lists = headers.get_all(name).iter().filter_map(|list| list.to_str().ok());
+    lists.flat_map(|list| list.split(',')).map(str::trim).filter(|token| !token.is_empty())
+}
+
+fn has_token(headers: &HeaderMap, name: &HeaderName, wanted: &str) -> bool {
+    tokens(headers, name).any(|token| token.eq_ignore_ascii_case(wanted))
+}
+
+/// The value of a header that must stand once.
+fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    let mut values = headers.get_all(name).iter();
+    let value = values.next()?.to_str().ok()?.trim();
+    values.next().is_none().then_some(value)
+}
+
+fn is_key(key: &str) -> bool {
+    BASE64_STANDARD.decode(key).is_ok_and(|bytes| bytes.len() == KEY_BYTES)
+}
+
+fn accept(key: &str) -> String {
+    BASE64_STANDARD.encode(Sha1::new().chain_update(key).chain_update(GUID).finalize())
+}
+
+/// The first that the client offers and the server knows; `None` where it offers none at all.
+fn subprotocol(headers: &HeaderMap) -> Result<Option<&'static str>, Refusal> {
+    let known = [SUBPROTOCOL_MSGPACK, SUBPROTOCOL_JSON];
+    let chosen = tokens(headers, &SEC_WEBSOCKET_PROTOCOL)
+        .find_map(|offered| known.into_iter().find(|name| *name == offered));
+    if chosen.is_none() && headers.contains_key(SEC_WEBSOCKET_PROTOCOL) {
+        return Err(Refusal::Subprotocol);
+    }
+    Ok(chosen)
+}
+
+/// The characters of a token need no escape in a URL, so whatever is escaped is no token.
+fn session(query: &str) -> Result<Session, BadToken> {
+    match query.split('&').find_map(|pair| pair.strip_prefix("session=")) {
+        Some(token) => Session::from_token(token),
+        None => Ok(Session::new()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::Request;
+
+    use super::*;
+
+    fn request(change: impl FnOnce(&mut Parts)) -> Parts {
+        let request = Request::get("/v1/connect")
+            .header(HOST, "localhost")
+            .header(CONNECTION, "keep-alive, Upgrade")
+            .header(UPGRADE, "WebSocket")
+            .header(SEC_WEBSOCKET_VERSION, "13")
+            .header(SEC_WEBSOCKET_KEY, "dGhlIHNhbXBsZSBub25jZQ==");
+        let mut parts = request.body(()).unwrap().into_parts().0;
+        change(&mut parts);
+        parts
+    }
+
+    fn with(name: HeaderName, value: &'static str) -> Parts {
+        request(|parts| {
+            parts.headers.insert(name, HeaderValue::from_static(value));
+        })
+    }
+
+    #[test]
+    fn the_example_of_the_rfc_is_answered_as_there() {
+        let handshake = Handshake::read(&request(|_| {})).unwrap();
+        assert_eq!(handshake.accept, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+        let response = (&handshake).into_response();
+        assert_eq!(response.status(), 101);
+        assert!(!response.headers().contains_key(SEC_WEBSOCKET_PROTOCOL));
+    }
+
+    #[test]
+    fn each_fault_has_its_refusal() {
+        let refusal = |parts| Handshake::read(&parts).unwrap_err();
+        assert_eq!(refusal(request(|parts| parts.method = Method::HEAD)), Refusal::Method);
+        assert_eq!(
+            refusal(request(|parts| parts.version = Version::HTTP_10)),
+            Refusal::NotWebSocket
+        );
+        assert_eq!(refusal(with(UPGRADE, "h2c")), Refusal::NotWebSocket);
+        assert_eq!(refusal(with(CONNECTION, "upgraded")), Refusal::NotWebSocket);
+        assert_eq!(refusal(with(SEC_WEBSOCKET_VERSION, "8")), Refusal::Version);
+        assert_eq!(refusal(with(SEC_WEBSOCKET_KEY, "dGhlIHNhbXBsZSBub25jZ")), Refusal::Key);
+        assert_eq!(refusal(with(SEC_WEBSOCKET_KEY, "c2hvcnQ=")), Refusal::Key);
+        assert_eq!(
+            refusal(with(SEC_WEBSOCKET_PROTOCOL, "chat, dormouse.v2")),
+            Refusal::Subprotocol
+        );
+        let without = |name| {
+            request(|parts| {
+                parts.headers.remove(name);
+            })
+        };
+        assert_eq!(refusal(without(HOST)), Refusal::Host);
+        assert_eq!(refusal(without(SEC_WEBSOCKET_VERSION)), Refusal::Version);
+        assert_eq!(refusal(without(SEC_WEBSOCKET_KEY)), Refusal::Key);
+        let twice = request(|parts| {
+            let key = HeaderValue::from_static("dGhlIHNhbXBsZSBub25jZQ==");
+            parts.headers.append(SEC_WEBSOCKET_KEY, key);
+        });
+        assert_eq!(refusal(twice), Refusal::Key);
+    }
+
+    #[test]
+    fn the_first_known_subprotocol_of_the_client_is_taken() {
+        for (offered, encoding) in [
+            ("dormouse.v1.msgpack, dormouse.v1.json", Encoding::Msgpack),
+            ("chat,dormouse.v1.json,dormouse.v1.msgpack", Encoding::Json),
+        ] {
+            let handshake = Handshake::read(&with(SEC_WEBSOCKET_PROTOCOL, offered)).unwrap();
+            assert_eq!(handshake.encoding, encoding);
+            let named = handshake.subprotocol.and_then(Encoding::from_subprotocol);
+            assert_eq!(named, Some(encoding));
+        }
+        assert_eq!(Handshake::read(&request(|_| {})).unwrap().encoding, Encoding::Json);
+    }
+
+    #[test]
+    fn a_session_is_new_continued_or_bad() {
+        let token = Session::new().token;
+        assert_eq!(&*session(&format!("a=b&session={token}")).unwrap().token, &*token);
+        assert_ne!(session("a=b").unwrap().token, token);
+        assert_eq!(session("session="), Err(BadToken));
+        assert_eq!(session("session=%41"), Err(BadToken));
+    }
+}

@@ -1,0 +1,44 @@
+//! The counters of the front. Labels are routes, status classes and reasons: all from short fixed lists.
+
+use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
+
+/// What the front counts. Clones share the counters.
+#[derive(Debug, Clone)]
+pub(super) struct Counts {
+    /// Answered requests by route and class of status.
+    pub(super) requests: IntCounterVec,
+    /// WebSocket handshakes that were refused, by reason.
+    pub(super) refused: IntCounterVec,
+    /// Failed accepts, such as those for want of file descriptors.
+    pub(super) accept_errors: IntCounter,
+    /// How often accepting waited because too many connections were in HTTP.
+    pub(super) accept_waits: IntCounter,
+}
+
+impl Counts {
+    pub(super) fn register(registry: &Registry) -> prometheus::Result<Self> {
+        let counts = Self {
+            requests: IntCounterVec::new(
+                Opts::new("dormouse_http_requests_total", "HTTP requests answered."),
+                &["route", "code"],
+            )?,
+            refused: IntCounterVec::new(
+                Opts::new("dormouse_connections_refused_total", "WebSocket handshakes refused."),
+                &["reason"],
+            )?,
+            accept_errors: IntCounter::new(
+                "dormouse_http_accept_errors_total",
+                "Connections that could not be accepted.",
+            )?,
+            accept_waits: IntCounter::new(
+                "dormouse_http_accept_waits_total",
+                "Times that new connections waited because too many were in HTTP.",
+            )?,
+        };
+        registry.register(Box::new(counts.requests.clone()))?;
+        registry.register(Box::new(counts.refused.clone()))?;
+        registry.register(Box::new(counts.accept_errors.clone()))?;
+        registry.register(Box::new(counts.accept_waits.clone()))?;
+        Ok(counts)
+    }
+}

@@ -1,0 +1,128 @@
+//! The front of the server: HTTP, and the handshake after which a connection belongs to the sockets.
+//!
+//! [`Front`] owns the listener and the connections that are still in HTTP. It knows nothing of what happens on a
+//! WebSocket: an upgraded connection is handed over as [`Accepted`] and forgotten.
+
+mod connection;
+mod handshake;
+mod health;
+mod listener;
+mod metrics;
+mod page;
+mod routes;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
+
+use crate::config::Config;
+use crate::metrics::Metrics;
+use crate::socket::{Accepted, Slots};
+
+pub use health::{Health, NotReady};
+
+/// Takes the connections that have become WebSockets. It is called on a worker of the runtime and must not block.
+pub type HandOver = Arc<dyn Fn(Accepted) + Send + Sync>;
+
+/// Connections that may be in HTTP at once. Further ones wait in the listener's backlog: in a storm of
+/// reconnecting clients waiting is better than a refusal, after which they would all come again.
+const IN_HTTP: u32 = 4096;
+
+/// Each connection watches the deadline itself; this only covers its last turn.
+const LAST_TURN: Duration = Duration::from_secs(1);
+
+/// The HTTP server, until it is stopped.
+#[derive(Debug)]
+pub struct Front {
+    address: SocketAddr,
+    /// Set to the moment by which everything has to be closed.
+    closing: watch::Sender<Option<Instant>>,
+    in_http: Arc<Semaphore>,
+    accepting: JoinHandle<()>,
+}
+
+/// The front can't be started.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The address is in use, not one of this machine, or not allowed.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// The address that was asked for.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Two parts want metrics of one name.
+    #[error("cannot register the metrics of HTTP")]
+    Metrics(#[from] prometheus::Error),
+}
+
+impl Front {
+    /// Listens and serves. Has to be called within a tokio runtime.
+    pub fn start(
+        config: &Config,
+        metrics: &Metrics,
+        health: Health,
+        hand_over: HandOver,
+    ) -> Result<Self, Error> {
+        let counts = metrics::Counts::register(metrics.registry())?;
+        let (listener, address) = listener::bind(config.listen)
+            .map_err(|source| Error::Listen { address: config.listen, source })?;
+        let (closing, closed) = watch::channel(None);
+        let in_http = Arc::new(Semaphore::new(IN_HTTP as usize));
+        let routes = routes::routes(routes::Shared {
+            slots: Slots::new(config.limits.connections),
+            health,
+            counts: counts.clone(),
+            metrics: metrics.clone(),
+        });
+        let accepting = tokio::spawn(
+            listener::Acceptor {
+                listener,
+                server: connection::Server::new(routes, hand_over, config.limits.handshake_timeout),
+                in_http: Arc::clone(&in_http),
+                closing: Closing(closed),
+                counts,
+            }
+            .run(),
+        );
+        Ok(Self { address, closing, in_http, accepting })
+    }
+
+    /// The address that it listens on, with the real port where port 0 was asked for.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Stops listening, lets requests under way finish until the deadline, and cuts off what is left. After this
+    /// nothing is handed over any more.
+    pub async fn stop(self, deadline: Instant) {
+        self.closing.send_replace(Some(deadline));
+        let ended = async {
+            if let Err(error) = self.accepting.await {
+                tracing::error!(%error, "the accept loop ended early");
+            }
+            self.in_http.acquire_many(IN_HTTP).await.is_ok()
+        };
+        if timeout_at(deadline + LAST_TURN, ended).await.is_err() {
+            tracing::warn!("HTTP connections were still open after the deadline");
+        }
+    }
+}
+
+/// Tells whoever serves that the front closes, and by when.
+#[derive(Debug, Clone)]
+struct Closing(watch::Receiver<Option<Instant>>);
+
+impl Closing {
+    /// Waits for the front to close. A front that was dropped closes at once.
+    async fn deadline(&mut self) -> Instant {
+        let deadline = self.0.wait_for(Option::is_some).await.ok().and_then(|at| *at);
+        deadline.unwrap_or_else(Instant::now)
+    }
+}

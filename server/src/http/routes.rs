@@ -1,0 +1,115 @@
+//! The table of routes, and the short ones themselves.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Extension, MatchedPath, Request, State};
+use axum::http::header::{CONNECTION, CONTENT_TYPE};
+use axum::http::{HeaderValue, StatusCode};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+
+use super::connection::{Pending, Upgrade};
+use super::handshake::{Handshake, Refusal};
+use super::health::Health;
+use super::metrics::Counts;
+use super::page;
+use crate::metrics::Metrics;
+use crate::socket::Slots;
+
+/// What the routes use.
+pub(super) struct Shared {
+    pub(super) slots: Slots,
+    pub(super) health: Health,
+    pub(super) counts: Counts,
+    pub(super) metrics: Metrics,
+}
+
+pub(super) fn routes(shared: Shared) -> Router {
+    let shared = Arc::new(shared);
+    Router::new()
+        .route("/v1/connect", get(connect))
+        .route("/health/live", get(|| async { "live\n" }))
+        .route("/health/ready", get(ready))
+        .route("/metrics", get(metrics))
+        .merge(page::routes())
+        .fallback(unknown)
+        .layer(from_fn_with_state(Arc::clone(&shared), complete))
+        .with_state(shared)
+}
+
+async fn connect(
+    State(shared): State<Arc<Shared>>,
+    Extension(pending): Extension<Pending>,
+    request: Request,
+) -> Response {
+    match grant(&shared, request) {
+        Ok((handshake, slot)) => {
+            let response = (&handshake).into_response();
+            let Handshake { encoding, session, .. } = handshake;
+            pending.put(Upgrade { encoding, session, slot });
+            response
+        }
+        Err(refusal) => {
+            shared.counts.refused.with_label_values(&[refusal.reason()]).inc();
+            refusal.into_response()
+        }
+    }
+}
+
+fn grant(shared: &Shared, request: Request) -> Result<(Handshake, crate::socket::Slot), Refusal> {
+    let handshake = Handshake::read(&request.into_parts().0)?;
+    if let Some(reason) = shared.health.not_ready() {
+        return Err(Refusal::NotReady(reason));
+    }
+    let slot = shared.slots.take().ok_or(Refusal::Full)?;
+    Ok((handshake, slot))
+}
+
+async fn ready(State(shared): State<Arc<Shared>>) -> Response {
+    match shared.health.not_ready() {
+        None => "ready\n".into_response(),
+        Some(reason) => {
+            (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", reason.reason())).into_response()
+        }
+    }
+}
+
+async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
+    match shared.metrics.gather() {
+        Ok(text) => ([(CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "the metrics can't be printed");
+            (StatusCode::INTERNAL_SERVER_ERROR, "the metrics can't be printed\n").into_response()
+        }
+    }
+}
+
+async fn unknown() -> impl IntoResponse {
+    (StatusCode::NOT_FOUND, "nothing is here; clients connect a WebSocket to /v1/connect\n")
+}
+
+/// Counts the answer and makes it the last of its connection. hyper's own switch for that would take the `Upgrade`
+/// out of a handshake's `Connection` header.
+async fn complete(
+    State(shared): State<Arc<Shared>>,
+    path: Option<MatchedPath>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let mut response = next.run(request).await;
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        response.headers_mut().append(CONNECTION, HeaderValue::from_static("close"));
+    }
+    let route = path.as_ref().map_or("unknown", MatchedPath::as_str);
+    let code = match response.status().as_u16() {
+        100..200 => "1xx",
+        200..300 => "2xx",
+        300..400 => "3xx",
+        400..500 => "4xx",
+        _ => "5xx",
+    };
+    shared.counts.requests.with_label_values(&[route, code]).inc();
+    response
+}

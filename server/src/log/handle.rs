@@ -1,0 +1,162 @@
+//! The handle to the log, through which everything else uses it, and the log's threads.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use dormouse_protocol::ObjectName;
+use parking_lot::Mutex;
+use tokio::sync::SetOnce;
+
+use super::queue::Queue;
+use super::retention::{self, Noted};
+use super::shared::Shared;
+use super::store::Store;
+use super::{
+    Append, Failure, HistoryRange, Identity, Metrics, ObjectId, OpenError, Page, PageLimit,
+    ReadError, Retention, Stored, writer,
+};
+
+/// How the log is run.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// What is kept of the objects of a class, by the class's name; of a class that is not named, everything.
+    pub retention: HashMap<String, Retention>,
+    /// How often the objects that were appended to are looked at.
+    pub sweep_every: Duration,
+    /// The events that wait for a commit or are in it, in bytes with 128 for each on top. Appends wait beyond it.
+    pub queue_bytes: usize,
+    /// The cache of what was read from disk, in bytes.
+    pub cache_bytes: u64,
+}
+
+impl Default for Options {
+    /// Keeps everything; 16 MiB of queue (several commits of the largest size), 64 MiB of cache.
+    fn default() -> Self {
+        Self {
+            retention: HashMap::new(),
+            sweep_every: Duration::from_secs(10),
+            queue_bytes: 16 << 20,
+            cache_bytes: 64 << 20,
+        }
+    }
+}
+
+/// A handle to the log; cloning it is cheap. When the last one is gone, the log finishes what is queued and closes in
+/// the background.
+#[derive(Clone)]
+pub struct Log(pub(super) Arc<Inner>);
+
+pub(super) struct Inner {
+    pub(super) shared: Arc<Shared>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Dropped to stop the retention thread.
+    sweeping: Mutex<Option<mpsc::Sender<()>>>,
+}
+
+impl Log {
+    /// Creates or opens the log in a directory, and starts its writer and its retention thread. Blocks: a start after
+    /// a crash replays the journal.
+    pub fn open(dir: &Path, options: Options, metrics: Metrics) -> Result<Self, OpenError> {
+        let store = Store::open(dir, options.cache_bytes)?;
+        let storage = |source| OpenError::Storage { dir: dir.into(), source };
+        let next_id = store.next_id().map_err(storage)?;
+        let shared = Arc::new(Shared {
+            store,
+            queue: Queue::new(options.queue_bytes, metrics.queue_events.clone()),
+            metrics,
+            failure: SetOnce::new(),
+            retention: options.retention,
+            noted: Noted::default(),
+            next_id: AtomicU64::new(next_id),
+        });
+        let (sweeping, stop) = mpsc::channel();
+        let inner = Inner {
+            shared: Arc::clone(&shared),
+            threads: Mutex::default(),
+            sweeping: Mutex::new(Some(sweeping)),
+        };
+        let spawn = |name: &str, body: Box<dyn FnOnce(&Shared) + Send>| {
+            let shared = Arc::clone(&shared);
+            let thread = thread::Builder::new().name(name.into()).spawn(move || body(&shared))?;
+            inner.threads.lock().push(thread);
+            Ok::<_, io::Error>(())
+        };
+        let sweep_every = options.sweep_every;
+        spawn("log-writer", Box::new(writer::run))
+            .and_then(|()| {
+                let sweep = move |shared: &Shared| retention::run(shared, sweep_every, &stop);
+                spawn("log-retention", Box::new(sweep))
+            })
+            .map_err(|error| storage(error.into()))?;
+        Ok(Self(Arc::new(inner)))
+    }
+
+    /// The object of that name, if an event of it was ever stored. Blocks.
+    pub fn find(&self, name: &ObjectName) -> Result<Option<Stored>, ReadError> {
+        self.0.shared.store.find(name)
+    }
+
+    /// Who an object is to be that [`Log::find`] does not find: an id that no object has and an epoch of its own. In
+    /// memory only, until its first append is committed.
+    pub fn new_identity(&self, name: ObjectName) -> Arc<Identity> {
+        let id = ObjectId(self.0.shared.next_id.fetch_add(1, Ordering::Relaxed));
+        Arc::new(Identity { id, epoch: rand::random(), name })
+    }
+
+    /// The events after an offset, in offset order. Blocks.
+    pub fn page(&self, object: &Identity, after: u64, max: PageLimit) -> Result<Page, ReadError> {
+        self.0.shared.store.page(object, after, max)
+    }
+
+    /// The events between two offsets, both left out, from the oldest on, or with `reverse` from the newest on. Blocks.
+    pub fn range(
+        &self,
+        object: &Identity,
+        after: Option<u64>,
+        before: Option<u64>,
+        reverse: bool,
+        max: PageLimit,
+    ) -> Result<HistoryRange, ReadError> {
+        self.0.shared.store.range(object, after, before, reverse, max)
+    }
+
+    /// Queues events for the next commit, waiting while the queue is full.
+    ///
+    /// `done` runs exactly once, unless this is cancelled: then nothing was queued.
+    pub async fn append(&self, append: Append) {
+        self.0.shared.queue.append(append).await;
+    }
+
+    /// Waits until the log fails. It takes no events from then on; reads go on as far as they can.
+    pub async fn failed(&self) -> Failure {
+        self.0.shared.failure.wait().await.clone()
+    }
+
+    /// Takes no more events, stores those that are queued and ends the threads. Blocks; not for use in `done`.
+    pub fn close(&self) {
+        self.0.stop();
+        for thread in self.0.threads.lock().drain(..) {
+            // A panic was seen by the thread's own guard.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Inner {
+    fn stop(&self) {
+        self.shared.queue.close();
+        self.sweeping.lock().take();
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

@@ -1,0 +1,15 @@
+//! What is stored, a file for each kind of key: this folder is the schema of format 1.
+//!
+//! | keyspace | key | value | lives |
+//! |---|---|---|---|
+//! | `meta` | `format` | format version, u32 | for ever |
+//! | `meta` | `next_id` | the first object id that is free, u64 | for ever |
+//! | `objects` | object name | [`object::Record`] | from the object's first event, for ever |
+//! | `events` | object id u64, offset u64 | [`Entry`](super::Entry) | until retention trims it |
+//!
+//! Numbers in keys and values are big-endian.
+
+pub(super) mod event;
+pub(super) mod format;
+pub(super) mod next_id;
+pub(super) mod object;

@@ -1,0 +1,31 @@
+//! The log: every object's events on disk, in order, committed in groups.
+//!
+//! Owns the fjall database and the only thread that writes to it. Readers use snapshots and never wait for the
+//! writer. Knows no socket and no instance: an object is here its identity and the end of its log.
+
+mod entry;
+mod handle;
+mod identity;
+mod keys;
+mod metrics;
+mod open;
+mod queue;
+mod read;
+mod retention;
+mod shared;
+mod store;
+mod trim;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+pub use entry::{Entry, Tail};
+pub use handle::{Log, Options};
+pub use identity::{Identity, ObjectId};
+pub use metrics::Metrics;
+pub use open::OpenError;
+pub use queue::Append;
+pub use read::{HistoryRange, Page, PageLimit, ReadError, Stored};
+pub use retention::Retention;
+pub use shared::{Failure, Unavailable};

@@ -1,0 +1,156 @@
+//! Creating and opening the log's directory.
+//!
+//! `log.lock` is held while a process uses the directory; `log` is the database. A database is made beside its place and
+//! moved there when it is complete, so that a crash during the very first start leaves nothing half made.
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+
+use super::keys::format;
+use super::store::Store;
+
+/// Why the log can't be opened; says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has the directory open.
+    #[error("the log in {} is in use by another process: stop that one, or choose another directory", .dir.display())]
+    InUse {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// A newer program made the directory; nothing in it was changed.
+    #[error(
+        "the log in {} has format {found} and this program knows formats up to {known}: use the version of the program that made it, or a newer one", .dir.display()
+    )]
+    NewerFormat {
+        /// The directory.
+        dir: PathBuf,
+        /// The format of the directory.
+        found: u32,
+        /// The newest format that this program knows.
+        known: u32,
+    },
+    /// The directory can't be made or written.
+    #[error("the log's directory {} can't be written: make it writable, or choose another one", .dir.display())]
+    NotWritable {
+        /// The directory.
+        dir: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// What is in the directory is not a log.
+    #[error("the log in {} is damaged ({what}): restore it from a backup, or move it away to start with an empty one", .dir.display())]
+    Damaged {
+        /// The directory.
+        dir: PathBuf,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// The database can't be opened.
+    #[error("the log in {} can't be opened: free disk space if it is full; otherwise restore it from a backup, or move it away to start with an empty one", .dir.display())]
+    Storage {
+        /// The directory.
+        dir: PathBuf,
+        /// What the database said.
+        source: fjall::Error,
+    },
+}
+
+/// All journals together. A journal stays until everything in it is in a table, so this bounds both the disk space and
+/// the time that a start after a crash takes to replay them.
+const JOURNAL_BYTES: u64 = 256 << 20;
+
+/// Events fill a memtable at the rate of all writes. Four may wait to be written out before writes halt, so this
+/// bounds the memory (5 × 32 MiB); smaller ones mean more tables and more compaction.
+const EVENTS_MEMTABLE_BYTES: u64 = 32 << 20;
+
+/// Records are small, and written only with an object's first event and with trims.
+const RECORDS_MEMTABLE_BYTES: u64 = 8 << 20;
+
+/// One worker may be busy with a long compaction while the other writes out memtables.
+const WORKERS: usize = 2;
+
+impl Store {
+    pub(super) fn open(dir: &Path, cache_bytes: u64) -> Result<Self, OpenError> {
+        let not_writable = |source| OpenError::NotWritable { dir: dir.into(), source };
+        let storage = |error| match error {
+            fjall::Error::Locked => OpenError::InUse { dir: dir.into() },
+            fjall::Error::Io(source) if is_refusal(&source) => not_writable(source),
+            source => OpenError::Storage { dir: dir.into(), source },
+        };
+        fs::create_dir_all(dir).map_err(not_writable)?;
+        let lock = File::create(dir.join("log.lock")).map_err(not_writable)?;
+        lock.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => OpenError::InUse { dir: dir.into() },
+            TryLockError::Error(source) => not_writable(source),
+        })?;
+        let place = dir.join("log");
+        if !place.try_exists().map_err(not_writable)? {
+            create(dir, &place, cache_bytes).map_err(storage)?;
+        }
+        let db = database(&place, cache_bytes).map_err(storage)?;
+        let meta = records(&db, "meta").map_err(storage)?;
+        let damaged = |what| OpenError::Damaged { dir: dir.into(), what };
+        let version = meta.get(format::KEY).map_err(storage)?;
+        let version = version.ok_or_else(|| damaged("its format is not told"))?;
+        match format::decode(&version) {
+            Some(format::VERSION) => {}
+            Some(found) if found > format::VERSION => {
+                let known = format::VERSION;
+                return Err(OpenError::NewerFormat { dir: dir.into(), found, known });
+            }
+            _ => return Err(damaged("its format is not one that ever was")),
+        }
+        let objects = records(&db, "objects").map_err(storage)?;
+        let events = events(&db).map_err(storage)?;
+        Ok(Self { db, meta, objects, events, _lock: lock })
+    }
+}
+
+fn is_refusal(error: &io::Error) -> bool {
+    use io::ErrorKind::{NotADirectory, PermissionDenied, ReadOnlyFilesystem};
+    matches!(error.kind(), NotADirectory | PermissionDenied | ReadOnlyFilesystem)
+}
+
+fn create(dir: &Path, place: &Path, cache_bytes: u64) -> Result<(), fjall::Error> {
+    let draft = dir.join("log.new");
+    if draft.try_exists()? {
+        fs::remove_dir_all(&draft)?;
+    }
+    {
+        let db = database(&draft, cache_bytes)?;
+        let meta = records(&db, "meta")?;
+        records(&db, "objects")?;
+        events(&db)?;
+        let mut batch = db.batch().durability(Some(PersistMode::SyncAll));
+        batch.insert(&meta, format::KEY, format::encode(format::VERSION));
+        batch.commit()?;
+    }
+    fs::rename(&draft, place)?;
+    File::open(dir)?.sync_all()?;
+    Ok(())
+}
+
+fn database(place: &Path, cache_bytes: u64) -> Result<Database, fjall::Error> {
+    Database::builder(place)
+        .cache_size(cache_bytes)
+        .max_journaling_size(JOURNAL_BYTES)
+        .worker_threads(WORKERS)
+        .open()
+}
+
+fn records(db: &Database, name: &str) -> Result<Keyspace, fjall::Error> {
+    db.keyspace(name, || KeyspaceCreateOptions::default().max_memtable_size(RECORDS_MEMTABLE_BYTES))
+}
+
+fn events(db: &Database) -> Result<Keyspace, fjall::Error> {
+    db.keyspace("events", || {
+        KeyspaceCreateOptions::default()
+            .max_memtable_size(EVENTS_MEMTABLE_BYTES)
+            // Point reads only look for what is there, so the last level needs no filter.
+            .expect_point_read_hits(true)
+    })
+}

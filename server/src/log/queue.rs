@@ -1,0 +1,186 @@
+//! The queue into the writer: bounded in bytes, each event counting [`EVENT_OVERHEAD`] on top of its own, so that the
+//! number of events is bounded too. Appends wait while it is full; trims, of which one waits at a time, don't.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use parking_lot::{Condvar, Mutex};
+use prometheus::IntGauge;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::trim::Trim;
+use super::{Entry, Identity, Unavailable};
+
+/// What an event costs in the queue beyond its stored bytes, generously.
+const EVENT_OVERHEAD: usize = 128;
+
+/// The bounds of one commit: enough for the fsync to cost next to nothing for each event, and little enough that those who
+/// wait for this commit or for the next one don't wait long.
+const COMMIT_EVENTS: u32 = 4096;
+const COMMIT_BYTES: usize = 4 << 20;
+
+/// Runs on the writer thread, in the order of commits; must be quick and must not panic.
+pub(super) type Callback = Box<dyn FnOnce(Result<(), Unavailable>) + Send>;
+
+/// Events of one object to be stored.
+pub struct Append {
+    /// The object. Its first append stores it as well.
+    pub object: Arc<Identity>,
+    /// The offset of the first entry: the one after the last entry that was appended to the object.
+    pub first: u64,
+    /// What [`Tail::push`](super::Tail::push) returned, in order. None: then `done` is told when all that was queued before is on disk.
+    pub entries: Vec<Entry>,
+    /// Told when the events are on disk, or that the log failed before it knew. Runs on the writer thread,
+    /// in the order of commits: must be quick and must not panic, wait or close the log.
+    pub done: Box<dyn FnOnce(Result<(), Unavailable>) + Send>,
+}
+
+/// What the writer is to write.
+pub(super) enum Task {
+    Append { object: Arc<Identity>, first: u64, entries: Vec<Entry> },
+    Trim(Trim),
+}
+
+impl Task {
+    /// Events to be stored.
+    fn events(&self) -> u32 {
+        match self {
+            Self::Append { entries, .. } => entries.len() as u32,
+            Self::Trim(_) => 0,
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Append { entries, .. } => weight(entries),
+            Self::Trim(_) => 0,
+        }
+    }
+}
+
+fn weight(entries: &[Entry]) -> usize {
+    entries.iter().map(|entry| entry.stored().len() + EVENT_OVERHEAD).sum()
+}
+
+/// Somebody who waits for a task; told of the failure if it is dropped.
+struct Waiter(Option<Callback>);
+
+impl Waiter {
+    fn tell(&mut self, result: Result<(), Unavailable>) {
+        if let Some(done) = self.0.take() {
+            done(result);
+        }
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        self.tell(Err(Unavailable));
+    }
+}
+
+/// A task in the queue or in the writer's hands. Dropping it tells its waiter that the log is unavailable.
+pub(super) struct Work {
+    pub(super) task: Task,
+    waiter: Waiter,
+    _room: Option<OwnedSemaphorePermit>,
+}
+
+impl Work {
+    /// Tells the waiter that the task is done.
+    pub(super) fn finish(mut self) {
+        self.waiter.tell(Ok(()));
+    }
+}
+
+pub(super) struct Queue {
+    state: Mutex<State>,
+    filled: Condvar,
+    /// The bytes that are free.
+    room: Arc<Semaphore>,
+    capacity: usize,
+    waiting_events: IntGauge,
+}
+
+#[derive(Default)]
+struct State {
+    works: VecDeque<Work>,
+    closed: bool,
+}
+
+impl Queue {
+    pub(super) fn new(capacity: usize, waiting_events: IntGauge) -> Self {
+        // A semaphore hands out at most u32::MAX at once.
+        let capacity = capacity.min(u32::MAX as usize);
+        Self {
+            state: Mutex::default(),
+            filled: Condvar::new(),
+            room: Arc::new(Semaphore::new(capacity)),
+            capacity,
+            waiting_events,
+        }
+    }
+
+    /// Queues an append, waiting for room. One that is larger than the whole queue waits until the queue is empty.
+    pub(super) async fn append(&self, append: Append) {
+        let Append { object, first, entries, done } = append;
+        let weight = weight(&entries).min(self.capacity);
+        // It is refused when the queue is closed; then so is the push.
+        let room = Arc::clone(&self.room).acquire_many_owned(weight as u32).await.ok();
+        self.push(Task::Append { object, first, entries }, done, room);
+    }
+
+    pub(super) fn trim(&self, trim: Trim, done: Callback) {
+        self.push(Task::Trim(trim), done, None);
+    }
+
+    fn push(&self, task: Task, done: Callback, room: Option<OwnedSemaphorePermit>) {
+        let work = Work { task, waiter: Waiter(Some(done)), _room: room };
+        let mut state = self.state.lock();
+        if state.closed {
+            // Unlocked first, since dropping the work tells its waiter.
+            drop(state);
+            return drop(work);
+        }
+        self.waiting_events.add(work.task.events().into());
+        state.works.push_back(work);
+        self.filled.notify_one();
+    }
+
+    /// What is queued, as far as one commit goes; waits for something. `None` once the queue is closed and empty.
+    pub(super) fn take(&self) -> Option<Vec<Work>> {
+        let mut state = self.state.lock();
+        while state.works.is_empty() {
+            if state.closed {
+                return None;
+            }
+            self.filled.wait(&mut state);
+        }
+        let (mut taken, mut events, mut bytes) = (Vec::new(), 0, 0);
+        while let Some(work) = state.works.front() {
+            events += work.task.events();
+            bytes += work.task.bytes();
+            if !taken.is_empty() && (events > COMMIT_EVENTS || bytes > COMMIT_BYTES) {
+                break;
+            }
+            self.waiting_events.sub(work.task.events().into());
+            taken.extend(state.works.pop_front());
+        }
+        Some(taken)
+    }
+
+    /// Takes no more; what is queued stays for the writer.
+    pub(super) fn close(&self) {
+        self.state.lock().closed = true;
+        self.room.close();
+        self.filled.notify_all();
+    }
+
+    /// Drops what is queued, which tells those who wait.
+    pub(super) fn discard(&self) {
+        let works = std::mem::take(&mut self.state.lock().works);
+        for work in works {
+            self.waiting_events.sub(work.task.events().into());
+        }
+    }
+}

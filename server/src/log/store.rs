@@ -1,0 +1,87 @@
+//! The database and the one place where it is written: what a batch can hold, and how durable it is.
+
+use std::fs::File;
+
+use fjall::{Database, Keyspace, OwnedWriteBatch, PersistMode};
+
+use super::keys::{event, next_id, object};
+use super::trim::Trim;
+use super::{Entry, Identity, ObjectId, Tail};
+
+pub(super) struct Store {
+    pub(super) db: Database,
+    pub(super) meta: Keyspace,
+    pub(super) objects: Keyspace,
+    pub(super) events: Keyspace,
+    /// Held as long as the directory is in use.
+    pub(super) _lock: File,
+}
+
+impl Store {
+    pub(super) fn batch(&self) -> Batch<'_> {
+        Batch { store: self, writes: self.db.batch(), next_id: None }
+    }
+
+    /// Fails if the database takes no more writes, which it does not tell by itself when its background work fails.
+    pub(super) fn check(&self) -> Result<(), fjall::Error> {
+        self.db.persist(PersistMode::Buffer)
+    }
+}
+
+/// What one commit writes: all of it or nothing.
+pub(super) struct Batch<'a> {
+    store: &'a Store,
+    writes: OwnedWriteBatch,
+    next_id: Option<u64>,
+}
+
+impl Batch<'_> {
+    /// Stores a new object.
+    pub(super) fn create(&mut self, identity: &Identity) {
+        self.put_record(identity, Tail::default());
+        // Identities are numbered in memory and committed in any order; the id of one that was never committed is
+        // free again after a restart.
+        self.next_id = self.next_id.max(Some(identity.id.0 + 1));
+    }
+
+    pub(super) fn append(&mut self, id: ObjectId, first: u64, entries: &[Entry]) {
+        for (offset, entry) in (first..).zip(entries) {
+            let key = event::encode_key(id, offset);
+            self.writes.insert(&self.store.events, key, entry.stored().clone());
+        }
+    }
+
+    pub(super) fn trim(&mut self, trim: &Trim) {
+        self.put_record(&trim.object, trim.to);
+        for offset in trim.from + 1..=trim.to.offset {
+            self.writes.remove(&self.store.events, event::encode_key(trim.object.id, offset));
+        }
+    }
+
+    fn put_record(&mut self, identity: &Identity, trimmed: Tail) {
+        let record = object::encode(&object::Record::new(identity, trimmed));
+        self.writes.insert(&self.store.objects, object::encode_key(&identity.name), record);
+    }
+
+    /// Writes the batch and returns when it is on disk.
+    ///
+    /// fjall persists the journal before it lets anybody see the batch, so a snapshot never shows an event that is
+    /// not on disk: what readers deliver is as durable as what was acknowledged.
+    pub(super) fn commit_durably(self) -> Result<(), fjall::Error> {
+        self.commit(PersistMode::SyncData)
+    }
+
+    /// Writes the batch; it is on disk no later than the next durable one.
+    pub(super) fn commit_lazily(self) -> Result<(), fjall::Error> {
+        self.commit(PersistMode::Buffer)
+    }
+
+    fn commit(mut self, mode: PersistMode) -> Result<(), fjall::Error> {
+        if let Some(id) = self.next_id {
+            // The writer is alone and ids only grow, yet one that was handed out earlier may be stored later.
+            let id = self.store.next_id()?.max(id);
+            self.writes.insert(&self.store.meta, next_id::KEY, next_id::encode(id));
+        }
+        self.writes.durability(Some(mode)).commit()
+    }
+}

@@ -1,0 +1,61 @@
+//! Opening a directory that can't be opened says why and changes nothing.
+
+use std::fs;
+
+use super::*;
+use crate::log::keys::format;
+
+fn refusal(dir: &Path) -> OpenError {
+    let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
+    Log::open(dir, Options::default(), metrics).err().unwrap()
+}
+
+#[test]
+fn a_directory_belongs_to_one_log_at_a_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path());
+    let error = refusal(dir.path());
+    assert!(matches!(error, OpenError::InUse { .. }), "{error}");
+    log.close();
+    drop(log);
+    open(dir.path());
+}
+
+#[test]
+fn a_newer_format_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path());
+    log.0.shared.store.meta.insert(format::KEY, format::encode(format::VERSION + 1)).unwrap();
+    log.close();
+    drop(log);
+    let error = refusal(dir.path());
+    assert!(matches!(error, OpenError::NewerFormat { found: 2, known: 1, .. }), "{error}");
+}
+
+#[test]
+fn a_directory_that_can_not_be_written_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    fs::write(&file, "").unwrap();
+    let error = refusal(&file.join("below"));
+    assert!(matches!(error, OpenError::NotWritable { .. }), "{error}");
+}
+
+#[test]
+fn a_database_that_is_not_a_log_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("log")).unwrap();
+    let error = refusal(dir.path());
+    assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
+}
+
+#[test]
+fn a_first_start_that_crashed_is_started_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let draft = dir.path().join("log.new");
+    fs::create_dir(&draft).unwrap();
+    fs::write(draft.join("0.jnl"), "half").unwrap();
+    let log = open(dir.path());
+    Object::new(&log, "room/a").append(&log, &["x"], 1).unwrap();
+    assert!(!draft.exists());
+}

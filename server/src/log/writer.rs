@@ -1,0 +1,102 @@
+//! The writer thread: takes what is queued, writes it as one batch with one fsync, tells those who wait; while one
+//! fsync runs, the next batch gathers in the queue.
+
+use std::collections::HashMap;
+use std::thread;
+use std::time::Instant;
+
+use super::ObjectId;
+use super::queue::{Task, Work};
+use super::shared::Shared;
+
+/// How many objects' heads the writer remembers to check the order of appends.
+const CHECKED_OBJECTS: usize = 65_536;
+
+/// Writes until the queue is closed and empty, or the log has failed.
+pub(super) fn run(shared: &Shared) {
+    let _end = End(shared);
+    let mut heads = Heads::default();
+    while let Some(works) = shared.queue.take() {
+        if let Err(error) = commit(shared, &mut heads, &works) {
+            shared.fail(error.to_string());
+            return;
+        }
+        works.into_iter().for_each(Work::finish);
+    }
+}
+
+/// However the writer ends, by a panic too, nobody is left waiting.
+struct End<'a>(&'a Shared);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.fail("the writer panicked".into());
+        }
+        self.0.queue.discard();
+    }
+}
+
+fn commit(shared: &Shared, heads: &mut Heads, works: &[Work]) -> Result<(), fjall::Error> {
+    let started = Instant::now();
+    let mut batch = shared.store.batch();
+    let (mut stored, mut bytes, mut removed) = (0_u32, 0, 0);
+    for work in works {
+        match &work.task {
+            Task::Append { entries, .. } if entries.is_empty() => {}
+            Task::Append { object, first, entries } => {
+                heads.advance(object.id, *first, entries.len());
+                // A log begins once: after a full trim it goes on from its tail, and after a failed write nothing
+                // is written any more.
+                if *first == 1 {
+                    batch.create(object);
+                }
+                batch.append(object.id, *first, entries);
+                stored += entries.len() as u32;
+                bytes += entries.iter().map(|entry| entry.wire().len() as u64).sum::<u64>();
+            }
+            Task::Trim(trim) => {
+                batch.trim(trim);
+                removed += trim.events();
+            }
+        }
+    }
+    if stored > 0 {
+        batch.commit_durably()?;
+        let metrics = &shared.metrics;
+        metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
+        metrics.commits.inc();
+        metrics.events.inc_by(stored.into());
+        metrics.bytes.inc_by(bytes);
+        metrics.events_per_commit.observe(stored.into());
+    } else {
+        batch.commit_lazily()?;
+    }
+    shared.metrics.trimmed_events.inc_by(removed);
+    for work in works {
+        if let Task::Append { object, .. } = &work.task {
+            shared.note(object);
+        }
+    }
+    Ok(())
+}
+
+/// The newest offsets of the objects that were appended to lately. A hole or a repeat in a log is a bug in the caller
+/// that must not reach the disk.
+#[derive(Default)]
+struct Heads(HashMap<ObjectId, u64>);
+
+impl Heads {
+    fn advance(&mut self, id: ObjectId, first: u64, events: usize) {
+        assert!(first > 0 && events > 0, "an append stores events from offset 1 on");
+        if self.0.len() >= CHECKED_OBJECTS {
+            self.0.clear();
+        }
+        let head = self.0.insert(id, first - 1 + events as u64);
+        assert!(
+            head.is_none_or(|head| head + 1 == first),
+            "object {} is appended to at {first} where it ends at {head:?}",
+            id.0,
+        );
+    }
+}

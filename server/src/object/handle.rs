@@ -1,0 +1,149 @@
+//! One object in use: how members' connections reach it, awake or asleep.
+//!
+//! The handle lives while anybody holds it: reactors with members, the instance, a commit under way. It guards
+//! promise 1: the mailbox's lock decides whether there is an instance, so two never run at once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+
+use dormouse_protocol::Encoding;
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+
+use super::class::Message;
+use super::instance;
+use super::outlet::{Delivery, EventFrames};
+use super::registry::Shared;
+use crate::log::{Identity, ObjectId};
+
+/// The object has as many messages waiting as it may; the message comes back.
+#[derive(Debug)]
+pub struct Busy(pub Message);
+
+/// An object in use.
+pub struct Handle {
+    pub(super) identity: Arc<Identity>,
+    pub(super) shared: Arc<Shared>,
+    /// The newest event on disk.
+    head: AtomicU64,
+    /// The newest event given to the log.
+    appended: AtomicU64,
+    /// For each encoding, a bit for each outlet with members that speak it.
+    audience: [AtomicU64; 2],
+    /// The way to the instance; none while asleep.
+    mailbox: Mutex<Option<mpsc::Sender<Message>>>,
+}
+
+impl Handle {
+    pub(super) fn new(identity: Arc<Identity>, head: u64, shared: Arc<Shared>) -> Self {
+        Self {
+            identity,
+            shared,
+            head: AtomicU64::new(head),
+            appended: AtomicU64::new(head),
+            audience: [AtomicU64::new(0), AtomicU64::new(0)],
+            mailbox: Mutex::new(None),
+        }
+    }
+
+    /// The object's id.
+    pub fn id(&self) -> ObjectId {
+        self.identity.id
+    }
+
+    /// Who the object is.
+    pub fn identity(&self) -> &Arc<Identity> {
+        &self.identity
+    }
+
+    /// The newest event on disk. Who listens first and reads the head then misses no event: it is either
+    /// below the head or delivered.
+    pub fn head(&self) -> u64 {
+        self.head.load(SeqCst)
+    }
+
+    /// From now on an outlet has members that speak `encoding`.
+    pub fn listen(&self, outlet: usize, encoding: Encoding) {
+        self.audience[encoding as usize].fetch_or(1 << outlet, SeqCst);
+    }
+
+    /// An outlet has no more members that speak `encoding`.
+    pub fn unlisten(&self, outlet: usize, encoding: Encoding) {
+        self.audience[encoding as usize].fetch_and(!(1 << outlet), SeqCst);
+    }
+
+    /// Whether any outlet has members that speak `encoding`.
+    pub fn is_heard_in(&self, encoding: Encoding) -> bool {
+        self.audience[encoding as usize].load(SeqCst) != 0
+    }
+
+    /// The outlets with members.
+    pub fn listeners(&self) -> impl Iterator<Item = usize> + use<> {
+        let mut bits = self.audience.iter().fold(0, |all, bits| all | bits.load(SeqCst));
+        std::iter::from_fn(move || {
+            let next = bits.trailing_zeros() as usize;
+            bits &= bits.checked_sub(1)?;
+            Some(next)
+        })
+    }
+
+    /// Hands a message to the instance, waking the object if it sleeps.
+    pub fn send(self: &Arc<Self>, message: Message) -> Result<(), Busy> {
+        let mut mailbox = self.mailbox.lock();
+        let message = match mailbox.as_ref() {
+            None => message,
+            Some(sender) => match sender.try_send(message) {
+                Ok(()) => return Ok(()),
+                Err(TrySendError::Full(message)) => return Err(Busy(message)),
+                // The instance has failed: what it had not finished is answered, a new one may start.
+                Err(TrySendError::Closed(message)) => message,
+            },
+        };
+        let (sender, receiver) = mpsc::channel(self.shared.settings.mailbox);
+        sender.try_send(message).map_err(|e| Busy(e.into_inner()))?;
+        *mailbox = Some(sender);
+        self.shared.runtime.spawn(instance::run(self.clone(), receiver));
+        Ok(())
+    }
+
+    /// Ends the instance's right to run, unless there is something left to do. Decided under the lock
+    /// that senders take, so no message is lost in between.
+    pub(super) fn may_sleep(&self, mailbox: &mpsc::Receiver<Message>) -> bool {
+        let mut sender = self.mailbox.lock();
+        if !mailbox.is_empty() || self.has_unfinished_appends() {
+            return false;
+        }
+        *sender = None;
+        true
+    }
+
+    /// Closes the mailbox of an instance that could not wake and gives back what waits in it.
+    pub(super) fn refuse_all(&self, mailbox: &mut mpsc::Receiver<Message>) -> Vec<Message> {
+        *self.mailbox.lock() = None;
+        std::iter::from_fn(|| mailbox.try_recv().ok()).collect()
+    }
+
+    /// Notes that events up to `offset` were given to the log.
+    pub(super) fn note_appended(&self, offset: u64) {
+        self.appended.store(offset, SeqCst);
+    }
+
+    pub(super) fn has_unfinished_appends(&self) -> bool {
+        self.appended.load(SeqCst) != self.head()
+    }
+
+    /// Events are on disk: moves the head, then tells whoever listens.
+    pub(super) fn deliver(&self, frames: &Arc<EventFrames>) {
+        self.head.store(frames.last, SeqCst);
+        for outlet in self.listeners() {
+            self.shared.outlets[outlet].deliver(Delivery::Events(frames.clone()));
+        }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.shared.forget(&self.identity.name);
+    }
+}

@@ -1,0 +1,241 @@
+//! The life of an instance: a tokio task from the first message until there has been none for a while.
+//!
+//! A turn takes the messages that wait, lets the behaviour decide, and gives the log one append. The events are
+//! encoded for the members here, while earlier commits are under way; the commit then only has to release them.
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use dormouse_protocol::{Encoding, ErrorCode, encode_events};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+use tracing::{debug, error};
+
+use super::class::{Context, Effects, Message, Object};
+use super::dedupe::Dedupe;
+use super::handle::Handle;
+use super::outlet::{Answer, EventFrames, ReplyTo};
+use super::registry::Shared;
+use crate::log::{Append, Entry, Identity, PageLimit, ReadError, Tail};
+
+/// Messages that one turn takes at most.
+const TURN_MESSAGES: usize = 256;
+/// An append is not made larger than this by a further message.
+const APPEND_BYTES: usize = 64 * 1024;
+/// Entries read at once when the dedupe window is read back.
+const WINDOW_PAGE: PageLimit = PageLimit { events: 1_000, bytes: 1 << 20 };
+
+/// Runs the object's instance until it falls asleep.
+pub(super) async fn run(handle: Arc<Handle>, mut mailbox: mpsc::Receiver<Message>) {
+    let metrics = &handle.shared.metrics;
+    metrics.wakes.inc();
+    let woken = Instant::now();
+    let mut instance = match Instance::wake(&handle).await {
+        Ok(instance) => instance,
+        Err(error) => {
+            error!(object = %handle.identity.name, %error, "the object can't wake");
+            for message in handle.refuse_all(&mut mailbox) {
+                let why = "the log can't be read at present; try again later".into();
+                message.reply.send(Answer::Refused(ErrorCode::Unavailable, why));
+            }
+            return;
+        }
+    };
+    metrics.wake_seconds.observe(woken.elapsed().as_secs_f64());
+    let _awake = metrics.count_awake();
+    let mut messages = Vec::new();
+    loop {
+        let sleep_after = handle.shared.settings.sleep_after;
+        match timeout(sleep_after, mailbox.recv_many(&mut messages, TURN_MESSAGES)).await {
+            Ok(_) => instance.turn(&handle, messages.drain(..)).await,
+            Err(_) if handle.may_sleep(&mailbox) => break,
+            Err(_) => {}
+        }
+    }
+    instance.behaviour.sleep();
+    debug!(object = %handle.identity.name, "asleep");
+}
+
+struct Instance {
+    behaviour: Box<dyn Object>,
+    tail: Tail,
+    dedupe: Dedupe,
+}
+
+impl Instance {
+    async fn wake(handle: &Arc<Handle>) -> Result<Self, ReadError> {
+        let shared = &handle.shared;
+        // An instance before this one may have failed with appends under way: they count.
+        if handle.has_unfinished_appends() {
+            settled(handle).await;
+        }
+        let (tail, dedupe) = tokio::task::spawn_blocking({
+            let (shared, identity) = (shared.clone(), handle.identity.clone());
+            move || read_back(&shared, &identity)
+        })
+        .await
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+        handle.note_appended(tail.offset);
+        let class = shared.classes.get(handle.identity.name.class());
+        let class = class.expect("joins name known classes only");
+        let mut instance = Self { behaviour: class(&handle.identity), tail, dedupe };
+        let mut effects = Effects::default();
+        instance.behaviour.wake(&mut instance_context(
+            &handle.identity,
+            &mut instance.tail,
+            &mut instance.dedupe,
+            &mut effects,
+        ));
+        instance.carry_out(handle, effects).await;
+        Ok(instance)
+    }
+
+    async fn turn(&mut self, handle: &Arc<Handle>, messages: impl Iterator<Item = Message>) {
+        let mut effects = Effects::default();
+        let mut size = 0;
+        self.dedupe.expire(now_ms());
+        for message in messages {
+            size += message.data.as_msgpack().len();
+            if size > APPEND_BYTES && !effects.entries.is_empty() {
+                self.carry_out(handle, std::mem::take(&mut effects)).await;
+                size = 0;
+            }
+            self.behaviour.message(
+                &mut instance_context(
+                    &handle.identity,
+                    &mut self.tail,
+                    &mut self.dedupe,
+                    &mut effects,
+                ),
+                message,
+            );
+        }
+        self.carry_out(handle, effects).await;
+    }
+
+    /// Gives the turn's events to the log. Its answers go out when they are on disk; so do answers about events
+    /// of earlier turns that are not there yet.
+    async fn carry_out(&mut self, handle: &Arc<Handle>, effects: Effects) {
+        let Effects { entries, answers } = effects;
+        if entries.is_empty() && !handle.has_unfinished_appends() {
+            return answers.into_iter().for_each(|(reply, answer)| reply.send(answer));
+        }
+        let last = self.tail.offset;
+        let first = last + 1 - entries.len() as u64;
+        let frames = Arc::new(encode(handle, &entries, first, last));
+        handle.note_appended(last);
+        let append = Append {
+            object: handle.identity.clone(),
+            first,
+            entries,
+            done: Box::new({
+                let handle = handle.clone();
+                move |result| match result {
+                    Ok(()) => release(&handle, &frames, answers),
+                    Err(_) => refuse(answers),
+                }
+            }),
+        };
+        handle.shared.log.append(append).await;
+    }
+}
+
+fn instance_context<'a>(
+    identity: &'a Identity,
+    tail: &'a mut Tail,
+    dedupe: &'a mut Dedupe,
+    effects: &'a mut Effects,
+) -> Context<'a> {
+    Context { identity, now: now_ms(), tail, dedupe, effects }
+}
+
+/// Answers go first, so that a publisher's acknowledgement and its own event can leave in one write.
+fn release(handle: &Handle, frames: &Arc<EventFrames>, answers: Vec<(ReplyTo, Answer)>) {
+    for (reply, answer) in answers {
+        if let Answer::Published { duplicate: true, .. } = answer {
+            handle.shared.metrics.duplicates.inc();
+        }
+        reply.send(answer);
+    }
+    if frames.last >= frames.first {
+        handle.deliver(frames);
+    }
+}
+
+fn refuse(answers: Vec<(ReplyTo, Answer)>) {
+    for (reply, _) in answers {
+        let why = "the log has failed and the event is not stored; try again with the same key";
+        reply.send(Answer::Refused(ErrorCode::Unavailable, why.into()));
+    }
+}
+
+/// The events as messages, in the encodings that somebody wants. A member that comes with another
+/// encoding between here and the commit reads them from the log.
+fn encode(handle: &Handle, entries: &[Entry], first: u64, last: u64) -> EventFrames {
+    let object = handle.id();
+    let message = |encoding| {
+        let wanted = !entries.is_empty() && handle.is_heard_in(encoding);
+        wanted.then(|| {
+            let bytes = encode_events(encoding, object.0, entries);
+            bytes.expect("events were encoded from checked parts").into()
+        })
+    };
+    EventFrames {
+        object,
+        first,
+        last,
+        msgpack: message(Encoding::Msgpack),
+        json: message(Encoding::Json),
+    }
+}
+
+/// Waits until everything given to the log before is on disk, or failed.
+async fn settled(handle: &Arc<Handle>) {
+    let (done, settled) = oneshot::channel();
+    let append = Append {
+        object: handle.identity.clone(),
+        first: 0,
+        entries: Vec::new(),
+        done: Box::new(move |_| {
+            let _ = done.send(());
+        }),
+    };
+    handle.shared.log.append(append).await;
+    let _ = settled.await;
+}
+
+/// Blocking: the end of the log and the window of keys that it holds.
+fn read_back(shared: &Shared, identity: &Identity) -> Result<(Tail, Dedupe), ReadError> {
+    let settings = &shared.settings;
+    let mut dedupe = Dedupe::new(settings.dedupe_window, settings.dedupe_keys);
+    let Some(stored) = shared.log.find(&identity.name)? else {
+        return Ok((Tail::default(), dedupe));
+    };
+    let now = now_ms();
+    let mut before = None;
+    'window: loop {
+        let range = shared.log.range(identity, None, before, true, WINDOW_PAGE)?;
+        for entry in &range.events {
+            let event = entry.decode()?;
+            before = Some(event.offset);
+            if dedupe.is_expired(event.time, now) {
+                break 'window;
+            }
+            if let Some(key) = &event.key
+                && !dedupe.insert_older(&event.sender, key, event.offset, event.time)
+            {
+                break 'window;
+            }
+        }
+        if !range.more {
+            break;
+        }
+    }
+    Ok((stored.tail, dedupe))
+}
+
+/// Milliseconds since the Unix epoch.
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,125 @@
+//! The way out of an object: to the reactors that have members, and to the one that asked.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use dormouse_protocol::{Encoding, ErrorCode};
+
+use crate::log::ObjectId;
+
+/// A reactor as objects see it. Deliveries from one thread arrive in order.
+pub trait Outlet: Send + Sync {
+    /// Takes a delivery without waiting. Where events can't be taken, the outlet must learn from
+    /// [`super::Handle::head`] that there are some, and read them from the log.
+    fn deliver(&self, delivery: Delivery);
+}
+
+/// What an object has to say to one reactor.
+#[derive(Debug)]
+pub enum Delivery {
+    /// The answer to a request.
+    Answer(Address, Answer),
+    /// Events that one append brought, for the object's members on this reactor.
+    Events(Arc<EventFrames>),
+}
+
+/// The events of one append, encoded once for all members.
+#[derive(Debug)]
+pub struct EventFrames {
+    /// Whose events.
+    pub object: ObjectId,
+    /// The first event's offset.
+    pub first: u64,
+    /// The last event's offset.
+    pub last: u64,
+    /// The `events` message, where there was a member to want it when the events were appended.
+    pub msgpack: Option<Bytes>,
+    /// The same in JSON.
+    pub json: Option<Bytes>,
+}
+
+impl EventFrames {
+    /// The `events` message in an encoding.
+    pub fn encoded(&self, encoding: Encoding) -> Option<&Bytes> {
+        match encoding {
+            Encoding::Msgpack => self.msgpack.as_ref(),
+            Encoding::Json => self.json.as_ref(),
+        }
+    }
+
+    /// Bytes held.
+    pub fn size(&self) -> usize {
+        let len = |frame: &Option<Bytes>| frame.as_ref().map_or(0, Bytes::len);
+        len(&self.msgpack) + len(&self.json)
+    }
+}
+
+/// Where an answer goes. A connection's key may be used again, its generation is not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Address {
+    /// The connection's place in its reactor.
+    pub connection: u32,
+    /// Which connection it was in that place.
+    pub generation: u32,
+    /// The request.
+    pub request: u32,
+}
+
+/// How a publish ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// The event is on disk.
+    Published {
+        /// Where.
+        offset: u64,
+        /// Since when, in milliseconds since the Unix epoch.
+        time: u64,
+        /// Since an earlier publish with the same key.
+        duplicate: bool,
+    },
+    /// It was refused; nothing changed.
+    Refused(ErrorCode, Box<str>),
+}
+
+/// The duty to answer one request: exactly one answer is given, if need be by dropping it.
+pub struct ReplyTo {
+    outlet: Option<Arc<dyn Outlet>>,
+    address: Address,
+}
+
+impl ReplyTo {
+    /// The duty to answer the request at `address` through `outlet`.
+    pub fn new(outlet: Arc<dyn Outlet>, address: Address) -> Self {
+        Self { outlet: Some(outlet), address }
+    }
+
+    /// Answers.
+    pub fn send(mut self, answer: Answer) {
+        self.deliver(answer);
+    }
+
+    /// Answers with a refusal.
+    pub fn refuse(self, code: ErrorCode, why: &str) {
+        self.send(Answer::Refused(code, why.into()));
+    }
+
+    fn deliver(&mut self, answer: Answer) {
+        if let Some(outlet) = self.outlet.take() {
+            outlet.deliver(Delivery::Answer(self.address, answer));
+        }
+    }
+}
+
+impl Drop for ReplyTo {
+    fn drop(&mut self) {
+        let message = "the object failed before it could answer; try again with the same key";
+        self.deliver(Answer::Refused(ErrorCode::Internal, message.into()));
+    }
+}
+
+impl fmt::Debug for ReplyTo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ReplyTo").field(&self.address).finish()
+    }
+}

@@ -1,0 +1,169 @@
+//! The whole server: starts its parts in order, and stops them in the reverse order.
+//!
+//! Knows every part and none of their work.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::num::NonZero;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use dormouse_protocol::{CloseCode, Limits};
+use tokio::task::spawn_blocking;
+use tokio::time::Instant;
+
+use crate::config::Config;
+use crate::http::{Front, Health, NotReady};
+use crate::log::{Log, OpenError};
+use crate::metrics::Metrics;
+use crate::object::{Classes, Registry};
+use crate::socket::{Reactors, Seats};
+use crate::{http, log, object, room, socket};
+
+/// A running server.
+pub struct Server {
+    health: Health,
+    front: Front,
+    reactors: Arc<Reactors>,
+    log: Log,
+    shutdown_timeout: Duration,
+}
+
+/// The server can't be started; what had been started is stopped again.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The log can't be opened.
+    #[error(transparent)]
+    Log(#[from] OpenError),
+    /// The system refuses a poller or a thread.
+    #[error("cannot start the reactors")]
+    Reactors(#[from] io::Error),
+    /// The HTTP server can't be started.
+    #[error(transparent)]
+    Front(#[from] http::Error),
+    /// Two metrics have one name.
+    #[error("cannot register the metrics")]
+    Metrics(#[from] prometheus::Error),
+}
+
+impl Server {
+    /// Starts a server, which then accepts clients. Has to be called within a tokio runtime.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        Self::start_with(config, Classes::from([(room::CLASS, room::class())])).await
+    }
+
+    /// Starts a server of objects of other classes.
+    pub async fn start_with(config: Config, classes: Classes) -> Result<Self, StartError> {
+        let metrics = Metrics::new()?;
+        let health = Health::new();
+        let log = open_log(&config, log::Metrics::register(metrics.registry())?).await?;
+        let seats = Seats::new(reactor_count(&config))?;
+        let registry = Registry::new(
+            log.clone(),
+            classes,
+            seats.outlets(),
+            object_settings(&config),
+            object::Metrics::register(metrics.registry())?,
+        );
+        let reactors = Arc::new(Reactors::start(
+            seats,
+            &registry,
+            &log,
+            socket_settings(&config),
+            &socket::Metrics::register(metrics.registry())?,
+        )?);
+        let hand_over = Arc::new({
+            let reactors = reactors.clone();
+            move |accepted| reactors.accept(accepted)
+        });
+        let front = Front::start(&config, &metrics, health.clone(), hand_over)?;
+        tokio::spawn({
+            let (log, health) = (log.clone(), health.clone());
+            async move {
+                log.failed().await;
+                health.end(NotReady::LogFailed);
+            }
+        });
+        Ok(Self { health, front, reactors, log, shutdown_timeout: config.shutdown_timeout })
+    }
+
+    /// Where it listens, with the real port where port 0 was asked for.
+    pub fn address(&self) -> SocketAddr {
+        self.front.address()
+    }
+
+    /// Waits until the server can't go on and has to be shut down.
+    pub async fn failed(&self) -> NotReady {
+        self.health.ended().await
+    }
+
+    /// Stops within `shutdown_timeout`: accepts nobody any more, answers what is in flight, tells clients to come
+    /// again, and closes the log.
+    pub async fn shutdown(self) {
+        let deadline = Instant::now() + self.shutdown_timeout;
+        self.health.end(NotReady::Draining);
+        let code = match self.health.not_ready() {
+            Some(NotReady::LogFailed) => CloseCode::LogFailed,
+            Some(NotReady::Draining) | None => CloseCode::GoingAway,
+        };
+        self.front.stop(deadline).await;
+        let (reactors, log) = (self.reactors, self.log);
+        let closed = spawn_blocking(move || {
+            reactors.drain(code, deadline.saturating_duration_since(Instant::now()));
+            log.close();
+        });
+        if let Err(error) = closed.await {
+            tracing::error!(%error, "the server could not be stopped in order");
+        }
+    }
+}
+
+/// Opening blocks: after a crash it replays the journal.
+async fn open_log(config: &Config, metrics: log::Metrics) -> Result<Log, OpenError> {
+    let kept = &config.classes.room.retention;
+    let retention = log::Retention {
+        max_events: (kept.max_events > 0).then_some(kept.max_events),
+        max_age: (!kept.max_age.is_zero()).then_some(kept.max_age),
+        max_bytes: (kept.max_bytes > 0).then_some(kept.max_bytes),
+    };
+    let retention = HashMap::from([(room::CLASS.to_owned(), retention)]);
+    let options = log::Options { retention, ..log::Options::default() };
+    let dir = config.data.clone();
+    let opened = spawn_blocking(move || Log::open(&dir, options, metrics)).await;
+    opened.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+}
+
+fn reactor_count(config: &Config) -> usize {
+    match config.reactors {
+        0 => thread::available_parallelism().map_or(1, NonZero::get).min(64),
+        count => count,
+    }
+}
+
+fn object_settings(config: &Config) -> object::Settings {
+    object::Settings {
+        mailbox: config.limits.mailbox,
+        sleep_after: config.objects.sleep_after,
+        dedupe_window: config.objects.dedupe_window,
+        dedupe_keys: config.objects.dedupe_keys,
+    }
+}
+
+fn socket_settings(config: &Config) -> socket::Settings {
+    let count = |count| u32::try_from(count).unwrap_or(u32::MAX);
+    socket::Settings {
+        limits: Limits {
+            message_bytes: config.limits.message_bytes as u64,
+            joins: count(config.limits.joins),
+            in_flight: count(config.limits.in_flight),
+            history_events: count(config.limits.history_events),
+        },
+        outbound_bytes: config.limits.outbound_bytes,
+        kept_signals: config.limits.signals,
+        ping_interval: config.liveness.ping_interval,
+        pong_timeout: config.liveness.pong_timeout,
+        close_timeout: config.liveness.close_timeout,
+    }
+}

@@ -1,0 +1,182 @@
+//! The members that one object has on one reactor, and what each of them has been sent.
+//!
+//! This is where promise 2 is kept: a member is sent events only where they follow what it has, and reads the log
+//! otherwise. No I/O.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use dormouse_protocol::Encoding;
+
+use super::frame;
+use crate::object::{EventFrames, Handle};
+
+/// Recent deliveries that are kept for members who catch up.
+const RECENT_FRAMES: usize = 64;
+/// Bytes of them.
+const RECENT_BYTES: usize = 256 * 1024;
+
+/// Members of one object.
+pub(super) struct Audience {
+    pub(super) handle: Arc<Handle>,
+    pub(super) members: Vec<Member>,
+    /// The newest event that exists as far as this reactor knows: whoever has it is live.
+    pub(super) newest: u64,
+    /// How many members speak each encoding.
+    speakers: [u32; 2],
+    /// How many members read the log.
+    behind: u32,
+    /// Deliveries of late, while anybody reads the log: the seam from there to live.
+    recent: VecDeque<Arc<Delivered>>,
+    recent_bytes: usize,
+}
+
+/// A connection that is a member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Member {
+    /// The connection's key.
+    pub(super) connection: u32,
+    pub(super) standing: Standing,
+    /// The last event that was queued for it.
+    pub(super) position: u64,
+}
+
+/// Where a member gets its events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// As they are committed.
+    Live,
+    /// From the log; a page is to be read once its socket has taken what it was given.
+    Behind,
+    /// From the log; a page is being read.
+    Reading,
+}
+
+/// Events as WebSocket frames, made once for all members of a reactor.
+pub(super) struct Delivered {
+    pub(super) first: u64,
+    pub(super) last: u64,
+    frames: [Option<Bytes>; 2],
+}
+
+impl Delivered {
+    pub(super) fn new(events: &EventFrames) -> Self {
+        let framed = |encoding| events.encoded(encoding).map(|m| frame::message(encoding, m));
+        let frames = [framed(Encoding::Msgpack), framed(Encoding::Json)];
+        Self { first: events.first, last: events.last, frames }
+    }
+
+    pub(super) fn frame(&self, encoding: Encoding) -> Option<&Bytes> {
+        self.frames[encoding as usize].as_ref()
+    }
+
+    fn size(&self) -> usize {
+        self.frames.iter().flatten().map(Bytes::len).sum()
+    }
+}
+
+impl Audience {
+    pub(super) fn new(handle: Arc<Handle>) -> Self {
+        Self {
+            handle,
+            members: Vec::new(),
+            newest: 0,
+            speakers: [0; 2],
+            behind: 0,
+            recent: VecDeque::new(),
+            recent_bytes: 0,
+        }
+    }
+
+    /// Adds a member that stands behind and returns its place. The object is heard before its head is read, so that no
+    /// commit falls between what the log shows and what is delivered (promise 5).
+    pub(super) fn add(&mut self, outlet: usize, connection: u32, encoding: Encoding) -> u32 {
+        self.speakers[encoding as usize] += 1;
+        self.handle.listen(outlet, encoding);
+        self.newest = self.newest.max(self.handle.head());
+        self.behind += 1;
+        self.members.push(Member { connection, standing: Standing::Behind, position: 0 });
+        self.members.len() as u32 - 1
+    }
+
+    /// Removes a member; another may take its place and is returned.
+    pub(super) fn remove(
+        &mut self,
+        outlet: usize,
+        place: u32,
+        encoding: Encoding,
+    ) -> Option<Member> {
+        let gone = self.members.swap_remove(place as usize);
+        if gone.standing != Standing::Live {
+            self.one_less_behind();
+        }
+        self.speakers[encoding as usize] -= 1;
+        if self.speakers[encoding as usize] == 0 {
+            self.handle.unlisten(outlet, encoding);
+        }
+        self.members.get(place as usize).copied()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// Notes events that were delivered to this reactor.
+    pub(super) fn note(&mut self, delivered: &Arc<Delivered>) {
+        self.newest = self.newest.max(delivered.last);
+        if self.behind == 0 {
+            return;
+        }
+        self.recent_bytes += delivered.size();
+        self.recent.push_back(delivered.clone());
+        while self.recent.len() > RECENT_FRAMES || self.recent_bytes > RECENT_BYTES {
+            match self.recent.pop_front() {
+                Some(oldest) => self.recent_bytes -= oldest.size(),
+                None => break,
+            }
+        }
+    }
+
+    /// The member stops being live.
+    pub(super) fn fall_behind(&mut self, place: u32) {
+        let member = &mut self.members[place as usize];
+        if member.standing == Standing::Live {
+            member.standing = Standing::Behind;
+            self.behind += 1;
+        }
+    }
+
+    /// Makes the member live if what it lacks has been delivered of late; returns that.
+    /// `None` if it has to read on.
+    pub(super) fn rejoin(&mut self, place: u32, encoding: Encoding) -> Option<Vec<Bytes>> {
+        let member = &mut self.members[place as usize];
+        let mut position = member.position;
+        let mut missed = Vec::new();
+        for delivered in self.recent.iter().filter(|delivered| delivered.last > member.position) {
+            if delivered.first != position + 1 {
+                break;
+            }
+            let Some(frame) = delivered.frame(encoding) else { break };
+            missed.push(frame.clone());
+            position = delivered.last;
+        }
+        if position < self.newest {
+            return None;
+        }
+        member.position = position;
+        if member.standing != Standing::Live {
+            member.standing = Standing::Live;
+            self.one_less_behind();
+        }
+        Some(missed)
+    }
+
+    fn one_less_behind(&mut self) {
+        self.behind -= 1;
+        if self.behind == 0 {
+            self.recent = VecDeque::new();
+            self.recent_bytes = 0;
+        }
+    }
+}

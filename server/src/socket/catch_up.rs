@@ -1,0 +1,205 @@
+//! Catch-up: a member that has not every event reads the log, page by page, until it is live.
+//!
+//! It is one path for a join with a past, a resume, and a reader too slow for the live stream (promises 5 and 7). A
+//! connection has at most one page on its way, besides the first of a join, and the next is read once its socket takes more.
+
+use bytes::Bytes;
+use dormouse_protocol::{
+    CaughtUp, CloseCode, Encoding, ErrorCode, Joined as JoinReply, Reset, ResetReason,
+    ServerMessage, encode_events,
+};
+use tracing::error;
+
+use super::audience::Standing;
+use super::connection::Joined;
+use super::frame;
+use super::inbox::Letter;
+use super::reactor::Reactor;
+use crate::log::{Identity, Log, ObjectId, PageLimit, ReadError};
+use crate::object::Address;
+
+/// What one read of the log gives at most.
+const PAGE: PageLimit = PageLimit { events: 1_000, bytes: 64 * 1024 };
+
+/// A join whose reply waits for the first page.
+pub(super) struct FirstPage {
+    pub(super) request: u32,
+    /// The position was asked for by offset and epoch: the reply says whether it is continued.
+    pub(super) is_resume: bool,
+    /// Why it is known not to be.
+    pub(super) reset: Option<ResetReason>,
+}
+
+/// A page that was read for a connection.
+pub(super) struct PageRead {
+    pub(super) reader: Address,
+    pub(super) object: ObjectId,
+    /// Of the membership that it was read for.
+    pub(super) serial: u32,
+    pub(super) join: Option<FirstPage>,
+    pub(super) page: Result<EncodedPage, ReadError>,
+}
+
+/// A page of the log as a frame.
+pub(super) struct EncodedPage {
+    after: u64,
+    last: u64,
+    trimmed: u64,
+    events: u64,
+    frame: Option<Bytes>,
+}
+
+impl EncodedPage {
+    fn read(
+        log: &Log,
+        object: &Identity,
+        after: u64,
+        encoding: Encoding,
+    ) -> Result<Self, ReadError> {
+        let page = log.page(object, after, PAGE)?;
+        let frame = if page.events.is_empty() {
+            None
+        } else {
+            let message = encode_events(encoding, object.id.0, &page.events)?;
+            Some(frame::message(encoding, &message))
+        };
+        let events = page.events.len() as u64;
+        Ok(Self { after, last: page.last, trimmed: page.trimmed, events, frame })
+    }
+}
+
+impl Reactor {
+    /// Reads a page for some membership of the connection that stands behind, if its socket takes more.
+    pub(super) fn catch_up(&mut self, key: usize) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let is_full = connection.outbox.bytes() > self.settings.outbound_bytes;
+        if connection.reading_page || is_full || !connection.is_open() {
+            return;
+        }
+        let behind = connection.joins.iter().position(|joined| {
+            let member = &self.audiences[joined.audience as usize].members[joined.member as usize];
+            member.standing == Standing::Behind
+        });
+        let Some(index) = behind else { return };
+        // The membership goes to the end of the line, so that all get their turn.
+        let joined = connection.joins.remove(index);
+        connection.joins.push(joined);
+        let audience = &mut self.audiences[joined.audience as usize];
+        let after = audience.members[joined.member as usize].position;
+        self.read_page(key, joined, after, None);
+    }
+
+    /// Reads the page after an offset for a membership.
+    pub(super) fn read_page(
+        &mut self,
+        key: usize,
+        joined: Joined,
+        after: u64,
+        join: Option<FirstPage>,
+    ) {
+        let Joined { object, serial, .. } = joined;
+        let connection = &mut self.connections[key];
+        let audience = &mut self.audiences[joined.audience as usize];
+        audience.members[joined.member as usize].standing = Standing::Reading;
+        let handle = audience.handle.clone();
+        connection.reading_page |= join.is_none();
+        let reader = connection.address(key, 0);
+        let encoding = connection.encoding;
+        let (log, inbox) = (self.log.clone(), self.inbox.clone());
+        self.metrics.pages.inc();
+        self.runtime.spawn_blocking(move || {
+            let page = EncodedPage::read(&log, handle.identity(), after, encoding);
+            inbox.push(Letter::Page(Box::new(PageRead { reader, object, serial, join, page })));
+        });
+    }
+
+    /// A page has been read.
+    pub(super) fn page_read(&mut self, read: PageRead) {
+        let Some(key) = self.find(read.reader) else { return };
+        let connection = &mut self.connections[key];
+        if read.join.is_none() {
+            connection.reading_page = false;
+        }
+        let joined = connection.joined(read.object).filter(|joined| joined.serial == read.serial);
+        // Left meanwhile; which a joining connection can't, since its requests wait for the reply.
+        let Some(joined) = joined else { return self.catch_up(key) };
+        match read.page {
+            Ok(page) => {
+                self.take_page(key, joined, &page, read.join);
+                self.catch_up(key);
+            }
+            Err(error) => {
+                error!(%error, object = %self.name_of(joined), "a page of the log can't be read");
+                match read.join {
+                    Some(first) => {
+                        self.leave(key, read.object);
+                        let why = "the log can't be read at present; try again later";
+                        self.refuse(key, Some(first.request), ErrorCode::Unavailable, why);
+                        self.finish_reading(key);
+                    }
+                    // To go on without the page would be a hole.
+                    None => self.close(key, CloseCode::Internal),
+                }
+            }
+        }
+    }
+
+    fn take_page(
+        &mut self,
+        key: usize,
+        joined: Joined,
+        page: &EncodedPage,
+        join: Option<FirstPage>,
+    ) {
+        let connection = &mut self.connections[key];
+        let audience = &mut self.audiences[joined.audience as usize];
+        let epoch = audience.handle.identity().epoch;
+        let from = page.after.max(page.trimmed);
+        let is_trimmed = page.trimmed > page.after;
+        let is_join = join.is_some();
+        if let Some(first) = join {
+            let reset =
+                first.reset.or((first.is_resume && is_trimmed).then_some(ResetReason::Trimmed));
+            connection.queue(&ServerMessage::Joined(JoinReply {
+                id: first.request,
+                object: joined.object.0,
+                epoch,
+                head: audience.newest,
+                from,
+                resumed: first.is_resume && reset.is_none(),
+                reset,
+            }));
+            self.metrics.count_join(first.is_resume, reset);
+        } else if is_trimmed {
+            let reason = ResetReason::Trimmed;
+            let object = joined.object.0;
+            connection.queue(&ServerMessage::Reset(Reset { object, reason, epoch, from }));
+            self.metrics.resets.inc();
+        }
+        if let Some(frame) = &page.frame {
+            connection.outbox.push(frame.clone());
+            self.metrics.caught_up_events.inc_by(page.events);
+        }
+        let member = &mut audience.members[joined.member as usize];
+        member.position = page.last.max(from);
+        member.standing = Standing::Behind;
+        self.go_live(key, joined);
+        self.mark_dirty(key);
+        if is_join {
+            self.finish_reading(key);
+        }
+    }
+
+    /// Makes a member live, if it has every event or lacks only recent ones.
+    pub(super) fn go_live(&mut self, key: usize, joined: Joined) {
+        let connection = &mut self.connections[key];
+        let audience = &mut self.audiences[joined.audience as usize];
+        let Some(missed) = audience.rejoin(joined.member, connection.encoding) else { return };
+        for frame in missed {
+            connection.outbox.push(frame);
+        }
+        let offset = audience.members[joined.member as usize].position;
+        let object = joined.object.0;
+        connection.queue(&ServerMessage::CaughtUp(CaughtUp { object, offset }));
+    }
+}

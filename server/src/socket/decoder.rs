@@ -1,0 +1,187 @@
+//! From bytes to messages: fragments, control frames between them, UTF-8, limits. No I/O.
+//!
+//! A decoder between two messages owns nothing: it is one pointer that is null. Frames that arrive whole, as nearly
+//! all do, are unmasked where they lie and never copied.
+
+use dormouse_protocol::CloseCode;
+
+use super::frame::{
+    Header, MAX_CONTROL, MAX_HEADER, Opcode, Violation, is_valid_close_code, unmask,
+};
+
+/// What a client sent.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Incoming<'a> {
+    Text(&'a str),
+    Binary(&'a [u8]),
+    Ping(&'a [u8]),
+    Pong,
+    /// The peer closes; with its code, if it gave one.
+    Close(Option<u16>),
+}
+
+/// Decodes the frames of one client.
+#[derive(Default)]
+pub(super) struct Decoder(Option<Box<Partial>>);
+
+/// What has begun and not ended.
+#[derive(Default)]
+struct Partial {
+    /// The first bytes of a header that is not complete.
+    header: [u8; MAX_HEADER],
+    header_len: usize,
+    /// The frame whose payload is arriving, and how much of it has.
+    frame: Option<(Header, u64)>,
+    /// The payload of a control frame, which may stand between the fragments of a message.
+    control: Vec<u8>,
+    /// The message so far, unmasked.
+    message: Vec<u8>,
+    /// What the message is, from its first frame on.
+    kind: Option<Opcode>,
+}
+
+impl Partial {
+    fn is_idle(&self) -> bool {
+        self.header_len == 0 && self.frame.is_none() && self.kind.is_none()
+    }
+}
+
+impl Decoder {
+    /// Takes the next message off the front of `input`; `None` when it needs more bytes, and then all of `input` is
+    /// taken. A message may be at most `limit` bytes long, over all its fragments.
+    pub(super) fn next<'decoder, 'input: 'decoder>(
+        &'decoder mut self,
+        input: &mut &'input mut [u8],
+        limit: usize,
+    ) -> Result<Option<Incoming<'decoder>>, Violation> {
+        // What the call before gave out has been used by now.
+        if self.0.as_ref().is_some_and(|partial| partial.is_idle()) {
+            self.0 = None;
+        }
+        if self.0.is_none()
+            && let Some((header, header_len)) = Header::parse(input)?
+        {
+            check(&header, None, 0, limit)?;
+            let available = (input.len() - header_len) as u64;
+            if header.fin && header.len <= available {
+                let (_, rest) = std::mem::take(input).split_at_mut(header_len);
+                let (payload, rest) = rest.split_at_mut(header.len as usize);
+                *input = rest;
+                unmask(payload, header.mask, 0);
+                return deliver(header.opcode, payload).map(Some);
+            }
+        }
+        if input.is_empty() {
+            return Ok(None);
+        }
+        self.0.get_or_insert_default().next(input, limit)
+    }
+}
+
+impl Partial {
+    fn next(
+        &mut self,
+        input: &mut &mut [u8],
+        limit: usize,
+    ) -> Result<Option<Incoming<'_>>, Violation> {
+        loop {
+            let (header, done) = match self.frame {
+                Some(frame) => frame,
+                None => match self.read_header(input, limit)? {
+                    Some(header) => (header, 0),
+                    None => return Ok(None),
+                },
+            };
+            let wanted = usize::try_from(header.len - done).unwrap_or(usize::MAX);
+            let (payload, rest) = std::mem::take(input).split_at_mut(wanted.min(input.len()));
+            *input = rest;
+            unmask(payload, header.mask, done);
+            let target =
+                if header.opcode.is_control() { &mut self.control } else { &mut self.message };
+            target.extend_from_slice(payload);
+            let done = done + payload.len() as u64;
+            if done < header.len {
+                self.frame = Some((header, done));
+                return Ok(None);
+            }
+            self.frame = None;
+            if header.opcode.is_control() {
+                return deliver(header.opcode, &self.control).map(Some);
+            }
+            if header.fin {
+                let kind = self.kind.take().unwrap_or(header.opcode);
+                return deliver(kind, &self.message).map(Some);
+            }
+        }
+    }
+
+    fn read_header(
+        &mut self,
+        input: &mut &mut [u8],
+        limit: usize,
+    ) -> Result<Option<Header>, Violation> {
+        let room = &mut self.header[self.header_len..];
+        let taken = room.len().min(input.len());
+        room[..taken].copy_from_slice(&input[..taken]);
+        let Some((header, len)) = Header::parse(&self.header[..self.header_len + taken])? else {
+            self.header_len += taken;
+            *input = &mut std::mem::take(input)[taken..];
+            return Ok(None);
+        };
+        check(&header, self.kind, self.message.len(), limit)?;
+        let used = len - self.header_len;
+        *input = &mut std::mem::take(input)[used..];
+        self.header_len = 0;
+        if header.opcode.is_control() {
+            self.control.clear();
+        } else if header.opcode != Opcode::Continuation {
+            self.kind = Some(header.opcode);
+        }
+        Ok(Some(header))
+    }
+}
+
+/// Whether a frame may stand here, and fits.
+fn check(
+    header: &Header,
+    message: Option<Opcode>,
+    so_far: usize,
+    limit: usize,
+) -> Result<(), Violation> {
+    let in_place = match header.opcode {
+        Opcode::Continuation => message.is_some(),
+        Opcode::Text | Opcode::Binary => message.is_none(),
+        Opcode::Close | Opcode::Ping | Opcode::Pong => return Ok(()),
+    };
+    if !in_place {
+        return Err(Violation(CloseCode::ProtocolError));
+    }
+    if header.len > (limit - so_far.min(limit)) as u64 {
+        return Err(Violation(CloseCode::TooLarge));
+    }
+    Ok(())
+}
+
+fn deliver(kind: Opcode, payload: &[u8]) -> Result<Incoming<'_>, Violation> {
+    let text = |bytes| std::str::from_utf8(bytes).map_err(|_| Violation(CloseCode::InvalidUtf8));
+    match kind {
+        Opcode::Text => text(payload).map(Incoming::Text),
+        Opcode::Binary | Opcode::Continuation => Ok(Incoming::Binary(payload)),
+        Opcode::Ping => Ok(Incoming::Ping(payload)),
+        Opcode::Pong => Ok(Incoming::Pong),
+        Opcode::Close => match payload {
+            [] => Ok(Incoming::Close(None)),
+            [high, low, reason @ ..] => {
+                let code = u16::from_be_bytes([*high, *low]);
+                if !is_valid_close_code(code) {
+                    return Err(Violation(CloseCode::ProtocolError));
+                }
+                text(reason)?;
+                Ok(Incoming::Close(Some(code)))
+            }
+            [_] => Err(Violation(CloseCode::ProtocolError)),
+        },
+    }
+}
+
+const _: () = assert!(MAX_CONTROL < 126, "control frames have a short length");

@@ -1,0 +1,159 @@
+//! The way into a reactor for all other threads.
+
+use std::collections::HashSet;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc;
+
+use bytes::Bytes;
+use dormouse_protocol::{CloseCode, Key};
+use mio::Waker;
+use parking_lot::Mutex;
+
+use super::Accepted;
+use super::catch_up::PageRead;
+use super::join::JoinOpened;
+use crate::log::ObjectId;
+use crate::object::{Address, Delivery, EventFrames, Outlet};
+
+/// Bytes of events that may wait for a reactor. What does not fit is read from the log instead.
+const EVENT_BYTES: usize = 32 << 20;
+/// Bytes of signals that may wait for a reactor. What does not fit is dropped.
+const SIGNAL_BYTES: usize = 8 << 20;
+
+/// What others want of a reactor.
+pub(super) enum Letter {
+    Accepted(Box<Accepted>),
+    Delivery(Delivery),
+    /// Some objects have events that did not fit: see [`Inbox::take_lagging`].
+    Lagging,
+    Signal(Arc<SignalFrames>),
+    Opened(Box<JoinOpened>),
+    Page(Box<PageRead>),
+    /// The encoded reply to a request that was worked on elsewhere.
+    Reply(Address, Bytes),
+    /// Finish what was begun and close every connection with this code.
+    Drain(CloseCode),
+    /// End now.
+    Stop,
+}
+
+/// A signal, encoded once for the members on all reactors.
+pub(super) struct SignalFrames {
+    pub(super) object: ObjectId,
+    pub(super) sender: Arc<str>,
+    pub(super) key: Option<Key>,
+    /// WebSocket frames, by encoding.
+    pub(super) frames: [Option<Bytes>; 2],
+}
+
+impl SignalFrames {
+    fn size(&self) -> usize {
+        self.frames.iter().flatten().map(Bytes::len).sum()
+    }
+}
+
+/// The sending half: shared by all threads, bounded where others decide how much comes in.
+pub(super) struct Inbox {
+    letters: mpsc::Sender<Letter>,
+    waker: Waker,
+    /// A wake-up is on its way, so none is needed.
+    woken: AtomicBool,
+    event_bytes: AtomicUsize,
+    signal_bytes: AtomicUsize,
+    lagging: Mutex<HashSet<ObjectId>>,
+}
+
+impl Inbox {
+    pub(super) fn new(waker: Waker) -> (Self, mpsc::Receiver<Letter>) {
+        let (letters, receiver) = mpsc::channel();
+        let inbox = Self {
+            letters,
+            waker,
+            woken: AtomicBool::new(false),
+            event_bytes: AtomicUsize::new(0),
+            signal_bytes: AtomicUsize::new(0),
+            lagging: Mutex::default(),
+        };
+        (inbox, receiver)
+    }
+
+    /// Puts a letter in. After the reactor's end it is dropped, which is an answer too.
+    pub(super) fn push(&self, letter: Letter) {
+        let _ = self.letters.send(letter);
+        self.wake();
+    }
+
+    /// Wakes the reactor, unless that is under way.
+    pub(super) fn wake(&self) {
+        if !self.woken.swap(true, Ordering::AcqRel)
+            && let Err(error) = self.waker.wake()
+        {
+            self.woken.store(false, Ordering::Release);
+            tracing::error!(%error, "a reactor can't be woken");
+        }
+    }
+
+    /// False if the signal did not fit.
+    pub(super) fn push_signal(&self, signal: Arc<SignalFrames>) -> bool {
+        let size = signal.size();
+        if self.signal_bytes.fetch_add(size, Ordering::Relaxed) + size > SIGNAL_BYTES {
+            self.signal_bytes.fetch_sub(size, Ordering::Relaxed);
+            return false;
+        }
+        self.push(Letter::Signal(signal));
+        true
+    }
+
+    /// Makes the next letter wake the reactor. The reactor calls this before it looks into the inbox.
+    pub(super) fn listen(&self) {
+        self.woken.store(false, Ordering::Release);
+    }
+
+    /// The events have left the inbox.
+    pub(super) fn taken_events(&self, events: &EventFrames) {
+        self.event_bytes.fetch_sub(events.size(), Ordering::Relaxed);
+    }
+
+    /// The signal has left the inbox.
+    pub(super) fn taken_signal(&self, signal: &SignalFrames) {
+        self.signal_bytes.fetch_sub(signal.size(), Ordering::Relaxed);
+    }
+
+    /// Objects with events that did not fit since this was last asked.
+    pub(super) fn take_lagging(&self) -> HashSet<ObjectId> {
+        std::mem::take(&mut *self.lagging.lock())
+    }
+}
+
+impl Outlet for Inbox {
+    fn deliver(&self, delivery: Delivery) {
+        if let Delivery::Events(events) = &delivery {
+            let size = events.size();
+            if self.event_bytes.fetch_add(size, Ordering::Relaxed) + size > EVENT_BYTES {
+                self.event_bytes.fetch_sub(size, Ordering::Relaxed);
+                let mut lagging = self.lagging.lock();
+                let is_first = lagging.is_empty();
+                lagging.insert(events.object);
+                drop(lagging);
+                if is_first {
+                    self.push(Letter::Lagging);
+                }
+                return;
+            }
+        }
+        self.push(Letter::Delivery(delivery));
+    }
+}
+
+/// A poller and the inbox that wakes it.
+pub(super) fn pair() -> io::Result<(mio::Poll, Arc<Inbox>, mpsc::Receiver<Letter>)> {
+    let poll = mio::Poll::new()?;
+    let waker = Waker::new(poll.registry(), WAKER)?;
+    let (inbox, letters) = Inbox::new(waker);
+    Ok((poll, Arc::new(inbox), letters))
+}
+
+/// The token of the inbox; connections have their keys.
+pub(super) const WAKER: mio::Token = mio::Token(usize::MAX);

@@ -1,0 +1,147 @@
+//! Joining and leaving.
+
+use dormouse_protocol::{
+    ErrorCode, Join, Joined as Reply, ObjectName, ResetReason, ServerMessage, Start,
+};
+use tracing::error;
+
+use super::audience::Audience;
+use super::catch_up::FirstPage;
+use super::connection::Joined;
+use super::inbox::Letter;
+use super::reactor::Reactor;
+use crate::log::ObjectId;
+use crate::object::{Address, Opened};
+
+/// An object was opened for a join.
+pub(super) struct JoinOpened {
+    joiner: Address,
+    start: Start,
+    opened: Opened,
+}
+
+impl Reactor {
+    pub(super) fn join(&mut self, key: usize, join: Join) {
+        let limits = &self.settings.limits;
+        let connection = &mut self.connections[key];
+        if !self.registry.knows_class(join.object.class()) {
+            let why = format!("there is no class `{}` here; try `room/…`", join.object.class());
+            return self.refuse(key, Some(join.id), ErrorCode::UnknownClass, &why);
+        }
+        if connection.joins.len() >= limits.joins as usize {
+            let why = format!("a connection may join {} objects; leave one first", limits.joins);
+            return self.refuse(key, Some(join.id), ErrorCode::TooManyJoins, &why);
+        }
+        connection.busy = true;
+        connection.in_flight += 1;
+        let joiner = connection.address(key, join.id);
+        match self.registry.get(&join.object) {
+            Some(handle) => {
+                self.join_opened(JoinOpened { joiner, start: join.from, opened: Ok(handle) });
+            }
+            None => self.open(joiner, &join.object, join.from),
+        }
+    }
+
+    fn open(&mut self, joiner: Address, name: &ObjectName, start: Start) {
+        let inbox = self.inbox.clone();
+        self.registry.open(name, move |opened| {
+            inbox.push(Letter::Opened(Box::new(JoinOpened { joiner, start, opened })));
+        });
+    }
+
+    pub(super) fn join_opened(&mut self, join: JoinOpened) {
+        let Some(key) = self.find(join.joiner) else { return };
+        let request = join.joiner.request;
+        let handle = match join.opened {
+            Ok(handle) => handle,
+            Err(error) => {
+                error!(%error, "an object can't be opened");
+                let why = "the log can't be read at present; try again later";
+                self.refuse(key, Some(request), ErrorCode::Unavailable, why);
+                return self.finish_reading(key);
+            }
+        };
+        let object = handle.id();
+        let connection = &mut self.connections[key];
+        if connection.joined(object).is_some() {
+            let why = "this connection is a member already; leave first to join from elsewhere";
+            self.refuse(key, Some(request), ErrorCode::AlreadyJoined, why);
+            return self.finish_reading(key);
+        }
+        let entry = self
+            .audience_of
+            .entry(object)
+            .or_insert_with(|| self.audiences.insert(Audience::new(handle.clone())) as u32);
+        let audience = &mut self.audiences[*entry as usize];
+        let member = audience.add(self.index, key as u32, connection.encoding);
+        connection.joins_ever = connection.joins_ever.wrapping_add(1);
+        let serial = connection.joins_ever;
+        let joined = Joined { object, audience: *entry, member, serial };
+        connection.joins.push(joined);
+        self.metrics.members.inc();
+        self.start_member(key, joined, request, join.start);
+    }
+
+    /// Decides where a new member starts. It is heard of already, so the head is read after the registration.
+    fn start_member(&mut self, key: usize, joined: Joined, request: u32, start: Start) {
+        let audience = &mut self.audiences[joined.audience as usize];
+        let epoch = audience.handle.identity().epoch;
+        let head = audience.newest;
+        let (after, is_resume, reset) = match start {
+            Start::Now => (head, false, None),
+            Start::All => (0, false, None),
+            Start::Last(count) => (head.saturating_sub(count.into()), false, None),
+            // Who has nothing yet has missed nothing of another incarnation.
+            Start::After(position) if position.epoch != epoch && position.offset > 0 => {
+                (0, true, Some(ResetReason::OtherEpoch))
+            }
+            Start::After(position) if position.offset > head => (0, true, Some(ResetReason::Ahead)),
+            Start::After(position) => (position.offset, true, None),
+        };
+        if after < head {
+            let first = FirstPage { request, is_resume, reset };
+            return self.read_page(key, joined, after, Some(first));
+        }
+        let connection = &mut self.connections[key];
+        audience.members[joined.member as usize].position = head;
+        let object = joined.object.0;
+        let resumed = is_resume && reset.is_none();
+        let reply = Reply { id: request, object, epoch, head, from: head, resumed, reset };
+        connection.queue(&ServerMessage::Joined(reply));
+        self.metrics.count_join(is_resume, reset);
+        self.go_live(key, joined);
+        self.mark_dirty(key);
+        self.finish_reading(key);
+    }
+
+    /// Ends a membership, if there is one.
+    pub(super) fn leave(&mut self, key: usize, object: ObjectId) -> bool {
+        let connection = &mut self.connections[key];
+        let Some(index) = connection.joins.iter().position(|joined| joined.object == object) else {
+            return false;
+        };
+        let joined = connection.joins.swap_remove(index);
+        let encoding = connection.encoding;
+        let audience = &mut self.audiences[joined.audience as usize];
+        let moved = audience.remove(self.index, joined.member, encoding);
+        let is_empty = audience.is_empty();
+        if let Some(moved) = moved {
+            let joins = &mut self.connections[moved.connection as usize].joins;
+            if let Some(other) = joins.iter_mut().find(|other| other.object == object) {
+                other.member = joined.member;
+            }
+        }
+        if is_empty {
+            self.audiences.remove(joined.audience as usize);
+            self.audience_of.remove(&object);
+        }
+        self.metrics.members.dec();
+        true
+    }
+
+    /// The name of the object that a membership is of.
+    pub(super) fn name_of(&self, joined: Joined) -> ObjectName {
+        self.audiences[joined.audience as usize].handle.identity().name.clone()
+    }
+}

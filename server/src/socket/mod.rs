@@ -1,0 +1,149 @@
+//! Sockets: the reactors that own them, from bytes to requests and from deliveries to bytes.
+//!
+//! Owns every WebSocket from its upgrade on. Knows objects by their handles and the log for catch-up; knows neither
+//! HTTP nor the rules of any class.
+
+mod accepted;
+mod audience;
+mod catch_up;
+mod connection;
+mod decoder;
+mod fan_out;
+mod frame;
+mod inbox;
+mod join;
+mod metrics;
+mod outbox;
+mod reactor;
+mod requests;
+mod wheel;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use dormouse_protocol::{CloseCode, Limits};
+use parking_lot::Mutex;
+
+pub use self::accepted::{Accepted, Slot, Slots};
+use self::inbox::{Inbox, Letter};
+pub use self::metrics::Metrics;
+use self::reactor::{Parts, Reactor};
+use crate::log::Log;
+use crate::object::{Outlet, Registry};
+
+/// What the operator decides about connections.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// What clients are told that they may do.
+    pub limits: Limits,
+    /// Bytes that may wait for one socket before its members read the log instead.
+    pub outbound_bytes: usize,
+    /// Signals that are kept for one socket that takes nothing.
+    pub kept_signals: usize,
+    /// How long a connection may be silent before it is pinged.
+    pub ping_interval: Duration,
+    /// How long it may be silent after that.
+    pub pong_timeout: Duration,
+    /// How long the closing handshake may take.
+    pub close_timeout: Duration,
+}
+
+/// Reactors that are yet to be started: their inboxes exist, so that objects can be given their way out.
+pub struct Seats(Vec<(mio::Poll, Arc<Inbox>, std::sync::mpsc::Receiver<Letter>)>);
+
+impl Seats {
+    /// Makes room for `count` reactors, at most 64.
+    pub fn new(count: usize) -> io::Result<Self> {
+        (0..count).map(|_| inbox::pair()).collect::<io::Result<_>>().map(Self)
+    }
+
+    /// The ways out for objects, one for each reactor.
+    pub fn outlets(&self) -> Box<[Arc<dyn Outlet>]> {
+        self.0.iter().map(|(_, inbox, _)| inbox.clone() as Arc<dyn Outlet>).collect()
+    }
+}
+
+struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            std::process::abort();
+        }
+    }
+}
+
+/// The running reactors.
+pub struct Reactors {
+    inboxes: Arc<[Arc<Inbox>]>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    next: AtomicUsize,
+}
+
+impl Reactors {
+    /// Starts a thread for each seat. Reads of the log run on the current tokio runtime's blocking threads.
+    pub fn start(
+        seats: Seats,
+        registry: &Registry,
+        log: &Log,
+        settings: Settings,
+        metrics: &Metrics,
+    ) -> io::Result<Self> {
+        let inboxes: Arc<[_]> = seats.0.iter().map(|(_, inbox, _)| inbox.clone()).collect();
+        let start = |(index, (poll, inbox, letters))| {
+            let reactor = Reactor::new(Parts {
+                index,
+                poll,
+                inbox,
+                letters,
+                peers: inboxes.clone(),
+                registry: registry.clone(),
+                log: log.clone(),
+                runtime: tokio::runtime::Handle::current(),
+                settings,
+                metrics: metrics.clone(),
+            });
+            thread::Builder::new().name(format!("reactor-{index}")).spawn(move || {
+                // Without its reactor a connection would hang for ever; after a restart it resumes.
+                let _abort = AbortOnPanic;
+                if let Err(error) = reactor.run() {
+                    panic!("a reactor can't wait for its sockets: {error}");
+                }
+            })
+        };
+        let threads: Vec<_> =
+            seats.0.into_iter().enumerate().map(start).collect::<io::Result<_>>()?;
+        Ok(Self { inboxes, threads: Mutex::new(threads), next: AtomicUsize::new(0) })
+    }
+
+    /// Gives a socket to one of the reactors, in turn.
+    pub fn accept(&self, accepted: Accepted) {
+        let next = self.next.fetch_add(1, Ordering::Relaxed) % self.inboxes.len();
+        self.inboxes[next].push(Letter::Accepted(Box::new(accepted)));
+    }
+
+    /// Takes no more requests, answers those in flight, closes every connection with `code`, and ends. Whatever
+    /// is open after `patience` is dropped. Blocking.
+    pub fn drain(&self, code: CloseCode, patience: Duration) {
+        let threads = std::mem::take(&mut *self.threads.lock());
+        for inbox in &*self.inboxes {
+            inbox.push(Letter::Drain(code));
+        }
+        let deadline = std::time::Instant::now() + patience;
+        while threads.iter().any(|thread| !thread.is_finished()) {
+            if std::time::Instant::now() >= deadline {
+                self.inboxes.iter().for_each(|inbox| inbox.push(Letter::Stop));
+                break;
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        for thread in threads {
+            if thread.join().is_err() {
+                tracing::error!("a reactor has panicked");
+            }
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! What a client asks for, from its bytes to the part that does it.
+
+use dormouse_protocol::{
+    ClientMessage, Done, ErrorCode, ErrorReply, Event, History, HistoryPage, Publish, ServerMessage,
+};
+use tracing::error;
+
+use super::connection::Stalled;
+use super::frame;
+use super::inbox::Letter;
+use super::reactor::{Reactor, STALL};
+use crate::log::{Log, ObjectId, PageLimit, ReadError};
+use crate::object::{Busy, Message, ReplyTo};
+
+/// Bytes of one page of history.
+const HISTORY_BYTES: usize = 64 * 1024;
+
+impl Reactor {
+    /// A whole message has arrived.
+    pub(super) fn request(&mut self, key: usize, bytes: &[u8]) {
+        self.metrics.messages_in.inc();
+        let connection = &mut self.connections[key];
+        let encoding = connection.encoding;
+        let message = match encoding.decode_client(bytes) {
+            Ok(message) => message,
+            Err(error) => {
+                let id = encoding.request_id(bytes);
+                return self.refuse(key, id, ErrorCode::BadRequest, &error.to_string());
+            }
+        };
+        match message {
+            ClientMessage::Signal(signal) => self.signal(key, signal),
+            ClientMessage::Ping(ping) => self.done(key, ping.id),
+            ClientMessage::Leave(leave) => {
+                if self.leave(key, ObjectId(leave.object)) {
+                    self.done(key, leave.id);
+                } else {
+                    self.refuse_not_joined(key, Some(leave.id));
+                }
+            }
+            ClientMessage::Join(join) => self.join(key, join),
+            ClientMessage::History(history) => self.history(key, &history),
+            ClientMessage::Publish(publish) => self.publish(key, publish),
+        }
+    }
+
+    fn publish(&mut self, key: usize, publish: Publish) {
+        let connection = &mut self.connections[key];
+        let object = ObjectId(publish.object);
+        let Some(joined) = connection.joined(object) else {
+            return self.refuse_not_joined(key, Some(publish.id));
+        };
+        let limit = self.settings.limits.in_flight;
+        if connection.in_flight >= limit {
+            let why = format!("{limit} requests wait for their reply; wait for one of them");
+            return self.refuse(key, Some(publish.id), ErrorCode::TooManyInFlight, &why);
+        }
+        connection.in_flight += 1;
+        let message = Message {
+            sender: connection.session.clone(),
+            kind: publish.kind,
+            data: publish.data,
+            key: publish.key,
+            reply: ReplyTo::new(self.inbox.clone(), connection.address(key, publish.id)),
+        };
+        if let Err(Busy(message)) = self.audiences[joined.audience as usize].handle.send(message) {
+            // To refuse it and take the next one would turn the client's order round: let it wait.
+            let until = self.wheel.after(STALL);
+            connection.stalled = Some(Box::new(Stalled { message, object, until }));
+            self.stalled.push(connection.address(key, publish.id));
+            self.metrics.stalls.inc();
+        }
+    }
+
+    /// Tries again to hand over a publish that found no room. True when the connection can go on.
+    pub(super) fn retry_stalled(&mut self, key: usize) -> bool {
+        let connection = &mut self.connections[key];
+        let Some(stalled) = connection.stalled.take() else { return true };
+        let Stalled { message, object, until } = *stalled;
+        let Some(joined) = connection.joined(object) else { return true };
+        match self.audiences[joined.audience as usize].handle.send(message) {
+            Ok(()) => true,
+            Err(Busy(message)) if self.wheel.now() < until => {
+                connection.stalled = Some(Box::new(Stalled { message, object, until }));
+                false
+            }
+            Err(Busy(message)) => {
+                let why = "the object has more to do than it can; try again later";
+                message.reply.refuse(ErrorCode::Overloaded, why);
+                true
+            }
+        }
+    }
+
+    fn history(&mut self, key: usize, request: &History) {
+        let connection = &mut self.connections[key];
+        let Some(joined) = connection.joined(ObjectId(request.object)) else {
+            return self.refuse_not_joined(key, Some(request.id));
+        };
+        connection.busy = true;
+        connection.in_flight += 1;
+        let most = self.settings.limits.history_events;
+        let limit = PageLimit {
+            events: request.limit.map_or(most, |limit| limit.min(most)) as usize,
+            bytes: HISTORY_BYTES,
+        };
+        let address = connection.address(key, request.id);
+        let encoding = connection.encoding;
+        let handle = self.audiences[joined.audience as usize].handle.clone();
+        let (log, inbox, request) = (self.log.clone(), self.inbox.clone(), request.clone());
+        self.runtime.spawn_blocking(move || {
+            let page = read_history(&log, &handle, &request, limit);
+            let reply = page.map_or_else(
+                |error| {
+                    error!(%error, object = %handle.identity().name, "history can't be read");
+                    refusal(
+                        request.id,
+                        ErrorCode::Unavailable,
+                        "the log can't be read at present; try again later",
+                    )
+                },
+                ServerMessage::History,
+            );
+            let reply = frame::message(encoding, &encoding.encode_server(&reply));
+            inbox.push(Letter::Reply(address, reply));
+        });
+    }
+
+    /// Replies to a request that has no result.
+    pub(super) fn done(&mut self, key: usize, id: u32) {
+        self.connections[key].queue(&ServerMessage::Done(Done { id }));
+        self.mark_dirty(key);
+    }
+
+    /// Refuses a request.
+    pub(super) fn refuse(&mut self, key: usize, id: Option<u32>, code: ErrorCode, why: &str) {
+        self.metrics.count_error(code);
+        let message = ServerMessage::Error(ErrorReply { id, code, message: why.into() });
+        self.connections[key].queue(&message);
+        self.mark_dirty(key);
+    }
+}
+
+fn refusal(id: u32, code: ErrorCode, why: &str) -> ServerMessage {
+    ServerMessage::Error(ErrorReply { id: Some(id), code, message: why.into() })
+}
+
+/// Blocking.
+fn read_history(
+    log: &Log,
+    handle: &crate::object::Handle,
+    request: &History,
+    limit: PageLimit,
+) -> Result<HistoryPage, ReadError> {
+    let identity = handle.identity();
+    let range = log.range(identity, request.after, request.before, request.reverse, limit)?;
+    let events =
+        range.events.iter().map(|entry| entry.decode()).collect::<Result<Vec<Event>, _>>()?;
+    Ok(HistoryPage { id: request.id, epoch: identity.epoch, more: range.more, events })
+}
