@@ -45,9 +45,9 @@ export interface Limits {
 
 /** The bodies of what a client sends. */
 export interface ClientBodies {
-  join: { id: number; object: string; from?: From };
+  join: { id: number; object: string; from: From };
   leave: { id: number; object: number };
-  publish: { id: number; object: number; kind?: string; data: unknown; key?: string };
+  publish: { id: number; object: number; kind: string; data: unknown; key?: string };
   signal: { id?: number | null; object: number; data: unknown; key?: string };
   history: {
     id: number;

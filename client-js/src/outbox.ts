@@ -12,7 +12,7 @@ export interface Published {
 
 /** A publish without an acknowledgement. */
 export interface Unacknowledged {
-  readonly kind: string | undefined;
+  readonly kind: string;
   readonly data: unknown;
   /** The same for every attempt, so that it is stored once. */
   readonly key: string;

@@ -29,8 +29,8 @@ export class Publisher {
   /** Rejects where it can't be sent at all. */
   publish(data: unknown, options: PublishOptions): Promise<Published> {
     return new Promise((resolve, reject) => {
-      const { kind, key = this.link.newKey() } = options;
-      if (kind !== undefined) checkKind(kind);
+      const { kind = "message", key = this.link.newKey() } = options;
+      checkKind(kind);
       checkKey(key);
       this.#outbox.add({ kind, key, data: toPayload(data), resolve, reject });
       this.pump();
@@ -75,7 +75,7 @@ export class Publisher {
   #send(object: number, entry: Unacknowledged): void {
     const { kind, data, key } = entry;
     try {
-      this.link.request("publish", { object, ...(kind !== undefined && { kind }), data, key }, {
+      this.link.request("publish", { object, kind, data, key }, {
         ok: ({ offset, time, duplicate }) => {
           this.#attempt = 0;
           this.#outbox.settle(entry);

@@ -153,7 +153,7 @@ export class FakeServer {
     } else if (type === "publish") {
       const before = log.events.find(({ sender, key }) => sender === to.session && key === body.key);
       const name = [...this.logs].find(([, other]) => other === log)![0];
-      const more = { sender: to.session, kind: body.kind ?? "message", ...(body.key !== undefined && { key: body.key }) };
+      const more = { sender: to.session, kind: body.kind, ...(body.key !== undefined && { key: body.key }) };
       const { offset, time } = before ?? this.append(name, body.data, more);
       to.send({ type: "published", body: { id: body.id, offset, time, duplicate: before !== undefined } });
     } else if (type === "signal") {
@@ -164,7 +164,7 @@ export class FakeServer {
     }
   }
 
-  #join({ id, object: name, from = "now" }: ClientBodies["join"], to: FakeConnection): void {
+  #join({ id, object: name, from }: ClientBodies["join"], to: FakeConnection): void {
     const log = this.log(name);
     const head = log.trimmed + log.events.length;
     const start = startOf(log, from, head);

@@ -3,7 +3,7 @@ import { Outbox, type Unacknowledged } from "../../src/outbox.js";
 
 function filled(...keys: string[]): { outbox: Outbox; entries: Unacknowledged[] } {
   const outbox = new Outbox(4);
-  const entries = keys.map((key) => ({ key, kind: undefined, data: null, resolve: () => {}, reject: () => {} }));
+  const entries = keys.map((key) => ({ key, kind: "message", data: null, resolve: () => {}, reject: () => {} }));
   for (const entry of entries) outbox.add(entry);
   return { outbox, entries };
 }
