@@ -58,10 +58,15 @@ export class RealServer {
     await ended;
   }
 
+  /** Removes its data. It must not be running. */
+  forget(): void {
+    rmSync(this.#data, { recursive: true, force: true });
+  }
+
   /** Ends it and removes its data. */
   async remove(): Promise<void> {
     await this.kill();
-    rmSync(this.#data, { recursive: true, force: true });
+    this.forget();
   }
 }
 
