@@ -2,10 +2,10 @@ import { mkdirSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { chromium, type Browser, type BrowserContext, type Page } from "playwright-core";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
+import { findChromium } from "../support/chromium.js";
 import { RealServer } from "../support/server.js";
 
 const SHOTS = fileURLToPath(new URL("./screenshots/", import.meta.url));
-const CHROMIUM = process.env.CHROMIUM_BIN ?? "/usr/bin/chromium";
 const QUIET = [
   "--no-sandbox",
   "--disable-gpu",
@@ -23,7 +23,7 @@ let failures: string[];
 
 beforeAll(async () => {
   mkdirSync(SHOTS, { recursive: true });
-  browser = await chromium.launch({ executablePath: CHROMIUM, args: QUIET });
+  browser = await chromium.launch({ executablePath: findChromium(), args: QUIET });
 });
 beforeEach(async () => {
   failures = [];

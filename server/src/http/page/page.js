@@ -72,6 +72,7 @@ function enter(name) {
   for (const list of ["messages", "pending"]) $(list).replaceChildren();
   $("earlier").hidden = true;
   $("empty").hidden = true;
+  isAtEnd = true;
   typing.clear();
   showTyping();
   const entered = client.join(`room/${name}`, { from: { last: SHOWN_AT_FIRST } });
@@ -140,18 +141,17 @@ $("room").addEventListener("blur", () => ($("room").value = roomOfHash()));
 
 function received(event) {
   if (seen.replayed !== null && room.state === "catching_up") seen.replayed += 1;
-  const atEnd = isAtEnd();
   if (event.sender === client.session?.id) {
     [...$("pending").children].find((item) => item.dataset.key === event.key)?.remove();
   }
   $("messages").append(messageOf(event));
-  while (atEnd && $("messages").childElementCount > SHOWN_AT_MOST) $("messages").firstElementChild.remove();
+  while (isAtEnd && $("messages").childElementCount > SHOWN_AT_MOST) $("messages").firstElementChild.remove();
   $("empty").hidden = true;
   $("earlier").hidden = !(firstOffset() > 1);
   $("offset").textContent = event.offset;
   typing.delete(event.sender);
   showTyping();
-  if (atEnd) scrollToEnd();
+  if (isAtEnd) scrollToEnd();
 }
 
 function messageOf({ offset, time, sender, data }) {
@@ -219,10 +219,14 @@ $("earlier").addEventListener("click", async () => {
   }
 });
 
-function isAtEnd() {
+/** Who reads the end stays there, also when a keyboard or the panel takes room; who reads further up is left alone. */
+let isAtEnd = true;
+
+$("scroll").addEventListener("scroll", () => {
   const { scrollTop, clientHeight, scrollHeight } = $("scroll");
-  return scrollHeight - scrollTop - clientHeight < 80;
-}
+  isAtEnd = scrollHeight - scrollTop - clientHeight < 80;
+});
+new ResizeObserver(() => isAtEnd && scrollToEnd()).observe($("scroll"));
 
 function scrollToEnd() {
   $("scroll").scrollTop = $("scroll").scrollHeight;
