@@ -24,13 +24,15 @@ pub enum CloseCode {
     LogFailed,
     /// The server is at fault: reconnect.
     Internal,
+    /// The client took nothing of what waited for it for too long: reconnect.
+    Stalled,
     /// The session token is not one that this server gave: stop, and connect without it.
     BadToken,
 }
 
 impl CloseCode {
     /// Every code, for metrics and documentation.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Normal,
         Self::ProtocolError,
         Self::UnsupportedData,
@@ -40,6 +42,7 @@ impl CloseCode {
         Self::PingTimeout,
         Self::LogFailed,
         Self::Internal,
+        Self::Stalled,
         Self::BadToken,
     ];
 
@@ -55,6 +58,7 @@ impl CloseCode {
             Self::PingTimeout => 3001,
             Self::LogFailed => 3002,
             Self::Internal => 3003,
+            Self::Stalled => 3004,
             Self::BadToken => 3500,
         }
     }
@@ -71,6 +75,7 @@ impl CloseCode {
             Self::PingTimeout => "ping_timeout",
             Self::LogFailed => "log_failed",
             Self::Internal => "internal",
+            Self::Stalled => "stalled",
             Self::BadToken => "bad_token",
         }
     }

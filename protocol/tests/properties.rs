@@ -1,6 +1,8 @@
 //! Both encodings carry every message unchanged, hostile bytes never panic, and the encoder that copies
 //! stored events agrees with the one that serializes them.
 
+#![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
+
 use dormouse_protocol::{
     ClientMessage, Encoding, Event, Events, Key, Payload, Publish, ServerMessage, encode_events,
 };

@@ -2,7 +2,9 @@
 //!
 //! `client-js` runs the same files. `UPDATE_VECTORS=1 cargo test -p dormouse-protocol` writes the bytes of new entries.
 
-use std::fmt::Debug;
+#![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
+
+use std::fmt::{Debug, Write as _};
 use std::path::Path;
 
 use dormouse_protocol::{DecodeError, Encoding};
@@ -18,7 +20,10 @@ struct Vector {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |mut hex, byte| {
+        write!(hex, "{byte:02x}").unwrap();
+        hex
+    })
 }
 
 fn unhex(text: &str) -> Vec<u8> {

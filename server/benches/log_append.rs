@@ -1,6 +1,9 @@
 //! Group commit: events a second by the number of events that share a commit. One caller that waits for each commit, so
 //! that the time is that of one commit. The log keeps growing over the run, so memtables and compaction are in it.
 
+#![allow(clippy::unwrap_used, reason = "a benchmark that can't go on should stop")]
+#![allow(missing_docs, reason = "criterion's macro makes the only public item")]
+
 use std::sync::{Arc, mpsc};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};

@@ -22,6 +22,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// The database's own reports of each start and compaction interest nobody else.
 const DEFAULT_LOGS: &str = "info,fjall=warn,lsm_tree=warn";
 
+/// Threads that read the log. More would only wait for the same disk.
+const DISK_THREADS: usize = 16;
+
 /// Wrong flags, configuration or environment; clap uses the same for flags.
 const USAGE: u8 = 2;
 
@@ -61,8 +64,16 @@ fn print(config: &Config) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-#[tokio::main]
-async fn serve(config: Config) -> anyhow::Result<ExitCode> {
+fn serve(config: Config) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .max_blocking_threads(DISK_THREADS)
+        .build()
+        .context("cannot start the runtime")?;
+    runtime.block_on(run(config))
+}
+
+async fn run(config: Config) -> anyhow::Result<ExitCode> {
     raise_file_limit(&config);
     let mut stop = StopSignals::new()?;
     let server = Server::start(config).await?;

@@ -69,10 +69,10 @@ impl Server {
         );
         let reactors = Arc::new(Reactors::start(
             seats,
-            &registry,
-            &log,
+            registry,
+            log.clone(),
             socket_settings(&config),
-            &socket::Metrics::register(metrics.registry())?,
+            socket::Metrics::register(metrics.registry())?,
         )?);
         let hand_over = Arc::new({
             let reactors = reactors.clone();
@@ -112,7 +112,10 @@ impl Server {
         let (reactors, log) = (self.reactors, self.log);
         let closed = spawn_blocking(move || {
             reactors.drain(code, deadline.saturating_duration_since(Instant::now()));
-            log.close();
+            // A failed log may hang in the database; what it has not stored nobody was told.
+            if code != CloseCode::LogFailed {
+                log.close();
+            }
         });
         if let Err(error) = closed.await {
             tracing::error!(%error, "the server could not be stopped in order");
@@ -164,6 +167,7 @@ fn socket_settings(config: &Config) -> socket::Settings {
         kept_signals: config.limits.signals,
         ping_interval: config.liveness.ping_interval,
         pong_timeout: config.liveness.pong_timeout,
+        stall_timeout: config.liveness.stall_timeout,
         close_timeout: config.liveness.close_timeout,
     }
 }

@@ -145,6 +145,16 @@ pub struct Liveness {
     #[serde(serialize_with = "humantime_serde::serialize")]
     pub pong_timeout: Duration,
 
+    /// A connection that takes nothing of what waits for it for this long is closed, even if it is there.
+    #[config(
+        env = "DORMOUSE_LIVENESS_STALL_TIMEOUT",
+        default = "5m",
+        deserialize_with = humantime_serde::deserialize,
+        validate = timer
+    )]
+    #[serde(serialize_with = "humantime_serde::serialize")]
+    pub stall_timeout: Duration,
+
     /// How long a client may take to answer a close before its socket is cut.
     #[config(
         env = "DORMOUSE_LIVENESS_CLOSE_TIMEOUT",

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -18,8 +17,8 @@ use super::retention::{self, Noted};
 use super::shared::Shared;
 use super::store::Store;
 use super::{
-    Append, Failure, HistoryRange, Identity, Metrics, ObjectId, OpenError, Page, PageLimit,
-    ReadError, Retention, Stored, writer,
+    Append, Failure, HistoryRange, Identity, Metrics, OpenError, Page, PageLimit, ReadError,
+    Retention, Stored, writer,
 };
 
 /// How the log is run.
@@ -65,7 +64,6 @@ impl Log {
     pub fn open(dir: &Path, options: Options, metrics: Metrics) -> Result<Self, OpenError> {
         let store = Store::open(dir, options.cache_bytes)?;
         let storage = |source| OpenError::Storage { dir: dir.into(), source };
-        let next_id = store.next_id().map_err(storage)?;
         let shared = Arc::new(Shared {
             store,
             queue: Queue::new(options.queue_bytes, metrics.queue_events.clone()),
@@ -73,7 +71,6 @@ impl Log {
             failure: SetOnce::new(),
             retention: options.retention,
             noted: Noted::default(),
-            next_id: AtomicU64::new(next_id),
         });
         let (sweeping, stop) = mpsc::channel();
         let inner = Inner {
@@ -105,8 +102,7 @@ impl Log {
     /// Who an object is to be that [`Log::find`] does not find: an id that no object has and an epoch of its own. In
     /// memory only, until its first append is committed.
     pub fn new_identity(&self, name: ObjectName) -> Arc<Identity> {
-        let id = ObjectId(self.0.shared.next_id.fetch_add(1, Ordering::Relaxed));
-        Arc::new(Identity { id, epoch: rand::random(), name })
+        Arc::new(Identity { id: self.0.shared.store.new_id(), epoch: rand::random(), name })
     }
 
     /// The events after an offset, in offset order. Blocks.

@@ -6,10 +6,11 @@
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
-use super::keys::format;
+use super::keys::{format, next_id};
 use super::store::Store;
 
 /// Why the log can't be opened; says what to do.
@@ -106,7 +107,12 @@ impl Store {
         }
         let objects = records(&db, "objects").map_err(storage)?;
         let events = events(&db).map_err(storage)?;
-        Ok(Self { db, meta, objects, events, _lock: lock })
+        let next_id = match meta.get(next_id::KEY).map_err(storage)? {
+            // No object was stored yet.
+            None => 1,
+            Some(id) => next_id::decode(&id).ok_or_else(|| damaged("its next id is none"))?,
+        };
+        Ok(Self { db, meta, objects, events, next_id: AtomicU64::new(next_id), _lock: lock })
     }
 }
 

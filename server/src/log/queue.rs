@@ -184,3 +184,69 @@ impl Queue {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use dormouse_protocol::{Event, Payload};
+    use futures_util::FutureExt;
+
+    use super::*;
+    use crate::log::{ObjectId, Tail};
+
+    /// An append of that many events, each of 50 to 100 stored bytes.
+    fn append(events: usize) -> Append {
+        let mut event = Event {
+            offset: 0,
+            time: 0,
+            sender: "s".into(),
+            kind: "message".parse().unwrap(),
+            data: Payload::of(&"x".repeat(40)).unwrap(),
+            key: None,
+        };
+        let mut tail = Tail::default();
+        let name = "room/a".parse().unwrap();
+        Append {
+            object: Arc::new(Identity { id: ObjectId(1), epoch: 1, name }),
+            first: 1,
+            entries: (0..events).map(|_| tail.push(&mut event, 1)).collect(),
+            done: Box::new(|_| ()),
+        }
+    }
+
+    fn queue(capacity: usize) -> Queue {
+        Queue::new(capacity, IntGauge::new("waiting", "waiting").unwrap())
+    }
+
+    #[test]
+    fn appends_wait_in_their_order_while_the_queue_is_full() {
+        let queue = queue(1000);
+        assert_eq!(queue.append(append(3)).now_or_never(), Some(()));
+        let mut large = Box::pin(queue.append(append(100)));
+        assert_eq!(large.as_mut().now_or_never(), None);
+        let mut small = Box::pin(queue.append(append(1)));
+        assert_eq!(small.as_mut().now_or_never(), None);
+        assert_eq!(queue.waiting_events.get(), 3);
+
+        // What the writer has in its hands still counts; what it has finished does not.
+        let commit = queue.take().unwrap();
+        assert_eq!(large.as_mut().now_or_never(), None);
+        commit.into_iter().for_each(Work::finish);
+        assert_eq!(large.now_or_never(), Some(()));
+        assert_eq!(small.as_mut().now_or_never(), None);
+        queue.close();
+        assert_eq!(small.now_or_never(), Some(()), "it is refused");
+        assert_eq!(queue.take().unwrap().len(), 1);
+        assert!(queue.take().is_none());
+    }
+
+    #[test]
+    fn a_commit_has_a_bound() {
+        let queue = queue(16 << 20);
+        for events in [COMMIT_EVENTS as usize - 1, 1, 1, 2 * COMMIT_EVENTS as usize] {
+            assert_eq!(queue.append(append(events)).now_or_never(), Some(()));
+        }
+        let commits = [(); 3].map(|()| queue.take().unwrap().len());
+        assert_eq!(commits, [2, 1, 1]);
+        assert_eq!(queue.waiting_events.get(), 0);
+    }
+}

@@ -7,7 +7,7 @@ use dormouse_protocol::{DecodeError, ObjectName};
 use fjall::{Guard, Iter, Readable, Snapshot};
 
 use super::keys::object::Record;
-use super::keys::{event, next_id, object};
+use super::keys::{event, object};
 use super::store::Store;
 use super::{Entry, Identity, ObjectId, Tail};
 
@@ -85,7 +85,7 @@ impl Store {
         let trimmed = self.trimmed(&snapshot, identity)?;
         let from = after.max(trimmed);
         let rest = self.events_between(&snapshot, identity.id, from, None);
-        let (events, more) = collect(rest, max)?;
+        let (events, more) = collect(rest, Some(from), max)?;
         let last = if events.is_empty() { after } else { from + events.len() as u64 };
         let head = if more || events.is_empty() {
             let newest = self.events_between(&snapshot, identity.id, trimmed, None).next_back();
@@ -108,8 +108,11 @@ impl Store {
         let trimmed = self.trimmed(&snapshot, identity)?;
         let from = after.unwrap_or(0).max(trimmed);
         let events = self.events_between(&snapshot, identity.id, from, before);
-        let (events, more) =
-            if reverse { collect(events.rev(), max)? } else { collect(events, max)? };
+        let (events, more) = if reverse {
+            collect(events.rev(), None, max)?
+        } else {
+            collect(events, Some(from), max)?
+        };
         Ok(HistoryRange { events, more })
     }
 
@@ -129,11 +132,6 @@ impl Store {
         let from = name.map_or(Bound::Unbounded, |name| Bound::Excluded(object::encode_key(name)));
         let objects = self.objects.range::<&[u8], _>((from, Bound::Unbounded)).take(limit);
         objects.map(|guard| object::decode_key(&guard.key()?).ok_or(BAD_NAME)).collect()
-    }
-
-    pub(super) fn next_id(&self) -> Result<u64, fjall::Error> {
-        let id = self.meta.get(next_id::KEY)?;
-        Ok(id.and_then(|id| next_id::decode(&id)).unwrap_or(1))
     }
 
     fn record(&self, snapshot: &Snapshot, name: &ObjectName) -> Result<Option<Record>, ReadError> {
@@ -205,15 +203,17 @@ fn read(guard: Guard) -> Result<(u64, Entry), ReadError> {
     Ok((offset, Entry::from_stored(value).ok_or(TOO_SHORT)?))
 }
 
-/// Takes events up to the limit, and tells whether there are more.
+/// Takes events up to the limit, and tells whether there are more. A hole between them, or between the offset ahead of
+/// them and the first, is an error: no reader may be served a log that lacks something.
 fn collect(
     events: impl Iterator<Item = Guard>,
+    mut ahead: Option<u64>,
     max: PageLimit,
 ) -> Result<(Vec<Entry>, bool), ReadError> {
-    let (mut taken, mut bytes, mut previous) = (Vec::new(), 0, None);
+    let (mut taken, mut bytes) = (Vec::new(), 0);
     for guard in events {
         let (offset, entry) = read(guard)?;
-        if previous.replace(offset).is_some_and(|previous: u64| previous.abs_diff(offset) != 1) {
+        if ahead.replace(offset).is_some_and(|ahead| ahead.abs_diff(offset) != 1) {
             return Err(MISSING);
         }
         bytes += entry.wire().len();

@@ -1,7 +1,6 @@
 //! What the handles, the writer and the retention thread of one log have in common, its failure above all.
 
 use std::collections::HashMap;
-use std::sync::atomic::AtomicU64;
 
 use tokio::sync::SetOnce;
 
@@ -33,8 +32,6 @@ pub(super) struct Shared {
     pub(super) retention: HashMap<String, Retention>,
     /// What the next sweep looks at.
     pub(super) noted: Noted,
-    /// The id of the next new identity.
-    pub(super) next_id: AtomicU64,
 }
 
 impl Shared {

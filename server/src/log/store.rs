@@ -1,6 +1,7 @@
 //! The database and the one place where it is written: what a batch can hold, and how durable it is.
 
 use std::fs::File;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use fjall::{Database, Keyspace, OwnedWriteBatch, PersistMode};
 
@@ -13,13 +14,20 @@ pub(super) struct Store {
     pub(super) meta: Keyspace,
     pub(super) objects: Keyspace,
     pub(super) events: Keyspace,
+    /// The id of the next new object: greater than all that are stored.
+    pub(super) next_id: AtomicU64,
     /// Held as long as the directory is in use.
     pub(super) _lock: File,
 }
 
 impl Store {
     pub(super) fn batch(&self) -> Batch<'_> {
-        Batch { store: self, writes: self.db.batch(), next_id: None }
+        Batch { store: self, writes: self.db.batch(), creates: false }
+    }
+
+    /// An id that no object has, stored or not.
+    pub(super) fn new_id(&self) -> ObjectId {
+        ObjectId(self.next_id.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Fails if the database takes no more writes, which it does not tell by itself when its background work fails.
@@ -32,16 +40,14 @@ impl Store {
 pub(super) struct Batch<'a> {
     store: &'a Store,
     writes: OwnedWriteBatch,
-    next_id: Option<u64>,
+    creates: bool,
 }
 
 impl Batch<'_> {
     /// Stores a new object.
     pub(super) fn create(&mut self, identity: &Identity) {
         self.put_record(identity, Tail::default());
-        // Identities are numbered in memory and committed in any order; the id of one that was never committed is
-        // free again after a restart.
-        self.next_id = self.next_id.max(Some(identity.id.0 + 1));
+        self.creates = true;
     }
 
     pub(super) fn append(&mut self, id: ObjectId, first: u64, entries: &[Entry]) {
@@ -77,9 +83,9 @@ impl Batch<'_> {
     }
 
     fn commit(mut self, mode: PersistMode) -> Result<(), fjall::Error> {
-        if let Some(id) = self.next_id {
-            // The writer is alone and ids only grow, yet one that was handed out earlier may be stored later.
-            let id = self.store.next_id()?.max(id);
+        if self.creates {
+            // Beyond every id that was given out, so beyond those in this batch.
+            let id = self.store.next_id.load(Ordering::Relaxed);
             self.writes.insert(&self.store.meta, next_id::KEY, next_id::encode(id));
         }
         self.writes.durability(Some(mode)).commit()

@@ -17,14 +17,14 @@ use crate::log::{Entry, Identity, Tail};
 /// instance, so that they wake nobody (promise 6).
 pub trait Object: Send {
     /// The instance has come to be; its log is loaded.
-    fn wake(&mut self, context: &mut Context<'_>);
+    fn wake(&mut self, _context: &mut Context<'_>) {}
 
     /// A member has published. Every message must be published or refused; one that is dropped is
     /// answered with `internal`.
     fn message(&mut self, context: &mut Context<'_>, message: Message);
 
     /// The instance is about to end; what it wants to remember must be in the log.
-    fn sleep(&mut self);
+    fn sleep(&mut self) {}
 }
 
 /// Makes the instances of a class.

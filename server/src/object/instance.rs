@@ -80,12 +80,8 @@ impl Instance {
         let class = class.expect("joins name known classes only");
         let mut instance = Self { behaviour: class(&handle.identity), tail, dedupe };
         let mut effects = Effects::default();
-        instance.behaviour.wake(&mut instance_context(
-            &handle.identity,
-            &mut instance.tail,
-            &mut instance.dedupe,
-            &mut effects,
-        ));
+        let (behaviour, mut context) = instance.context(handle, &mut effects);
+        behaviour.wake(&mut context);
         instance.carry_out(handle, effects).await;
         Ok(instance)
     }
@@ -100,17 +96,20 @@ impl Instance {
                 self.carry_out(handle, std::mem::take(&mut effects)).await;
                 size = 0;
             }
-            self.behaviour.message(
-                &mut instance_context(
-                    &handle.identity,
-                    &mut self.tail,
-                    &mut self.dedupe,
-                    &mut effects,
-                ),
-                message,
-            );
+            let (behaviour, mut context) = self.context(handle, &mut effects);
+            behaviour.message(&mut context, message);
         }
         self.carry_out(handle, effects).await;
+    }
+
+    fn context<'a>(
+        &'a mut self,
+        handle: &'a Handle,
+        effects: &'a mut Effects,
+    ) -> (&'a mut dyn Object, Context<'a>) {
+        let Self { behaviour, tail, dedupe } = self;
+        let context = Context { identity: &handle.identity, now: now_ms(), tail, dedupe, effects };
+        (&mut **behaviour, context)
     }
 
     /// Gives the turn's events to the log. Its answers go out when they are on disk; so do answers about events
@@ -138,15 +137,6 @@ impl Instance {
         };
         handle.shared.log.append(append).await;
     }
-}
-
-fn instance_context<'a>(
-    identity: &'a Identity,
-    tail: &'a mut Tail,
-    dedupe: &'a mut Dedupe,
-    effects: &'a mut Effects,
-) -> Context<'a> {
-    Context { identity, now: now_ms(), tail, dedupe, effects }
 }
 
 /// Answers go first, so that a publisher's acknowledgement and its own event can leave in one write.

@@ -120,10 +120,16 @@ impl Shared {
         drop(slots);
         let Some(Slot::Opening(waiters)) = slot else { return };
         match found {
-            Ok(handle) => waiters.into_iter().for_each(|waiter| waiter(Ok(handle.clone()))),
+            Ok(handle) => {
+                for waiter in waiters {
+                    waiter(Ok(handle.clone()));
+                }
+            }
             Err(error) => {
                 let error = Arc::new(error);
-                waiters.into_iter().for_each(|waiter| waiter(Err(error.clone())));
+                for waiter in waiters {
+                    waiter(Err(error.clone()));
+                }
             }
         }
     }

@@ -17,11 +17,7 @@ pub fn class() -> Class {
 }
 
 impl Object for Room {
-    fn wake(&mut self, _context: &mut Context<'_>) {}
-
     fn message(&mut self, context: &mut Context<'_>, message: Message) {
         context.publish(message);
     }
-
-    fn sleep(&mut self) {}
 }

@@ -62,8 +62,8 @@ pub(super) struct Delivered {
 
 impl Delivered {
     pub(super) fn new(events: &EventFrames) -> Self {
-        let framed = |encoding| events.encoded(encoding).map(|m| frame::message(encoding, m));
-        let frames = [framed(Encoding::Msgpack), framed(Encoding::Json)];
+        let encoded = |encoding| events.encoded(encoding).map(|m| frame::message(encoding, m));
+        let frames = [encoded(Encoding::Msgpack), encoded(Encoding::Json)];
         Self { first: events.first, last: events.last, frames }
     }
 

@@ -72,7 +72,7 @@ impl Reactor {
     /// Reads a page for some membership of the connection that stands behind, if its socket takes more.
     pub(super) fn catch_up(&mut self, key: usize) {
         let Some(connection) = self.connections.get_mut(key) else { return };
-        let is_full = connection.outbox.bytes() > self.settings.outbound_bytes;
+        let is_full = connection.outbox.bytes() > self.common.settings.outbound_bytes;
         if connection.reading_page || is_full || !connection.is_open() {
             return;
         }
@@ -105,9 +105,9 @@ impl Reactor {
         connection.reading_page |= join.is_none();
         let reader = connection.address(key, 0);
         let encoding = connection.encoding;
-        let (log, inbox) = (self.log.clone(), self.inbox.clone());
-        self.metrics.pages.inc();
-        self.runtime.spawn_blocking(move || {
+        let (log, inbox) = (self.common.log.clone(), self.inbox.clone());
+        self.common.metrics.pages.inc();
+        self.common.runtime.spawn_blocking(move || {
             let page = EncodedPage::read(&log, handle.identity(), after, encoding);
             inbox.push(Letter::Page(Box::new(PageRead { reader, object, serial, join, page })));
         });
@@ -169,16 +169,16 @@ impl Reactor {
                 resumed: first.is_resume && reset.is_none(),
                 reset,
             }));
-            self.metrics.count_join(first.is_resume, reset);
+            self.common.metrics.count_join(first.is_resume, reset);
         } else if is_trimmed {
             let reason = ResetReason::Trimmed;
             let object = joined.object.0;
             connection.queue(&ServerMessage::Reset(Reset { object, reason, epoch, from }));
-            self.metrics.resets.inc();
+            self.common.metrics.resets.inc();
         }
         if let Some(frame) = &page.frame {
             connection.outbox.push(frame.clone());
-            self.metrics.caught_up_events.inc_by(page.events);
+            self.common.metrics.caught_up_events.inc_by(page.events);
         }
         let member = &mut audience.members[joined.member as usize];
         member.position = page.last.max(from);

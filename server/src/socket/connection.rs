@@ -15,6 +15,10 @@ use crate::log::ObjectId;
 use crate::object::{Address, Message};
 
 /// A client's connection.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own about the socket or the requests"
+)]
 pub(super) struct Connection {
     pub(super) socket: TcpStream,
     /// Tells this connection from others that had the same key.
@@ -40,6 +44,8 @@ pub(super) struct Connection {
     pub(super) reading_page: bool,
     /// When the peer was last heard.
     pub(super) heard: Tick,
+    /// When the socket last took something, or was first full.
+    pub(super) progress: Tick,
     /// Until when the peer must be heard after a ping.
     pub(super) pong_due: Option<Tick>,
     pub(super) phase: Phase,
@@ -104,7 +110,14 @@ impl Connection {
     /// Queues a message.
     pub(super) fn queue(&mut self, message: &ServerMessage) {
         let payload = self.encoding.encode_server(message);
-        self.outbox.push(frame::message(self.encoding, &payload));
+        self.queue_frame(frame::message(self.encoding, &payload));
+    }
+
+    /// Queues a frame. After a close frame nothing may follow: RFC 6455, section 5.5.1.
+    pub(super) fn queue_frame(&mut self, frame: Bytes) {
+        if self.is_open() {
+            self.outbox.push(frame);
+        }
     }
 
     /// Where the connection's membership of an object stands.

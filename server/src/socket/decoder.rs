@@ -20,6 +20,9 @@ pub(super) enum Incoming<'a> {
     Close(Option<u16>),
 }
 
+/// Bytes that were read; what is taken is cut off their front.
+pub(super) type Input<'a> = &'a mut [u8];
+
 /// Decodes the frames of one client.
 #[derive(Default)]
 pub(super) struct Decoder(Option<Box<Partial>>);
@@ -51,7 +54,7 @@ impl Decoder {
     /// taken. A message may be at most `limit` bytes long, over all its fragments.
     pub(super) fn next<'decoder, 'input: 'decoder>(
         &'decoder mut self,
-        input: &mut &'input mut [u8],
+        input: &mut Input<'input>,
         limit: usize,
     ) -> Result<Option<Incoming<'decoder>>, Violation> {
         // What the call before gave out has been used by now.
@@ -81,7 +84,7 @@ impl Decoder {
 impl Partial {
     fn next(
         &mut self,
-        input: &mut &mut [u8],
+        input: &mut Input<'_>,
         limit: usize,
     ) -> Result<Option<Incoming<'_>>, Violation> {
         loop {
@@ -93,7 +96,8 @@ impl Partial {
                 },
             };
             let wanted = usize::try_from(header.len - done).unwrap_or(usize::MAX);
-            let (payload, rest) = std::mem::take(input).split_at_mut(wanted.min(input.len()));
+            let available = wanted.min(input.len());
+            let (payload, rest) = std::mem::take(input).split_at_mut(available);
             *input = rest;
             unmask(payload, header.mask, done);
             let target =
@@ -117,7 +121,7 @@ impl Partial {
 
     fn read_header(
         &mut self,
-        input: &mut &mut [u8],
+        input: &mut Input<'_>,
         limit: usize,
     ) -> Result<Option<Header>, Violation> {
         let room = &mut self.header[self.header_len..];
@@ -185,3 +189,6 @@ fn deliver(kind: Opcode, payload: &[u8]) -> Result<Incoming<'_>, Violation> {
 }
 
 const _: () = assert!(MAX_CONTROL < 126, "control frames have a short length");
+
+#[cfg(test)]
+mod tests;

@@ -42,30 +42,27 @@ impl Reactor {
             }
             let connection = &mut self.connections[member.connection as usize];
             let follows = member.position + 1 == delivered.first;
-            let has_room = connection.outbox.bytes() <= self.settings.outbound_bytes;
+            let has_room = connection.outbox.bytes() <= self.common.settings.outbound_bytes;
             let frame = delivered.frame(connection.encoding).filter(|_| follows && has_room);
             let Some(frame) = frame else {
                 audience.fall_behind(place as u32);
-                self.metrics.fell_behind.inc();
+                self.common.metrics.fell_behind.inc();
                 // One whose outbox is full reads on when its socket has taken it.
                 self.behind.push(member.connection);
                 continue;
             };
             connection.outbox.push(frame.clone());
-            if !connection.dirty {
-                connection.dirty = true;
-                self.dirty.push_back(member.connection);
-            }
+            self.dirty.add(member.connection, connection);
             audience.members[place].position = delivered.last;
             deliveries += count;
         }
-        self.metrics.delivered_events.inc_by(deliveries);
+        self.common.metrics.delivered_events.inc_by(deliveries);
     }
 
     /// Events of some objects did not fit into the inbox: their members read them from the log.
     pub(super) fn lagging(&mut self) {
         for object in self.inbox.take_lagging() {
-            self.metrics.lagged.inc();
+            self.common.metrics.lagged.inc();
             let Some(&audience) = self.audience_of.get(&object) else { continue };
             let audience = &mut self.audiences[audience as usize];
             audience.newest = audience.newest.max(audience.handle.head());
@@ -106,17 +103,17 @@ impl Reactor {
             SignalItem { sender: (&*sender).into(), data: signal.data, key: signal.key.clone() };
         let message =
             ServerMessage::Signals(Signals { object: signal.object, signals: vec![item] });
-        let framed = |encoding: Encoding| {
+        let encoded = |encoding: Encoding| {
             let heard = handle.is_heard_in(encoding);
             heard.then(|| frame::message(encoding, &encoding.encode_server(&message)))
         };
-        let frames = [framed(Encoding::Msgpack), framed(Encoding::Json)];
+        let frames = [encoded(Encoding::Msgpack), encoded(Encoding::Json)];
         let signal_frames = Arc::new(SignalFrames { object, sender, key: signal.key, frames });
         for outlet in handle.listeners() {
             if outlet == self.index {
                 self.fan_out_signal(&signal_frames);
-            } else if !self.peers[outlet].push_signal(signal_frames.clone()) {
-                self.metrics.signals_dropped.inc();
+            } else if !self.common.inboxes[outlet].push_signal(signal_frames.clone()) {
+                self.common.metrics.signals_dropped.inc();
             }
         }
         if let Some(id) = signal.id {
@@ -132,15 +129,12 @@ impl Reactor {
             let Some(frame) = &signal.frames[connection.encoding as usize] else { continue };
             if !connection.blocked {
                 connection.outbox.push(frame.clone());
-                if !connection.dirty {
-                    connection.dirty = true;
-                    self.dirty.push_back(member.connection);
-                }
-                self.metrics.delivered_signals.inc();
+                self.dirty.add(member.connection, connection);
+                self.common.metrics.delivered_signals.inc();
                 continue;
             }
             let Some(key) = &signal.key else {
-                self.metrics.signals_dropped.inc();
+                self.common.metrics.signals_dropped.inc();
                 continue;
             };
             let kept = connection.signals.iter_mut().find(|kept| {
@@ -148,13 +142,13 @@ impl Reactor {
             });
             if let Some(kept) = kept {
                 kept.frame = frame.clone();
-                self.metrics.signals_conflated.inc();
-            } else if connection.signals.len() < self.settings.kept_signals {
+                self.common.metrics.signals_conflated.inc();
+            } else if connection.signals.len() < self.common.settings.kept_signals {
                 let (object, sender) = (signal.object, signal.sender.clone());
                 let kept = KeptSignal { object, sender, key: key.clone(), frame: frame.clone() };
                 connection.signals.push(kept);
             } else {
-                self.metrics.signals_dropped.inc();
+                self.common.metrics.signals_dropped.inc();
             }
         }
     }
@@ -164,7 +158,7 @@ impl Reactor {
         let connection = &mut self.connections[key];
         for kept in std::mem::take(&mut connection.signals) {
             connection.outbox.push(kept.frame);
-            self.metrics.delivered_signals.inc();
+            self.common.metrics.delivered_signals.inc();
         }
     }
 

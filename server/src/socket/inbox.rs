@@ -8,7 +8,7 @@ use std::sync::mpsc;
 
 use bytes::Bytes;
 use dormouse_protocol::{CloseCode, Key};
-use mio::Waker;
+use mio::{Poll, Waker};
 use parking_lot::Mutex;
 
 use super::Accepted;
@@ -66,7 +66,7 @@ pub(super) struct Inbox {
 }
 
 impl Inbox {
-    pub(super) fn new(waker: Waker) -> (Self, mpsc::Receiver<Letter>) {
+    fn new(waker: Waker) -> (Self, mpsc::Receiver<Letter>) {
         let (letters, receiver) = mpsc::channel();
         let inbox = Self {
             letters,
@@ -147,12 +147,19 @@ impl Outlet for Inbox {
     }
 }
 
-/// A poller and the inbox that wakes it.
-pub(super) fn pair() -> io::Result<(mio::Poll, Arc<Inbox>, mpsc::Receiver<Letter>)> {
-    let poll = mio::Poll::new()?;
-    let waker = Waker::new(poll.registry(), WAKER)?;
-    let (inbox, letters) = Inbox::new(waker);
-    Ok((poll, Arc::new(inbox), letters))
+/// Where a reactor is to sit: its poller, and the inbox that wakes it.
+pub(super) struct Seat {
+    pub(super) poll: Poll,
+    pub(super) inbox: Arc<Inbox>,
+    pub(super) letters: mpsc::Receiver<Letter>,
+}
+
+impl Seat {
+    pub(super) fn new() -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let (inbox, letters) = Inbox::new(Waker::new(poll.registry(), WAKER)?);
+        Ok(Self { poll, inbox: Arc::new(inbox), letters })
+    }
 }
 
 /// The token of the inbox; connections have their keys.

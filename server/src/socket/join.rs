@@ -21,10 +21,10 @@ pub(super) struct JoinOpened {
 }
 
 impl Reactor {
-    pub(super) fn join(&mut self, key: usize, join: Join) {
-        let limits = &self.settings.limits;
+    pub(super) fn join(&mut self, key: usize, join: &Join) {
+        let limits = &self.common.settings.limits;
         let connection = &mut self.connections[key];
-        if !self.registry.knows_class(join.object.class()) {
+        if !self.common.registry.knows_class(join.object.class()) {
             let why = format!("there is no class `{}` here; try `room/…`", join.object.class());
             return self.refuse(key, Some(join.id), ErrorCode::UnknownClass, &why);
         }
@@ -35,7 +35,7 @@ impl Reactor {
         connection.busy = true;
         connection.in_flight += 1;
         let joiner = connection.address(key, join.id);
-        match self.registry.get(&join.object) {
+        match self.common.registry.get(&join.object) {
             Some(handle) => {
                 self.join_opened(JoinOpened { joiner, start: join.from, opened: Ok(handle) });
             }
@@ -45,7 +45,7 @@ impl Reactor {
 
     fn open(&mut self, joiner: Address, name: &ObjectName, start: Start) {
         let inbox = self.inbox.clone();
-        self.registry.open(name, move |opened| {
+        self.common.registry.open(name, move |opened| {
             inbox.push(Letter::Opened(Box::new(JoinOpened { joiner, start, opened })));
         });
     }
@@ -79,7 +79,7 @@ impl Reactor {
         let serial = connection.joins_ever;
         let joined = Joined { object, audience: *entry, member, serial };
         connection.joins.push(joined);
-        self.metrics.members.inc();
+        self.common.metrics.members.inc();
         self.start_member(key, joined, request, join.start);
     }
 
@@ -109,7 +109,7 @@ impl Reactor {
         let resumed = is_resume && reset.is_none();
         let reply = Reply { id: request, object, epoch, head, from: head, resumed, reset };
         connection.queue(&ServerMessage::Joined(reply));
-        self.metrics.count_join(is_resume, reset);
+        self.common.metrics.count_join(is_resume, reset);
         self.go_live(key, joined);
         self.mark_dirty(key);
         self.finish_reading(key);
@@ -136,7 +136,7 @@ impl Reactor {
             self.audiences.remove(joined.audience as usize);
             self.audience_of.remove(&object);
         }
-        self.metrics.members.dec();
+        self.common.metrics.members.dec();
         true
     }
 

@@ -6,17 +6,22 @@
 mod accepted;
 mod audience;
 mod catch_up;
+mod close;
 mod connection;
 mod decoder;
 mod fan_out;
 mod frame;
 mod inbox;
 mod join;
+mod liveness;
 mod metrics;
 mod outbox;
+mod peer;
 mod reactor;
+mod read;
 mod requests;
 mod wheel;
+mod write;
 
 use std::io;
 use std::sync::Arc;
@@ -28,9 +33,9 @@ use dormouse_protocol::{CloseCode, Limits};
 use parking_lot::Mutex;
 
 pub use self::accepted::{Accepted, Slot, Slots};
-use self::inbox::{Inbox, Letter};
+use self::inbox::{Inbox, Letter, Seat};
 pub use self::metrics::Metrics;
-use self::reactor::{Parts, Reactor};
+use self::reactor::{Common, Reactor};
 use crate::log::Log;
 use crate::object::{Outlet, Registry};
 
@@ -47,22 +52,24 @@ pub struct Settings {
     pub ping_interval: Duration,
     /// How long it may be silent after that.
     pub pong_timeout: Duration,
+    /// How long a socket may take nothing of what waits for it.
+    pub stall_timeout: Duration,
     /// How long the closing handshake may take.
     pub close_timeout: Duration,
 }
 
 /// Reactors that are yet to be started: their inboxes exist, so that objects can be given their way out.
-pub struct Seats(Vec<(mio::Poll, Arc<Inbox>, std::sync::mpsc::Receiver<Letter>)>);
+pub struct Seats(Vec<Seat>);
 
 impl Seats {
     /// Makes room for `count` reactors, at most 64.
     pub fn new(count: usize) -> io::Result<Self> {
-        (0..count).map(|_| inbox::pair()).collect::<io::Result<_>>().map(Self)
+        (0..count).map(|_| Seat::new()).collect::<io::Result<_>>().map(Self)
     }
 
     /// The ways out for objects, one for each reactor.
     pub fn outlets(&self) -> Box<[Arc<dyn Outlet>]> {
-        self.0.iter().map(|(_, inbox, _)| inbox.clone() as Arc<dyn Outlet>).collect()
+        self.0.iter().map(|seat| seat.inbox.clone() as Arc<dyn Outlet>).collect()
     }
 }
 
@@ -87,25 +94,16 @@ impl Reactors {
     /// Starts a thread for each seat. Reads of the log run on the current tokio runtime's blocking threads.
     pub fn start(
         seats: Seats,
-        registry: &Registry,
-        log: &Log,
+        registry: Registry,
+        log: Log,
         settings: Settings,
-        metrics: &Metrics,
+        metrics: Metrics,
     ) -> io::Result<Self> {
-        let inboxes: Arc<[_]> = seats.0.iter().map(|(_, inbox, _)| inbox.clone()).collect();
-        let start = |(index, (poll, inbox, letters))| {
-            let reactor = Reactor::new(Parts {
-                index,
-                poll,
-                inbox,
-                letters,
-                peers: inboxes.clone(),
-                registry: registry.clone(),
-                log: log.clone(),
-                runtime: tokio::runtime::Handle::current(),
-                settings,
-                metrics: metrics.clone(),
-            });
+        let inboxes: Arc<[_]> = seats.0.iter().map(|seat| seat.inbox.clone()).collect();
+        let runtime = tokio::runtime::Handle::current();
+        let common = Common { registry, log, runtime, settings, metrics, inboxes: inboxes.clone() };
+        let start = |(index, seat)| {
+            let reactor = Reactor::new(index, seat, common.clone());
             thread::Builder::new().name(format!("reactor-{index}")).spawn(move || {
                 // Without its reactor a connection would hang for ever; after a restart it resumes.
                 let _abort = AbortOnPanic;

@@ -1,5 +1,8 @@
 //! What a client asks for, from its bytes to the part that does it.
 
+use std::time::Duration;
+
+use bytes::Bytes;
 use dormouse_protocol::{
     ClientMessage, Done, ErrorCode, ErrorReply, Event, History, HistoryPage, Publish, ServerMessage,
 };
@@ -8,17 +11,19 @@ use tracing::error;
 use super::connection::Stalled;
 use super::frame;
 use super::inbox::Letter;
-use super::reactor::{Reactor, STALL};
-use crate::log::{Log, ObjectId, PageLimit, ReadError};
-use crate::object::{Busy, Message, ReplyTo};
+use super::reactor::Reactor;
+use crate::log::{Entry, Log, ObjectId, PageLimit, ReadError};
+use crate::object::{Address, Busy, Handle, Message, ReplyTo};
 
+/// How long a publish waits for room in its object's mailbox.
+const STALL: Duration = Duration::from_secs(5);
 /// Bytes of one page of history.
 const HISTORY_BYTES: usize = 64 * 1024;
 
 impl Reactor {
     /// A whole message has arrived.
     pub(super) fn request(&mut self, key: usize, bytes: &[u8]) {
-        self.metrics.messages_in.inc();
+        self.common.metrics.messages_in.inc();
         let connection = &mut self.connections[key];
         let encoding = connection.encoding;
         let message = match encoding.decode_client(bytes) {
@@ -38,7 +43,7 @@ impl Reactor {
                     self.refuse_not_joined(key, Some(leave.id));
                 }
             }
-            ClientMessage::Join(join) => self.join(key, join),
+            ClientMessage::Join(join) => self.join(key, &join),
             ClientMessage::History(history) => self.history(key, &history),
             ClientMessage::Publish(publish) => self.publish(key, publish),
         }
@@ -50,7 +55,7 @@ impl Reactor {
         let Some(joined) = connection.joined(object) else {
             return self.refuse_not_joined(key, Some(publish.id));
         };
-        let limit = self.settings.limits.in_flight;
+        let limit = self.common.settings.limits.in_flight;
         if connection.in_flight >= limit {
             let why = format!("{limit} requests wait for their reply; wait for one of them");
             return self.refuse(key, Some(publish.id), ErrorCode::TooManyInFlight, &why);
@@ -68,7 +73,7 @@ impl Reactor {
             let until = self.wheel.after(STALL);
             connection.stalled = Some(Box::new(Stalled { message, object, until }));
             self.stalled.push(connection.address(key, publish.id));
-            self.metrics.stalls.inc();
+            self.common.metrics.stalls.inc();
         }
     }
 
@@ -99,7 +104,7 @@ impl Reactor {
         };
         connection.busy = true;
         connection.in_flight += 1;
-        let most = self.settings.limits.history_events;
+        let most = self.common.settings.limits.history_events;
         let limit = PageLimit {
             events: request.limit.map_or(most, |limit| limit.min(most)) as usize,
             bytes: HISTORY_BYTES,
@@ -107,8 +112,8 @@ impl Reactor {
         let address = connection.address(key, request.id);
         let encoding = connection.encoding;
         let handle = self.audiences[joined.audience as usize].handle.clone();
-        let (log, inbox, request) = (self.log.clone(), self.inbox.clone(), request.clone());
-        self.runtime.spawn_blocking(move || {
+        let (log, inbox, request) = (self.common.log.clone(), self.inbox.clone(), request.clone());
+        self.common.runtime.spawn_blocking(move || {
             let page = read_history(&log, &handle, &request, limit);
             let reply = page.map_or_else(
                 |error| {
@@ -126,6 +131,43 @@ impl Reactor {
         });
     }
 
+    pub(super) fn retry_all_stalled(&mut self) {
+        for address in std::mem::take(&mut self.stalled) {
+            let Some(key) = self.find(address) else { continue };
+            if self.retry_stalled(key) {
+                self.go_on(key);
+            } else {
+                self.stalled.push(address);
+            }
+        }
+    }
+
+    /// The reply to a request that read the log.
+    pub(super) fn reply(&mut self, address: Address, reply: Bytes) {
+        let Some(key) = self.find(address) else { return };
+        self.connections[key].queue_frame(reply);
+        self.mark_dirty(key);
+        self.finish_reading(key);
+    }
+
+    /// The request that read the log has its reply.
+    pub(super) fn finish_reading(&mut self, key: usize) {
+        self.connections[key].busy = false;
+        self.finish_request(key);
+        self.go_on(key);
+    }
+
+    /// A request has its reply.
+    pub(super) fn finish_request(&mut self, key: usize) {
+        let connection = &mut self.connections[key];
+        connection.in_flight -= 1;
+        if let Some(code) = self.draining
+            && connection.in_flight == 0
+        {
+            self.close(key, code);
+        }
+    }
+
     /// Replies to a request that has no result.
     pub(super) fn done(&mut self, key: usize, id: u32) {
         self.connections[key].queue(&ServerMessage::Done(Done { id }));
@@ -134,7 +176,7 @@ impl Reactor {
 
     /// Refuses a request.
     pub(super) fn refuse(&mut self, key: usize, id: Option<u32>, code: ErrorCode, why: &str) {
-        self.metrics.count_error(code);
+        self.common.metrics.count_error(code);
         let message = ServerMessage::Error(ErrorReply { id, code, message: why.into() });
         self.connections[key].queue(&message);
         self.mark_dirty(key);
@@ -148,13 +190,12 @@ fn refusal(id: u32, code: ErrorCode, why: &str) -> ServerMessage {
 /// Blocking.
 fn read_history(
     log: &Log,
-    handle: &crate::object::Handle,
+    handle: &Handle,
     request: &History,
     limit: PageLimit,
 ) -> Result<HistoryPage, ReadError> {
     let identity = handle.identity();
     let range = log.range(identity, request.after, request.before, request.reverse, limit)?;
-    let events =
-        range.events.iter().map(|entry| entry.decode()).collect::<Result<Vec<Event>, _>>()?;
+    let events = range.events.iter().map(Entry::decode).collect::<Result<Vec<Event>, _>>()?;
     Ok(HistoryPage { id: request.id, epoch: identity.epoch, more: range.more, events })
 }

@@ -3,7 +3,7 @@
 //! | keyspace | key | value | lives |
 //! |---|---|---|---|
 //! | `meta` | `format` | format version, u32 | for ever |
-//! | `meta` | `next_id` | the first object id that is free, u64 | for ever |
+//! | `meta` | `next_id` | an id beyond all stored objects', u64 | from the first object, for ever |
 //! | `objects` | object name | [`object::Record`] | from the object's first event, for ever |
 //! | `events` | object id u64, offset u64 | [`Entry`](super::Entry) | until retention trims it |
 //!

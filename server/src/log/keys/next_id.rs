@@ -1,4 +1,4 @@
-//! The first object id that no stored object has. Lives in `meta`, moved in the batch that stores a new object.
+//! An id beyond those of all stored objects. Lives in `meta`, moved in the batch that stores a new object.
 //!
 //! The ids of the events don't tell it: an object keeps its id when all its events are trimmed.
 

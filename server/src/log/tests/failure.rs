@@ -4,6 +4,7 @@ use std::process::Command;
 use std::{env, iter};
 
 use super::*;
+use crate::log::keys::event;
 
 #[test]
 fn a_panic_of_the_writer_fails_the_log() {
@@ -88,4 +89,18 @@ fn fills_the_disk() {
     assert_eq!(object.append(&log, &["more"], 1), Err(Unavailable));
     assert_eq!(log.page(&object.identity, 0, ALL).unwrap().head, 1);
     println!("failed as it should");
+}
+
+#[test]
+fn a_hole_on_the_disk_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path());
+    let mut object = Object::new(&log, "room/a");
+    object.append(&log, &["1", "2", "3"], 1).unwrap();
+    log.0.shared.store.events.remove(event::encode_key(object.identity.id, 2)).unwrap();
+    let range = |reverse| log.range(&object.identity, None, None, reverse, ALL);
+    assert!(log.page(&object.identity, 0, ALL).is_err());
+    assert!(log.page(&object.identity, 1, ALL).is_err());
+    assert!(range(false).is_err() && range(true).is_err());
+    assert_eq!(texts(&log.page(&object.identity, 2, ALL).unwrap().events), ["3"]);
 }

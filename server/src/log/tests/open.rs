@@ -59,3 +59,18 @@ fn a_first_start_that_crashed_is_started_over() {
     Object::new(&log, "room/a").append(&log, &["x"], 1).unwrap();
     assert!(!draft.exists());
 }
+
+#[test]
+fn an_id_is_never_given_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path());
+    let first = Object::new(&log, "room/first");
+    let mut second = Object::new(&log, "room/second");
+    second.append(&log, &["x"], 1).unwrap();
+    assert_ne!(first.identity.id, second.identity.id);
+    log.close();
+    drop(log);
+    let log = open(dir.path());
+    assert!(Object::new(&log, "room/third").identity.id > second.identity.id);
+    assert_eq!(log.find(&name("room/first")).unwrap(), None);
+}

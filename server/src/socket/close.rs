@@ -1,0 +1,70 @@
+//! The ends of connections: the closing handshake, the drain of all of them, and what is lost.
+
+use std::net::Shutdown;
+
+use dormouse_protocol::CloseCode;
+
+use super::connection::Phase;
+use super::frame;
+use super::reactor::Reactor;
+use crate::log::ObjectId;
+
+impl Reactor {
+    /// Begins the closing handshake, unless it has begun: what was queued before still goes out.
+    pub(super) fn close(&mut self, key: usize, code: CloseCode) {
+        let connection = &mut self.connections[key];
+        if !connection.is_open() {
+            return;
+        }
+        connection.outbox.push(frame::close(code));
+        connection.unread = Vec::new();
+        connection.signals = Vec::new();
+        let due = self.wheel.after(self.common.settings.close_timeout);
+        connection.phase = Phase::Closing(due);
+        let address = connection.address(key, 0);
+        self.common.metrics.count_close(code);
+        self.wheel.insert(due, address);
+        self.leave_all(key);
+        self.mark_dirty(key);
+        self.go_on(key);
+    }
+
+    /// The peer sends no more: the socket goes when ours is out (RFC 6455, 7.1.1: the server goes first).
+    pub(super) fn peer_closed(&mut self, key: usize) {
+        let due = self.wheel.after(self.common.settings.close_timeout);
+        let connection = &mut self.connections[key];
+        connection.phase = Phase::Closed(due);
+        let address = connection.address(key, 0);
+        self.wheel.insert(due, address);
+        self.mark_dirty(key);
+    }
+
+    /// Takes no more requests and closes every connection with `code` when it has its replies.
+    pub(super) fn drain(&mut self, code: CloseCode) {
+        self.draining = Some(code);
+        let keys: Vec<usize> = self.connections.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            if self.connections[key].in_flight == 0 {
+                self.close(key, code);
+            }
+        }
+    }
+
+    fn leave_all(&mut self, key: usize) {
+        let joins: Vec<ObjectId> =
+            self.connections[key].joins.iter().map(|joined| joined.object).collect();
+        for object in joins {
+            self.leave(key, object);
+        }
+    }
+
+    /// The connection is over.
+    pub(super) fn lost(&mut self, key: usize) {
+        self.leave_all(key);
+        let mut connection = self.connections.remove(key);
+        let _ = self.poll.registry().deregister(&mut connection.socket);
+        // The last frames may be in the kernel still: a plain close sends them, and then a FIN.
+        let _ = connection.socket.shutdown(Shutdown::Write);
+        self.common.metrics.connections.dec();
+    }
+}

@@ -1,0 +1,81 @@
+//! Which peers are still there: pings, deadlines, and sockets that take nothing.
+//!
+//! A peer that we don't read from can't be judged by what it sends, and one whose socket is full doesn't get our
+//! ping: of these only the kernel knows whether they are there.
+
+use std::time::Duration;
+
+use dormouse_protocol::CloseCode;
+
+use super::connection::Phase;
+use super::frame::{self, Opcode};
+use super::peer;
+use super::reactor::Reactor;
+use super::wheel::{self, Tick};
+use crate::object::Address;
+
+impl Reactor {
+    /// How long a connection may be silent before it is pinged: up to an eighth less than the interval, so that
+    /// connections that came together are not pinged together.
+    pub(super) fn silence(&self, generation: u32) -> Duration {
+        let spread = generation.wrapping_mul(0x9E37_79B9) >> 25;
+        self.common.settings.ping_interval * (1024 - spread) / 1024
+    }
+
+    /// Something of this connection may be due.
+    pub(super) fn deadline(&mut self, address: Address) {
+        let Some(key) = self.find(address) else { return };
+        match self.connections[key].phase {
+            Phase::Closing(due) | Phase::Deaf(due) | Phase::Closed(due) => {
+                // Otherwise its own entry is still in the wheel.
+                if due <= self.wheel.now() {
+                    self.lost(key);
+                }
+            }
+            Phase::Open => match self.judge(key) {
+                Ok(next) => self.wheel.insert(next, address),
+                Err(code) => {
+                    self.close(key, code);
+                    // There is nobody to answer.
+                    self.peer_closed(key);
+                }
+            },
+        }
+    }
+
+    /// When to look at an open connection again, or why it is to be closed.
+    fn judge(&mut self, key: usize) -> Result<Tick, CloseCode> {
+        let now = self.wheel.now();
+        let silence = self.silence(self.connections[key].generation);
+        let is_paused = self.is_paused(&self.connections[key]);
+        let connection = &mut self.connections[key];
+        if connection.blocked {
+            if now - connection.progress >= wheel::ticks(self.common.settings.stall_timeout) {
+                return Err(CloseCode::Stalled);
+            }
+            let patience = self.common.settings.ping_interval + self.common.settings.pong_timeout;
+            if peer::silence(&connection.socket).is_some_and(|silence| silence > patience) {
+                return Err(CloseCode::PingTimeout);
+            }
+            return Ok(self.wheel.after(self.common.settings.pong_timeout));
+        }
+        if is_paused {
+            connection.heard = now;
+            connection.pong_due = None;
+        }
+        let ping_at = connection.heard + wheel::ticks(silence);
+        match connection.pong_due {
+            Some(due) if due <= now => Err(CloseCode::PingTimeout),
+            Some(due) => Ok(due),
+            None if ping_at <= now => {
+                let due = self.wheel.after(self.common.settings.pong_timeout);
+                connection.pong_due = Some(due);
+                connection.outbox.push(frame::control(Opcode::Ping, &[]));
+                self.common.metrics.pings.inc();
+                self.mark_dirty(key);
+                Ok(due)
+            }
+            None => Ok(ping_at),
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! From queued frames to sockets: once for each socket at the end of a turn.
+
+use std::collections::VecDeque;
+use std::net::Shutdown;
+
+use tracing::debug;
+
+use super::connection::{Connection, Phase};
+use super::reactor::Reactor;
+
+/// Sockets written to before the loop looks at what else there is.
+const WRITES: usize = 256;
+
+/// The connections to write to, each once.
+#[derive(Default)]
+pub(super) struct Dirty(VecDeque<u32>);
+
+impl Dirty {
+    pub(super) fn add(&mut self, key: u32, connection: &mut Connection) {
+        if !connection.dirty {
+            connection.dirty = true;
+            self.0.push_back(key);
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Reactor {
+    /// The socket is to be written to at the end of the turn.
+    pub(super) fn mark_dirty(&mut self, key: usize) {
+        self.dirty.add(key as u32, &mut self.connections[key]);
+    }
+
+    pub(super) fn write_dirty(&mut self) {
+        for _ in 0..WRITES {
+            let Some(key) = self.dirty.0.pop_front() else { return };
+            let key = key as usize;
+            // A connection that went may have left its key to one that is not dirty.
+            let Some(connection) = self.connections.get_mut(key) else { continue };
+            if std::mem::take(&mut connection.dirty) && !connection.blocked {
+                self.write(key);
+            }
+        }
+    }
+
+    fn write(&mut self, key: usize) {
+        if !self.connections[key].signals.is_empty() {
+            self.release_signals(key);
+        }
+        let was_paused = self.is_paused(&self.connections[key]);
+        let connection = &mut self.connections[key];
+        let before = connection.outbox.bytes();
+        let written = connection.outbox.write_to(&mut connection.socket);
+        let taken = before - connection.outbox.bytes();
+        self.common.metrics.bytes_out.inc_by(taken as u64);
+        match written {
+            Ok(is_empty) => {
+                connection.blocked = !is_empty;
+                connection.progress = self.wheel.now();
+                match connection.phase {
+                    Phase::Closed(_) if is_empty => return self.lost(key),
+                    // The peer learns at once that nothing more comes. To close before it stops sending would
+                    // reset the connection, and our close frame could be lost on the way.
+                    Phase::Deaf(_) if is_empty => {
+                        let _ = connection.socket.shutdown(Shutdown::Write);
+                    }
+                    _ => {}
+                }
+                if was_paused && !self.is_paused(&self.connections[key]) {
+                    self.go_on(key);
+                }
+                self.catch_up(key);
+            }
+            Err(error) => {
+                debug!(%error, "a connection is lost");
+                self.lost(key);
+            }
+        }
+    }
+}
