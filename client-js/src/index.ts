@@ -1,0 +1,10 @@
+export { Dormouse, type ClientEvents, type ClientState, type DormouseOptions, type Session } from "./client.js";
+export { Room, type RoomEvents, type RoomState } from "./room.js";
+export { DormouseError, isRetryable, type ErrorCode, type ServerErrorCode } from "./errors.js";
+export type { Encoding } from "./codec.js";
+export type { WebSocketClass, WebSocketLike } from "./connection.js";
+export type { Listener } from "./emitter.js";
+export type { From, Limits, Position, ResetReason, RoomEvent, RoomSignal } from "./messages.js";
+export type { Published } from "./outbox.js";
+export type { PublishOptions } from "./publisher.js";
+export type { HistoryOptions, HistoryPage } from "./reads.js";

@@ -1,0 +1,123 @@
+import type { ServerErrorCode } from "./errors.js";
+
+/** A place in one incarnation of an object's log. Offsets compare only within one epoch. */
+export interface Position {
+  readonly epoch: number;
+  /** The last event that was received; 0 for none. */
+  readonly offset: number;
+}
+
+/** Where a member starts to receive. */
+export type From = "now" | "all" | { readonly last: number } | { readonly after: Position };
+
+/** Why a position can't be continued. */
+export type ResetReason = "trimmed" | "other_epoch" | "ahead";
+
+/** An entry of an object's log. */
+export interface RoomEvent<Data = unknown> {
+  /** Its place in the log, from 1, without holes. */
+  readonly offset: number;
+  /** Milliseconds since the Unix epoch; never before the event ahead of it. */
+  readonly time: number;
+  /** The session that published it. */
+  readonly sender: string;
+  readonly kind: string;
+  readonly data: Data;
+  /** The key under which it is stored once. */
+  readonly key?: string;
+}
+
+/** A broadcast that is not stored. */
+export interface RoomSignal<Data = unknown> {
+  /** The session that sent it. */
+  readonly sender: string;
+  readonly data: Data;
+  readonly key?: string;
+}
+
+/** What the server accepts from one connection. */
+export interface Limits {
+  readonly message_bytes: number;
+  readonly joins: number;
+  readonly in_flight: number;
+  readonly history_events: number;
+}
+
+/** The bodies of what a client sends. */
+export interface ClientBodies {
+  join: { id: number; object: string; from: From };
+  leave: { id: number; object: number };
+  publish: { id: number; object: number; kind: string; data: unknown; key?: string };
+  signal: { id?: number | null; object: number; data: unknown; key?: string };
+  history: {
+    id: number;
+    object: number;
+    after?: number | null;
+    before?: number | null;
+    limit?: number | null;
+    reverse?: boolean;
+  };
+  ping: { id: number };
+}
+
+/** The bodies of what the server sends. */
+export interface ServerBodies {
+  welcome: { session: string; token: string; server: string; ping_interval_ms: number; limits: Limits };
+  joined: {
+    id: number;
+    object: number;
+    epoch: number;
+    head: number;
+    from: number;
+    resumed: boolean;
+    reset?: ResetReason;
+  };
+  events: { object: number; events: RoomEvent[] };
+  caught_up: { object: number; offset: number };
+  reset: { object: number; reason: ResetReason; epoch: number; from: number };
+  published: { id: number; offset: number; time: number; duplicate: boolean };
+  signals: { object: number; signals: RoomSignal[] };
+  history: { id: number; epoch: number; more: boolean; events: RoomEvent[] };
+  done: { id: number };
+  error: { id: number | null; code: ServerErrorCode; message: string };
+}
+
+/** A message: a type and its body. On the wire a map with one entry. */
+export type Message<Bodies> = { [Type in keyof Bodies]: { type: Type; body: Bodies[Type] } }[keyof Bodies];
+export type ClientMessage = Message<ClientBodies>;
+export type ServerMessage = Message<ServerBodies>;
+
+/** How a field looks in MessagePack: as it is, a record (an array), a list of records, or a map with one entry. */
+export type Shape = null | Fields | readonly [Fields] | { readonly oneOf: Fields };
+/** The fields of a record in the order of its array. */
+export interface Fields {
+  readonly [field: string]: Shape;
+}
+
+const POSITION: Fields = { epoch: null, offset: null };
+const FROM = { oneOf: { after: POSITION } };
+const EVENT: Fields = { offset: null, time: null, sender: null, kind: null, data: null, key: null };
+const SIGNAL: Fields = { sender: null, data: null, key: null };
+const LIMITS: Fields = { message_bytes: null, joins: null, in_flight: null, history_events: null };
+
+export const CLIENT_FIELDS: Record<keyof ClientBodies, Fields> = {
+  join: { id: null, object: null, from: FROM },
+  leave: { id: null, object: null },
+  publish: { id: null, object: null, kind: null, data: null, key: null },
+  signal: { id: null, object: null, data: null, key: null },
+  history: { id: null, object: null, after: null, before: null, limit: null, reverse: null },
+  ping: { id: null },
+};
+
+export const SERVER_FIELDS: Record<keyof ServerBodies, Fields> = {
+  welcome: { session: null, token: null, server: null, ping_interval_ms: null, limits: LIMITS },
+  joined: { id: null, object: null, epoch: null, head: null, from: null, resumed: null, reset: null },
+  events: { object: null, events: [EVENT] },
+  caught_up: { object: null, offset: null },
+  reset: { object: null, reason: null, epoch: null, from: null },
+  published: { id: null, offset: null, time: null, duplicate: null },
+  signals: { object: null, signals: [SIGNAL] },
+  history: { id: null, epoch: null, more: null, events: [EVENT] },
+  done: { id: null },
+  error: { id: null, code: null, message: null },
+};

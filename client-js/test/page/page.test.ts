@@ -1,0 +1,209 @@
+import { mkdirSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { chromium, type Browser, type BrowserContext, type Page } from "playwright-core";
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
+import { findChromium } from "../support/chromium.js";
+import { RealServer } from "../support/server.js";
+
+const SHOTS = fileURLToPath(new URL("./screenshots/", import.meta.url));
+const QUIET = [
+  "--no-sandbox",
+  "--disable-gpu",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+];
+
+let server: RealServer;
+let browser: Browser;
+let contexts: BrowserContext[] = [];
+let failures: string[];
+
+beforeAll(async () => {
+  mkdirSync(SHOTS, { recursive: true });
+  browser = await chromium.launch({ executablePath: findChromium(), args: QUIET });
+});
+beforeEach(async () => {
+  failures = [];
+  server = await RealServer.start();
+});
+afterEach(async () => {
+  await Promise.all(contexts.map((context) => context.close()));
+  contexts = [];
+  await server.remove();
+  expect(failures).toEqual([]);
+});
+afterAll(() => browser?.close());
+
+type Look = Parameters<Browser["newContext"]>[0];
+
+/** A page of somebody with a browser profile of their own. */
+async function open(name: string, room: string, look: Look = {}): Promise<Page> {
+  const context = await browser.newContext({ viewport: { width: 1100, height: 720 }, ...look });
+  contexts.push(context);
+  await context.addInitScript((name) => localStorage.setItem("dormouse.name", name), name);
+  const page = await context.newPage();
+  page.on("pageerror", (error) => failures.push(`${name}: ${error.message}`));
+  page.on("console", (message) => {
+    // The policy must let everything of the page through. A server that is away is reported by the browser itself.
+    if (message.text().includes("Content Security Policy")) failures.push(`${name}: ${message.text()}`);
+  });
+  await page.goto(`${server.url}/#room=${room}`);
+  await isLive(page);
+  return page;
+}
+
+const isLive = (page: Page): Promise<unknown> => page.waitForSelector("#state[data-state=live]", { timeout: 20_000 });
+
+async function say(page: Page, text: string): Promise<void> {
+  await page.fill("#text", text);
+  await page.press("#text", "Enter");
+}
+
+/** Offset, name and text of every message that is shown, once there are `count`. */
+async function messages(page: Page, count: number): Promise<string[]> {
+  await page.waitForFunction((count) => document.querySelectorAll("#messages .message").length >= count, count);
+  return page.$$eval("#messages .message", (items) =>
+    items.map((item) => [".offset", ".who", ".text"].map((part) => item.querySelector(part)!.textContent).join(" ")),
+  );
+}
+
+const shown = (page: Page, id: string): Promise<string | null> => page.textContent(`#${id}`);
+
+/** Ends what the browser waits for at once: the page must not depend on it, but the test should be quick. */
+const tryNow = (page: Page): Promise<void> =>
+  page.evaluate(() => {
+    dispatchEvent(new Event("online"));
+  });
+
+test("two people chat; the server dies and comes back; nothing is missed or repeated", async () => {
+  const ann = await open("Ann", "tea");
+  const bob = await open("Bob", "tea", { colorScheme: "dark" });
+  await say(ann, "Is the kettle on?");
+  await messages(bob, 1);
+  await say(bob, "It is.");
+  const both = ["#1 Ann Is the kettle on?", "#2 Bob It is."];
+  expect(await messages(ann, 2)).toEqual(both);
+  expect(await messages(bob, 2)).toEqual(both);
+
+  await bob.type("#text", "wait");
+  await ann.waitForFunction(() => document.getElementById("typing")!.textContent === "Bob is typing…");
+
+  await server.kill();
+  await ann.waitForSelector("#state[data-state=waiting]");
+  expect(await shown(ann, "state-text")).toMatch(/^reconnecting in \d+ s$/);
+  await bob.waitForSelector("#state[data-state=waiting]");
+  await say(bob, "Sent while the server is away.");
+  expect(await bob.$$eval("#pending .message", (items) => items.map((item) => item.textContent!.includes("sending…")))).toEqual([true]);
+  await bob.screenshot({ path: `${SHOTS}away-dark.png` });
+
+  await server.start();
+  // Both come back by themselves.
+  await Promise.all([isLive(ann), isLive(bob)]);
+  await say(ann, "And now it is back.");
+  const texts = ["Is the kettle on?", "It is.", "Sent while the server is away.", "And now it is back."];
+  for (const page of [ann, bob]) {
+    const all = await messages(page, 4);
+    expect(all.map((line) => line.split(" ")[0])).toEqual(["#1", "#2", "#3", "#4"]);
+    for (const text of texts) expect(all.filter((line) => line.endsWith(text))).toHaveLength(1);
+    expect(await page.locator("#pending .message").count()).toBe(0);
+    expect(await shown(page, "resumed")).toBe("1");
+    expect(await shown(page, "offset")).toBe("4");
+    expect(await shown(page, "caught-up")).toBe("yes");
+  }
+  expect(await messages(ann, 4)).toEqual(await messages(bob, 4));
+  expect(await shown(ann, "epoch")).toBe(await shown(bob, "epoch"));
+
+  const before = await messages(ann, 4);
+  const session = await shown(ann, "session");
+  await ann.reload();
+  await isLive(ann);
+  expect(await messages(ann, 4)).toEqual(before);
+  expect(await shown(ann, "session")).toBe(session);
+  expect(await ann.locator("#messages .mine").count()).toBe(2);
+  await ann.screenshot({ path: `${SHOTS}chat-light.png` });
+  await bob.screenshot({ path: `${SHOTS}chat-dark.png` });
+});
+
+test("what was missed meanwhile is counted as replayed", async () => {
+  const ann = await open("Ann", "tea");
+  const bob = await open("Bob", "tea");
+  await say(ann, "one");
+  await messages(bob, 1);
+  // Bob's page is kept from coming back until Ann has spoken.
+  await bob.context().setOffline(true);
+  await server.kill();
+  await server.start();
+  await tryNow(ann);
+  await isLive(ann);
+  for (const text of ["two", "three", "four"]) await say(ann, text);
+  await messages(ann, 4);
+  await bob.context().setOffline(false);
+  await tryNow(bob);
+  expect(await messages(bob, 4)).toEqual(["#1 Ann one", "#2 Ann two", "#3 Ann three", "#4 Ann four"]);
+  await isLive(bob);
+  expect([await shown(bob, "resumed"), await shown(bob, "replayed")]).toEqual(["1", "3 events"]);
+});
+
+test("a room is chosen by the address or the field, and a long one shows its end first", async () => {
+  const ann = await open("Ann", "one");
+  for (let n = 1; n <= 60; n++) await say(ann, `message ${n}`);
+  await messages(ann, 60);
+  await ann.reload();
+  await isLive(ann);
+  const last = await messages(ann, 50);
+  expect([last.length, last[0], last.at(-1)]).toEqual([50, "#11 Ann message 11", "#60 Ann message 60"]);
+  await ann.click("#earlier");
+  const all = await messages(ann, 60);
+  expect(all.map((line) => line.split(" ")[0])).toEqual(Array.from({ length: 60 }, (_, n) => `#${n + 1}`));
+  expect(await ann.isVisible("#earlier")).toBe(false);
+
+  await ann.fill("#room", "two");
+  await ann.press("#room", "Enter");
+  await ann.waitForFunction(() => location.hash === "#room=two");
+  await isLive(ann);
+  await ann.waitForSelector("#empty", { state: "visible" });
+  await say(ann, "alone");
+  expect(await messages(ann, 1)).toEqual(["#1 Ann alone"]);
+  await ann.goBack();
+  expect(await messages(ann, 50)).toEqual(all.slice(10));
+});
+
+test("a server with new data is a clear notice, not a mixture", async () => {
+  const ann = await open("Ann", "tea");
+  await say(ann, "of the old server");
+  await messages(ann, 1);
+  await server.kill();
+  server.forget();
+  await server.start();
+  await tryNow(ann);
+  await ann.waitForSelector(".notice");
+  await isLive(ann);
+  expect(await ann.locator("#messages .message").count()).toBe(0);
+  await say(ann, "of the new one");
+  expect(await messages(ann, 1)).toEqual(["#1 Ann of the new one"]);
+  await ann.screenshot({ path: `${SHOTS}reset-light.png` });
+});
+
+test("fits a phone, and works by keyboard", async () => {
+  const phone = { viewport: { width: 375, height: 667 }, deviceScaleFactor: 2, hasTouch: true, isMobile: true };
+  const ann = await open("Ann", "tea", { ...phone, colorScheme: "dark" });
+  const bob = await open("Bob-with-a-rather-long-name-for-a-phone", "tea", phone);
+  await say(ann, "Hello from a phone 📱");
+  await say(bob, "A longer message that needs several lines on a screen this narrow: averyveryveryveryveryveryveryverylongword.");
+  await messages(ann, 2);
+  for (const page of [ann, bob]) {
+    const fits = await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth);
+    expect(fits).toBe(true);
+  }
+  await ann.screenshot({ path: `${SHOTS}phone-dark.png` });
+  await bob.focus("summary");
+  await bob.keyboard.press("Enter");
+  expect(await bob.isVisible("#session")).toBe(true);
+  await bob.screenshot({ path: `${SHOTS}phone-light.png` });
+  await bob.focus("#name");
+  await bob.keyboard.press("Tab");
+  expect(await bob.evaluate(() => document.activeElement!.id)).toBe("text");
+});

@@ -1,0 +1,199 @@
+import { createServer, type Server } from "node:http";
+import type { AddressInfo, Socket } from "node:net";
+import { WebSocketServer, type WebSocket } from "ws";
+import { decode, encode, type Encoding } from "../../src/codec.js";
+import {
+  CLIENT_FIELDS,
+  SERVER_FIELDS,
+  type ClientBodies,
+  type ClientMessage,
+  type From,
+  type Position,
+  type ResetReason,
+  type RoomEvent,
+  type ServerMessage,
+} from "../../src/messages.js";
+
+/** An object's log in memory. */
+export interface FakeLog {
+  object: number;
+  epoch: number;
+  trimmed: number;
+  events: RoomEvent[];
+}
+
+/** A script: may answer a message in the server's place, and then returns true. */
+export type Script = (message: ClientMessage, from: FakeConnection) => boolean;
+
+/** One client's connection, as the server sees it. */
+export class FakeConnection {
+  readonly received: ClientMessage[] = [];
+  readonly members = new Set<number>();
+
+  constructor(
+    readonly socket: WebSocket,
+    private readonly raw: Socket,
+    readonly session: string,
+    readonly token: string | null,
+    private readonly encoding: Encoding,
+  ) {}
+
+  send(message: ServerMessage): void {
+    this.socket.send(encode(this.encoding, SERVER_FIELDS, message));
+  }
+
+  read(data: Buffer, isBinary: boolean): ClientMessage {
+    const message = decode(this.encoding, CLIENT_FIELDS, isBinary ? new Uint8Array(data) : data.toString());
+    if (!message) throw new Error("the client sent what is no message");
+    this.received.push(message);
+    return message;
+  }
+
+  /** Ends the TCP connection without a word. */
+  cut(): void {
+    this.raw.destroy();
+  }
+
+  of<Type extends keyof ClientBodies>(type: Type): ClientBodies[Type][] {
+    return this.received.filter((message) => message.type === type).map(({ body }) => body as ClientBodies[Type]);
+  }
+}
+
+/** A server in this process with the protocol's behaviour in its simplest form, whose answers a test can script. */
+export class FakeServer {
+  readonly connections: FakeConnection[] = [];
+  readonly logs = new Map<string, FakeLog>();
+  limits = { message_bytes: 65_536, joins: 128, in_flight: 256, history_events: 1_000 };
+  pingIntervalMs = 25_000;
+  script: Script = () => false;
+  /** Closes the next connections with this code instead of a welcome. */
+  refuse: { code: number; reason: string } | null = null;
+  #sessions = 0;
+  #time = 1_800_000_000_000;
+
+  private constructor(readonly http: Server) {
+    const sockets = new WebSocketServer({ server: http, path: "/v1/connect", handleProtocols: ([first]) => first ?? false });
+    sockets.on("connection", (socket, request) => {
+      const token = new URL(request.url!, "http://fake").searchParams.get("session");
+      const session = token?.replace("token-", "") ?? `s${++this.#sessions}`;
+      const encoding = socket.protocol === "dormouse.v1.msgpack" ? "msgpack" : "json";
+      this.#connected(new FakeConnection(socket, request.socket, session, token, encoding));
+    });
+  }
+
+  static async start(port = 0): Promise<FakeServer> {
+    const http = createServer();
+    const server = new FakeServer(http);
+    await new Promise<void>((resolve) => http.listen(port, "127.0.0.1", resolve));
+    return server;
+  }
+
+  get port(): number {
+    return (this.http.address() as AddressInfo).port;
+  }
+
+  get url(): string {
+    return `ws://127.0.0.1:${this.port}`;
+  }
+
+  get last(): FakeConnection {
+    return this.connections.at(-1)!;
+  }
+
+  async stop(): Promise<void> {
+    for (const connection of this.connections) connection.cut();
+    await new Promise((resolve) => this.http.close(resolve));
+  }
+
+  log(name: string): FakeLog {
+    let log = this.logs.get(name);
+    if (!log) this.logs.set(name, (log = { object: this.logs.size + 1, epoch: 7, trimmed: 0, events: [] }));
+    return log;
+  }
+
+  /** Stores and delivers an event, as if another client had published it. */
+  append(name: string, data: unknown, more: Partial<RoomEvent> = {}): RoomEvent {
+    const log = this.log(name);
+    const offset = log.trimmed + log.events.length + 1;
+    const event: RoomEvent = { offset, time: this.#time++, sender: "other", kind: "message", data, ...more };
+    log.events.push(event);
+    this.#toMembers(log, { type: "events", body: { object: log.object, events: [event] } });
+    return event;
+  }
+
+  #toMembers(log: FakeLog, message: ServerMessage): void {
+    for (const connection of this.connections) if (connection.members.has(log.object)) connection.send(message);
+  }
+
+  #connected(connection: FakeConnection): void {
+    this.connections.push(connection);
+    connection.socket.on("close", () => connection.members.clear());
+    connection.socket.on("error", () => {});
+    if (this.refuse) return connection.socket.close(this.refuse.code, this.refuse.reason);
+    const { session } = connection;
+    const ping_interval_ms = this.pingIntervalMs;
+    connection.send({
+      type: "welcome",
+      body: { session, token: `token-${session}`, server: "fake", ping_interval_ms, limits: this.limits },
+    });
+    connection.socket.on("message", (data, isBinary) => {
+      const message = connection.read(data as Buffer, isBinary);
+      if (!this.script(message, connection)) this.answer(message, connection);
+    });
+  }
+
+  /** What the server does without a script. */
+  answer({ type, body }: ClientMessage, to: FakeConnection): void {
+    if (type === "ping") return to.send({ type: "done", body: { id: body.id } });
+    if (type === "join") return this.#join(body, to);
+    const log = [...this.logs.values()].find(({ object }) => object === body.object)!;
+    if (type === "leave") {
+      to.members.delete(body.object);
+      to.send({ type: "done", body: { id: body.id } });
+    } else if (type === "publish") {
+      const before = log.events.find(({ sender, key }) => sender === to.session && key === body.key);
+      const name = [...this.logs].find(([, other]) => other === log)![0];
+      const more = { sender: to.session, kind: body.kind, ...(body.key !== undefined && { key: body.key }) };
+      const { offset, time } = before ?? this.append(name, body.data, more);
+      to.send({ type: "published", body: { id: body.id, offset, time, duplicate: before !== undefined } });
+    } else if (type === "signal") {
+      const signal = { sender: to.session, data: body.data, ...(body.key !== undefined && { key: body.key }) };
+      this.#toMembers(log, { type: "signals", body: { object: log.object, signals: [signal] } });
+    } else {
+      this.#history(body, log, to);
+    }
+  }
+
+  #join({ id, object: name, from }: ClientBodies["join"], to: FakeConnection): void {
+    const log = this.log(name);
+    const head = log.trimmed + log.events.length;
+    const start = startOf(log, from, head);
+    to.members.add(log.object);
+    const { object, epoch, trimmed } = log;
+    to.send({ type: "joined", body: { id, object, epoch, head, ...start } });
+    const events = log.events.slice(start.from - trimmed);
+    if (events.length > 0) to.send({ type: "events", body: { object, events } });
+    to.send({ type: "caught_up", body: { object, offset: head } });
+  }
+
+  #history({ id, after, before, limit, reverse }: ClientBodies["history"], log: FakeLog, to: FakeConnection): void {
+    const events = log.events.filter(({ offset }) => offset > (after ?? 0) && offset < (before ?? Infinity));
+    if (reverse) events.reverse();
+    const page = events.slice(0, limit ?? this.limits.history_events);
+    to.send({ type: "history", body: { id, epoch: log.epoch, more: page.length < events.length, events: page } });
+  }
+}
+
+function startOf(log: FakeLog, from: From, head: number): { from: number; resumed: boolean; reset?: ResetReason } {
+  if (from === "now") return { from: head, resumed: false };
+  if (from === "all") return { from: log.trimmed, resumed: false };
+  if ("last" in from) return { from: Math.max(log.trimmed, head - from.last), resumed: false };
+  const reset = resetReason(log, from.after, head);
+  return reset ? { from: log.trimmed, resumed: false, reset } : { from: from.after.offset, resumed: true };
+}
+
+function resetReason(log: FakeLog, { epoch, offset }: Position, head: number): ResetReason | null {
+  if (epoch !== log.epoch) return "other_epoch";
+  if (offset > head) return "ahead";
+  return offset < log.trimmed ? "trimmed" : null;
+}

@@ -1,0 +1,44 @@
+import { connect, createServer, type AddressInfo, type Server, type Socket } from "node:net";
+
+/** A TCP proxy in front of a server, so that a test can cut connections in the middle. */
+export class Proxy {
+  readonly #sockets = new Set<Socket>();
+
+  private constructor(readonly server: Server) {}
+
+  static async start(port: number): Promise<Proxy> {
+    const server = createServer();
+    const proxy = new Proxy(server);
+    server.on("connection", (inner) => {
+      const outer = connect(port, "127.0.0.1");
+      for (const [socket, other] of [
+        [inner, outer],
+        [outer, inner],
+      ] as const) {
+        proxy.#sockets.add(socket);
+        socket.pipe(other);
+        socket.on("error", () => {});
+        socket.on("close", () => {
+          proxy.#sockets.delete(socket);
+          other.destroy();
+        });
+      }
+    });
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    return proxy;
+  }
+
+  get url(): string {
+    return `ws://127.0.0.1:${(this.server.address() as AddressInfo).port}`;
+  }
+
+  /** Resets every connection. */
+  cut(): void {
+    for (const socket of this.#sockets) socket.resetAndDestroy();
+  }
+
+  async stop(): Promise<void> {
+    this.cut();
+    await new Promise((resolve) => this.server.close(resolve));
+  }
+}

@@ -1,0 +1,76 @@
+import { spawn, type ChildProcess } from "node:child_process";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const BINARY = process.env.DORMOUSE_BIN ?? fileURLToPath(new URL("../../../target/debug/dormouse", import.meta.url));
+const READY = /^dormouse \S+ listening on (http:\/\/127\.0\.0\.1:(\d+))$/m;
+
+/** The real server, in a process and a directory of its own. */
+export class RealServer {
+  #child: ChildProcess | null = null;
+  #port = 0;
+  readonly #data = mkdtempSync(join(tmpdir(), "dormouse-test-"));
+
+  static async start(): Promise<RealServer> {
+    const server = new RealServer();
+    await server.start();
+    return server;
+  }
+
+  get url(): string {
+    return `http://127.0.0.1:${this.#port}`;
+  }
+
+  get port(): number {
+    return this.#port;
+  }
+
+  /** Starts it, on the port of before where there was one. */
+  async start(): Promise<void> {
+    if (!existsSync(BINARY)) {
+      throw new Error(`there is no server at ${BINARY}: run \`cargo build\`, or name another one in DORMOUSE_BIN`);
+    }
+    const child = spawn(BINARY, ["--listen", `127.0.0.1:${this.#port}`, "--data", this.#data], { env: quietEnv() });
+    this.#child = child;
+    this.#port = await new Promise<number>((resolve, reject) => {
+      let out = "";
+      let log = "";
+      child.stderr.on("data", (data: Buffer) => (log = (log + data.toString()).slice(-4_000)));
+      child.stdout.on("data", (data: Buffer) => {
+        out += data.toString();
+        const ready = READY.exec(out);
+        if (ready) resolve(Number(ready[2]));
+      });
+      child.once("error", reject);
+      child.once("exit", (code) => reject(new Error(`the server ended with ${code} before it was ready:\n${out}${log}`)));
+    });
+  }
+
+  /** Ends it as a power cut would: with SIGKILL. */
+  async kill(): Promise<void> {
+    const child = this.#child;
+    if (!child) return;
+    this.#child = null;
+    const ended = new Promise((resolve) => child.once("exit", resolve));
+    child.kill("SIGKILL");
+    await ended;
+  }
+
+  /** Removes its data. It must not be running. */
+  forget(): void {
+    rmSync(this.#data, { recursive: true, force: true });
+  }
+
+  /** Ends it and removes its data. */
+  async remove(): Promise<void> {
+    await this.kill();
+    this.forget();
+  }
+}
+
+/** The server reads its configuration from such variables too, and refuses those that it does not know. */
+function quietEnv(): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("DORMOUSE_")));
+}
