@@ -11,6 +11,7 @@ mod promise_1_one_instance;
 mod promise_2_one_order;
 mod promise_4_once;
 mod promise_5_resume;
+mod promise_7_slow_reader;
 mod raw;
 mod server;
 mod support;
