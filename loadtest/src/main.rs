@@ -1,1 +1,46 @@
-fn main() {}
+//! The program `dormouse-loadtest`.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::Parser as _;
+use dormouse_loadtest::cli::{Cli, Command, ReplayOptions};
+use dormouse_loadtest::replay::{self, Progress, trace::Trace};
+use dormouse_loadtest::report;
+use indicatif::ProgressBar;
+use tokio::time::sleep;
+
+#[tokio::main]
+async fn main() -> Result<ExitCode> {
+    match Cli::parse().command {
+        Command::Replay(options) => replay(&options).await,
+    }
+}
+
+async fn replay(options: &ReplayOptions) -> Result<ExitCode> {
+    let trace = Arc::new(Trace::read(&options.trace)?);
+    let progress = Arc::new(Progress::default());
+    let bar = if options.json {
+        ProgressBar::hidden()
+    } else {
+        // Shows itself only on a terminal.
+        ProgressBar::new(trace.txns.len() as u64)
+    };
+    let outcome = tokio::select! {
+        outcome = replay::run(options, trace, Arc::clone(&progress)) => outcome?,
+        () = follow(&progress, &bar) => unreachable!("the bar is followed for ever"),
+    };
+    bar.finish_and_clear();
+    report::print(&outcome, options.json)?;
+    Ok(if outcome.is_exact() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn follow(progress: &Progress, bar: &ProgressBar) {
+    let acknowledged = progress.acknowledged();
+    loop {
+        bar.set_position(*acknowledged.borrow());
+        sleep(Duration::from_millis(100)).await;
+    }
+}

@@ -108,7 +108,6 @@ impl Server {
             Some(NotReady::LogFailed) => CloseCode::LogFailed,
             Some(NotReady::Draining) | None => CloseCode::GoingAway,
         };
-        self.front.stop(deadline).await;
         let (reactors, log) = (self.reactors, self.log);
         let closed = spawn_blocking(move || {
             reactors.drain(code, deadline.saturating_duration_since(Instant::now()));
@@ -117,7 +116,9 @@ impl Server {
                 log.close();
             }
         });
-        if let Err(error) = closed.await {
+        // Together: a slow HTTP request must not use up the time that clients have for their replies.
+        let ((), closed) = tokio::join!(self.front.stop(deadline), closed);
+        if let Err(error) = closed {
             tracing::error!(%error, "the server could not be stopped in order");
         }
     }

@@ -217,8 +217,8 @@ fn collect(
             return Err(MISSING);
         }
         bytes += entry.wire().len();
-        let full = taken.len() >= max.events || bytes > max.bytes;
-        if full && !taken.is_empty() {
+        // One event is given however large it is, or a reader would never come past it.
+        if taken.len() >= max.events || bytes > max.bytes && !taken.is_empty() {
             return Ok((taken, true));
         }
         taken.push(entry);

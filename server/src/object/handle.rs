@@ -96,7 +96,7 @@ impl Handle {
             Some(sender) => match sender.try_send(message) {
                 Ok(()) => return Ok(()),
                 Err(TrySendError::Full(message)) => return Err(Busy(message)),
-                // The instance has failed: what it had not finished is answered, a new one may start.
+                // The runtime has dropped the instance's task.
                 Err(TrySendError::Closed(message)) => message,
             },
         };
@@ -107,11 +107,11 @@ impl Handle {
         Ok(())
     }
 
-    /// Ends the instance's right to run, unless there is something left to do. Decided under the lock
-    /// that senders take, so no message is lost in between.
-    pub(super) fn may_sleep(&self, mailbox: &mpsc::Receiver<Message>) -> bool {
+    /// Leaves the object asleep once its instance is gone, unless a message has arrived. Decided under the lock that
+    /// senders take, so no message is lost in between.
+    pub(super) fn retire(&self, mailbox: &mpsc::Receiver<Message>) -> bool {
         let mut sender = self.mailbox.lock();
-        if !mailbox.is_empty() || self.has_unfinished_appends() {
+        if !mailbox.is_empty() {
             return false;
         }
         *sender = None;

@@ -3,7 +3,11 @@
 //! A turn takes the messages that wait, lets the behaviour decide, and gives the log one append. The events are
 //! encoded for the members here, while earlier commits are under way; the commit then only has to release them.
 
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use dormouse_protocol::{Encoding, ErrorCode, encode_events};
@@ -25,35 +29,44 @@ const APPEND_BYTES: usize = 64 * 1024;
 /// Entries read at once when the dedupe window is read back.
 const WINDOW_PAGE: PageLimit = PageLimit { events: 1_000, bytes: 1 << 20 };
 
-/// Runs the object's instance until it falls asleep.
+/// Runs the object's instances, one after another, until one sleeps and nothing has arrived meanwhile. The mailbox stays
+/// open in between, so a message that arrives while an instance ends waits for the next one (promise 1).
 pub(super) async fn run(handle: Arc<Handle>, mut mailbox: mpsc::Receiver<Message>) {
-    let metrics = &handle.shared.metrics;
-    metrics.wakes.inc();
-    let woken = Instant::now();
-    let mut instance = match Instance::wake(&handle).await {
-        Ok(instance) => instance,
-        Err(error) => {
-            error!(object = %handle.identity.name, %error, "the object can't wake");
-            for message in handle.refuse_all(&mut mailbox) {
-                let why = "the log can't be read at present; try again later".into();
-                message.reply.send(Answer::Refused(ErrorCode::Unavailable, why));
-            }
-            return;
-        }
-    };
-    metrics.wake_seconds.observe(woken.elapsed().as_secs_f64());
-    let _awake = metrics.count_awake();
-    let mut messages = Vec::new();
     loop {
-        let sleep_after = handle.shared.settings.sleep_after;
-        match timeout(sleep_after, mailbox.recv_many(&mut messages, TURN_MESSAGES)).await {
-            Ok(_) => instance.turn(&handle, messages.drain(..)).await,
-            Err(_) if handle.may_sleep(&mailbox) => break,
-            Err(_) => {}
+        let refusal = match caught(Instance::wake(&handle)).await {
+            Some(Ok(instance)) => match caught(instance.live(&handle, &mut mailbox)).await {
+                Some(()) if handle.retire(&mailbox) => return,
+                Some(()) => continue,
+                None => {
+                    error!(object = %handle.identity.name, "the instance has panicked");
+                    continue;
+                }
+            },
+            Some(Err(error)) => {
+                error!(object = %handle.identity.name, %error, "the object can't wake");
+                (ErrorCode::Unavailable, "the log can't be read at present; try again later")
+            }
+            None => {
+                handle.shared.metrics.failures.inc();
+                error!(object = %handle.identity.name, "the object panics when it wakes");
+                (ErrorCode::Internal, "the object fails when it wakes; try again later")
+            }
+        };
+        for message in handle.refuse_all(&mut mailbox) {
+            message.reply.refuse(refusal.0, refusal.1);
         }
+        return;
     }
-    instance.behaviour.sleep();
-    debug!(object = %handle.identity.name, "asleep");
+}
+
+/// The outcome of a future; `None` if it panicked, and then what it owned is dropped already.
+async fn caught<T>(future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    poll_fn(|context| {
+        let poll = AssertUnwindSafe(|| future.as_mut().poll(context));
+        catch_unwind(poll).map_or(Poll::Ready(None), |poll| poll.map(Some))
+    })
+    .await
 }
 
 struct Instance {
@@ -65,6 +78,8 @@ struct Instance {
 impl Instance {
     async fn wake(handle: &Arc<Handle>) -> Result<Self, ReadError> {
         let shared = &handle.shared;
+        shared.metrics.wakes.inc();
+        let woken = Instant::now();
         // An instance before this one may have failed with appends under way: they count.
         if handle.has_unfinished_appends() {
             settled(handle).await;
@@ -83,7 +98,24 @@ impl Instance {
         let (behaviour, mut context) = instance.context(handle, &mut effects);
         behaviour.wake(&mut context);
         instance.carry_out(handle, effects).await;
+        shared.metrics.wake_seconds.observe(woken.elapsed().as_secs_f64());
         Ok(instance)
+    }
+
+    /// Takes messages until there have been none for a while.
+    async fn live(mut self, handle: &Arc<Handle>, mailbox: &mut mpsc::Receiver<Message>) {
+        let _awake = handle.shared.metrics.count_awake();
+        let sleep_after = handle.shared.settings.sleep_after;
+        let mut messages = Vec::new();
+        loop {
+            match timeout(sleep_after, mailbox.recv_many(&mut messages, TURN_MESSAGES)).await {
+                Ok(_) => self.turn(handle, messages.drain(..)).await,
+                Err(_) if mailbox.is_empty() && !handle.has_unfinished_appends() => break,
+                Err(_) => {}
+            }
+        }
+        self.behaviour.sleep();
+        debug!(object = %handle.identity.name, "asleep");
     }
 
     async fn turn(&mut self, handle: &Arc<Handle>, messages: impl Iterator<Item = Message>) {
@@ -117,7 +149,7 @@ impl Instance {
     async fn carry_out(&mut self, handle: &Arc<Handle>, effects: Effects) {
         let Effects { entries, answers } = effects;
         if entries.is_empty() && !handle.has_unfinished_appends() {
-            return answers.into_iter().for_each(|(reply, answer)| reply.send(answer));
+            return answer(handle, answers);
         }
         let last = self.tail.offset;
         let first = last + 1 - entries.len() as u64;
@@ -141,14 +173,18 @@ impl Instance {
 
 /// Answers go first, so that a publisher's acknowledgement and its own event can leave in one write.
 fn release(handle: &Handle, frames: &Arc<EventFrames>, answers: Vec<(ReplyTo, Answer)>) {
+    answer(handle, answers);
+    if frames.last >= frames.first {
+        handle.deliver(frames);
+    }
+}
+
+fn answer(handle: &Handle, answers: Vec<(ReplyTo, Answer)>) {
     for (reply, answer) in answers {
         if let Answer::Published { duplicate: true, .. } = answer {
             handle.shared.metrics.duplicates.inc();
         }
         reply.send(answer);
-    }
-    if frames.last >= frames.first {
-        handle.deliver(frames);
     }
 }
 

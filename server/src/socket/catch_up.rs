@@ -24,6 +24,8 @@ const PAGE: PageLimit = PageLimit { events: 1_000, bytes: 64 * 1024 };
 /// A join whose reply waits for the first page.
 pub(super) struct FirstPage {
     pub(super) request: u32,
+    /// The newest event when it was decided where the member starts.
+    pub(super) head: u64,
     /// The position was asked for by offset and epoch: the reply says whether it is continued.
     pub(super) is_resume: bool,
     /// Why it is known not to be.
@@ -164,7 +166,7 @@ impl Reactor {
                 id: first.request,
                 object: joined.object.0,
                 epoch,
-                head: audience.newest,
+                head: first.head.max(from),
                 from,
                 resumed: first.is_resume && reset.is_none(),
                 reset,

@@ -17,7 +17,6 @@ impl Reactor {
             return;
         }
         connection.outbox.push(frame::close(code));
-        connection.unread = Vec::new();
         connection.signals = Vec::new();
         let due = self.wheel.after(self.common.settings.close_timeout);
         connection.phase = Phase::Closing(due);
@@ -27,6 +26,16 @@ impl Reactor {
         self.leave_all(key);
         self.mark_dirty(key);
         self.go_on(key);
+    }
+
+    /// What the peer sends can't be understood any more.
+    pub(super) fn deafen(&mut self, key: usize) {
+        let due = self.wheel.after(self.common.settings.close_timeout);
+        let connection = &mut self.connections[key];
+        connection.phase = Phase::Deaf(due);
+        let address = connection.address(key, 0);
+        self.wheel.insert(due, address);
+        self.mark_dirty(key);
     }
 
     /// The peer sends no more: the socket goes when ours is out (RFC 6455, 7.1.1: the server goes first).

@@ -100,7 +100,7 @@ impl Reactor {
             Start::After(position) => (position.offset, true, None),
         };
         if after < head {
-            let first = FirstPage { request, is_resume, reset };
+            let first = FirstPage { request, head, is_resume, reset };
             return self.read_page(key, joined, after, Some(first));
         }
         let connection = &mut self.connections[key];

@@ -103,12 +103,14 @@ impl Reactor {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
                 _ => {}
             }
+            // First, since all deadlines that this turn sets are reckoned from the wheel's time; but looked at only after
+            // the reads, which may be the sign of life that was waited for.
+            self.wheel.advance(Instant::now(), &mut due);
             for event in &events {
                 self.socket_ready(event);
             }
             self.go_on_reading();
             self.take_letters();
-            self.wheel.advance(Instant::now(), &mut due);
             for address in due.drain(..) {
                 self.deadline(address);
             }
@@ -223,7 +225,8 @@ impl Reactor {
             self.close(key, code);
         }
         self.mark_dirty(key);
-        self.connections[key].unread = read.into();
+        // A copy: the bytes may be a corner of a large buffer.
+        self.connections[key].unread = read.to_vec();
         self.go_on(key);
     }
 }

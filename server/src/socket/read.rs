@@ -50,12 +50,14 @@ impl Reactor {
         }
     }
 
-    /// Requests of this connection wait: for room in an object, for a read of the log, or for its own socket.
+    /// Requests of this connection wait: for room in an object, for a read of the log, or for its own socket. Once it is
+    /// closing there are none, and the peer's close frame must be seen.
     pub(super) fn is_paused(&self, connection: &Connection) -> bool {
-        connection.busy
-            || connection.stalled.is_some()
-            || connection.outbox.bytes() > self.common.settings.outbound_bytes
-            || self.draining.is_some() && connection.is_open()
+        connection.is_open()
+            && (connection.busy
+                || connection.stalled.is_some()
+                || connection.outbox.bytes() > self.common.settings.outbound_bytes
+                || self.draining.is_some())
     }
 
     /// Reads once and carries out what has arrived.
@@ -82,7 +84,14 @@ impl Reactor {
         };
         let address = connection.address(key, 0);
         match read {
-            Ok(0) => self.lost(key),
+            Ok(0) if connection.is_open() => self.lost(key),
+            // It may only have closed its half, and still reads what is queued and our close frame.
+            Ok(0) => {
+                connection.readable = false;
+                if !matches!(connection.phase, Phase::Closed(_)) {
+                    self.peer_closed(key);
+                }
+            }
             Ok(count) => {
                 // A short read has emptied the socket: the poller tells when there is more, but not of an end that
                 // it has told of already.
@@ -114,7 +123,7 @@ impl Reactor {
         let mut decoder = std::mem::take(&mut self.connections[key].decoder);
         let mut rest = bytes;
         loop {
-            if matches!(self.connections[key].phase, Phase::Deaf(_)) {
+            if matches!(self.connections[key].phase, Phase::Deaf(_) | Phase::Closed(_)) {
                 break;
             }
             if self.is_paused(&self.connections[key]) {
@@ -127,8 +136,7 @@ impl Reactor {
                 Ok(None) => break,
                 Err(Violation(code)) => {
                     self.close(key, code);
-                    let due = self.wheel.after(self.common.settings.close_timeout);
-                    self.connections[key].phase = Phase::Deaf(due);
+                    self.deafen(key);
                     break;
                 }
             }

@@ -2,7 +2,16 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that fails may panic")]
 
+mod client;
 mod config;
 mod http;
+mod process;
 mod program;
+mod promise_1_one_instance;
+mod promise_2_one_order;
+mod promise_4_once;
+mod promise_5_resume;
+mod raw;
+mod server;
 mod support;
+mod websocket;

@@ -2,40 +2,21 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
+use crate::process::{Program, limited};
 use crate::support::{PATIENCE, dormouse, wait_until_refused};
 
-/// The running program; killed when the test is over.
-struct Program {
-    child: Child,
-    address: SocketAddr,
-    _data: TempDir,
+fn start(args: &[&str]) -> (Program, TempDir) {
+    start_command(dormouse(args))
 }
 
-impl Program {
-    fn start(args: &[&str]) -> Self {
-        Self::run(dormouse(args))
-    }
-
-    fn run(mut command: Command) -> Self {
-        let data = TempDir::new().unwrap();
-        command.arg("--data").arg(data.path()).stdout(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let version = env!("CARGO_PKG_VERSION");
-        let address = line.trim().strip_prefix(&format!("dormouse {version} listening on http://"));
-        let address = address.unwrap_or_else(|| panic!("{line:?}")).parse().unwrap();
-        Self { child, address, _data: data }
-    }
-
-    fn signal(&self, name: &str) {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
-    }
+fn start_command(mut command: Command) -> (Program, TempDir) {
+    let data = TempDir::new().unwrap();
+    command.arg("--data").arg(data.path());
+    (Program::run(command), data)
 }
 
 fn get(address: SocketAddr, path: &str) -> String {
@@ -47,18 +28,10 @@ fn get(address: SocketAddr, path: &str) -> String {
     answer
 }
 
-impl Drop for Program {
-    fn drop(&mut self) {
-        // It fails where the program has ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 #[test]
 fn port_zero_takes_a_free_port_and_tells_it() {
     for args in [&["--listen", "127.0.0.1:0"][..], &["serve", "--listen", "127.0.0.1:0"]] {
-        let program = Program::start(args);
+        let (program, _data) = start(args);
         assert_ne!(program.address.port(), 0);
         let answer = get(program.address, "/health/ready");
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
@@ -68,7 +41,7 @@ fn port_zero_takes_a_free_port_and_tells_it() {
 #[test]
 fn a_signal_to_stop_ends_the_program_well() {
     for name in ["TERM", "INT"] {
-        let mut program = Program::start(&["--listen", "127.0.0.1:0"]);
+        let (mut program, _data) = start(&["--listen", "127.0.0.1:0"]);
         program.signal(name);
         assert_eq!(program.child.wait().unwrap().code(), Some(0), "{name}");
         assert!(TcpStream::connect(program.address).is_err());
@@ -77,7 +50,7 @@ fn a_signal_to_stop_ends_the_program_well() {
 
 #[test]
 fn a_second_signal_ends_the_program_at_once() {
-    let mut program = Program::start(&["--listen", "127.0.0.1:0"]);
+    let (mut program, _data) = start(&["--listen", "127.0.0.1:0"]);
     let mut slow = TcpStream::connect(program.address).unwrap();
     slow.write_all(b"GET / HTTP/1.1\r\n").unwrap();
     // An answer to a later connection shows that the slow one has been accepted: the stop will wait for it.
@@ -92,14 +65,9 @@ fn a_second_signal_ends_the_program_at_once() {
 fn running_out_of_file_descriptors_is_outlived() {
     const FILES: usize = 256;
     let program = dormouse(&["--listen", "127.0.0.1:0"]);
-    let mut limited = Command::new("sh");
-    limited.args(["-c", &format!("ulimit -n {FILES}; exec \"$@\""), "sh"]);
-    limited.arg(program.get_program()).args(program.get_args());
-    for (name, _) in program.get_envs() {
-        limited.env_remove(name);
-    }
+    let mut limited = limited(&format!("ulimit -n {FILES}"), &program);
     limited.stderr(Stdio::piped());
-    let mut program = Program::run(limited);
+    let (mut program, _data) = start_command(limited);
     let crowd: Vec<_> =
         (0..FILES + 50).map(|_| TcpStream::connect(program.address).unwrap()).collect();
     let log = BufReader::new(program.child.stderr.take().unwrap());

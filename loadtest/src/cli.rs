@@ -1,0 +1,124 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use dormouse_protocol::{Encoding, ObjectName};
+
+/// Plays clients against a Dormouse server and checks what they receive.
+#[derive(Debug, Parser)]
+#[command(version)]
+pub struct Cli {
+    /// What to play.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The scenarios.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Play a recorded editing session through a room and prove that nothing is lost, repeated or reordered.
+    Replay(ReplayOptions),
+}
+
+/// What the replay of a recording can be told.
+#[derive(Debug, Clone, Args)]
+pub struct ReplayOptions {
+    /// The recording: gzipped JSON of josephg/editing-traces, kind "concurrent"
+    #[arg(long, value_name = "FILE")]
+    pub trace: PathBuf,
+    /// The server
+    #[arg(long, default_value = "ws://127.0.0.1:7700")]
+    pub url: String,
+    /// A room that nobody has used [default: a new name]
+    #[arg(long)]
+    pub room: Option<ObjectName>,
+    /// Members that only receive: from the start, from the middle, from after the end, and some that are cut off
+    #[arg(long, default_value_t = 6)]
+    pub observers: usize,
+    /// Times as fast as recorded, or `max`
+    #[arg(long, default_value = "max")]
+    pub speed: Speed,
+    /// How messages are written
+    #[arg(long, value_enum, default_value = "mixed")]
+    pub encoding: Encodings,
+    /// About so many events after which an observer is cut off [default: an eighth of the recording]
+    #[arg(long, value_name = "EVENTS")]
+    pub cut_every: Option<u64>,
+    /// Seconds without any progress after which to give up
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
+    pub patience: Duration,
+    /// One JSON object on standard output
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How fast a recording is played.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Speed {
+    /// As fast as it goes.
+    Max,
+    /// So many times as fast as recorded.
+    Times(f64),
+}
+
+impl FromStr for Speed {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.parse::<f64>() {
+            Ok(times) if times.is_finite() && times > 0.0 => Ok(Self::Times(times)),
+            _ if text == "max" => Ok(Self::Max),
+            _ => Err("expected a number above 0, or `max`".to_owned()),
+        }
+    }
+}
+
+/// Which encodings the clients use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Encodings {
+    /// All MessagePack.
+    Msgpack,
+    /// All JSON.
+    Json,
+    /// By turns.
+    Mixed,
+}
+
+impl Encodings {
+    /// The encoding of the nth client.
+    pub fn of(self, nth: usize) -> Encoding {
+        match self {
+            Self::Json => Encoding::Json,
+            Self::Mixed if nth % 2 == 1 => Encoding::Json,
+            Self::Msgpack | Self::Mixed => Encoding::Msgpack,
+        }
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse::<f64>().map_err(|e| e.to_string())?;
+    Duration::try_from_secs_f64(seconds).map_err(|e| e.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_speed_is_a_factor_or_max() {
+        assert_eq!("max".parse(), Ok(Speed::Max));
+        assert_eq!("2.5".parse(), Ok(Speed::Times(2.5)));
+        for bad in ["0", "-1", "inf", "NaN", "fast"] {
+            assert!(bad.parse::<Speed>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,56 @@
+//! How a scenario tells its figures: for people, or as one JSON object for programs.
+
+use std::fmt::{self, Display};
+use std::time::Duration;
+
+use anyhow::Result;
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+/// A distribution of durations.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Latency {
+    /// Half took at most this long.
+    pub p50_us: u64,
+    /// All but one of a hundred took at most this long.
+    pub p99_us: u64,
+    /// The longest.
+    pub max_us: u64,
+}
+
+/// An empty histogram of microseconds: three digits, up to an hour.
+pub fn microseconds() -> Histogram<u64> {
+    Histogram::new_with_max(3_600_000_000, 3).expect("the bounds of the histogram are valid")
+}
+
+/// A rate.
+#[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
+pub fn per_second(count: u64, duration: Duration) -> f64 {
+    count as f64 / duration.as_secs_f64()
+}
+
+/// Writes a report to standard output.
+pub fn print(report: &(impl Display + Serialize), json: bool) -> Result<()> {
+    if json {
+        println!("{}", serde_json::to_string(report)?);
+    } else {
+        println!("{report}");
+    }
+    Ok(())
+}
+
+impl From<&Histogram<u64>> for Latency {
+    fn from(histogram: &Histogram<u64>) -> Self {
+        Self {
+            p50_us: histogram.value_at_quantile(0.5),
+            p99_us: histogram.value_at_quantile(0.99),
+            max_us: histogram.max(),
+        }
+    }
+}
+
+impl Display for Latency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "p50 {} µs, p99 {} µs, max {} µs", self.p50_us, self.p99_us, self.max_us)
+    }
+}

@@ -1,0 +1,50 @@
+//! Tests of the load generator: the recordings, the judgement, and the replay against servers good and bad.
+
+#![allow(clippy::unwrap_used, reason = "a test that fails may panic")]
+
+mod check;
+mod e2e;
+mod fake;
+mod faulty_server;
+mod merge;
+mod server;
+mod trace;
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Parser as _;
+use dormouse_loadtest::cli::{Cli, Command, ReplayOptions};
+use dormouse_loadtest::replay::trace::Trace;
+
+/// The small recording that the repository holds.
+pub(crate) fn duet_path() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("traces/duet.json.gz")
+}
+
+pub(crate) fn duet() -> Arc<Trace> {
+    Arc::new(Trace::read(&duet_path()).unwrap())
+}
+
+/// The large recording, which lies beside the repository where it is present.
+pub(crate) fn clownschool_path() -> Option<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/clownschool.json.gz");
+    if !path.exists() {
+        #[expect(
+            clippy::explicit_write,
+            reason = "the harness keeps what `eprintln` writes to itself"
+        )]
+        writeln!(std::io::stderr(), "SKIPPED: {} is absent", path.display()).unwrap();
+        return None;
+    }
+    Some(path)
+}
+
+/// The options of `dormouse-loadtest replay` with these arguments.
+pub(crate) fn options(trace: &Path, url: &str, more: &[&str]) -> ReplayOptions {
+    let trace = trace.to_str().unwrap();
+    let arguments = ["dormouse-loadtest", "replay", "--trace", trace, "--url", url];
+    let Command::Replay(options) = Cli::parse_from(arguments.iter().chain(more)).command;
+    options
+}

@@ -1,0 +1,169 @@
+//! Promise 4, once: a publish with a key is stored once within the window, whatever happened in between.
+
+use std::time::Duration;
+
+use dormouse_protocol::{Encoding, Start};
+use tempfile::TempDir;
+
+use crate::client::{Client, ENCODINGS, number};
+use crate::process::Program;
+use crate::server::TestServer;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_repeat_gets_the_place_of_the_first() {
+    let server = TestServer::start(|_| {}).await;
+    let mut client = Client::connect(server.address, Encoding::Msgpack).await;
+    let object = client.join_now("room/once").await;
+    // At the same time: the repeat arrives before the first is on disk.
+    let mut ids = Vec::new();
+    for _ in 0..50 {
+        ids.push(client.send_publish(object, 7, Some("same")).await);
+    }
+    let first = client.published(ids[0]).await;
+    assert!(!first.duplicate);
+    for id in &ids[1..] {
+        let repeat = client.published(*id).await;
+        assert!(repeat.duplicate);
+        assert_eq!((repeat.offset, repeat.time), (first.offset, first.time));
+    }
+    // Later, and in the other encoding after a reconnect.
+    assert!(client.publish_once(object, 8, "same").await.duplicate);
+    let mut again = Client::resume(server.address, Encoding::Json, client.token()).await;
+    assert_eq!(again.session(), client.session());
+    again.join_now("room/once").await;
+    let repeat = again.publish_once(object, 9, "same").await;
+    assert_eq!((repeat.duplicate, repeat.offset, repeat.time), (true, first.offset, first.time));
+    assert_eq!(again.publish_once(object, 10, "other").await.offset, first.offset + 1);
+
+    let log = again.whole_log(object).await;
+    assert!(log.iter().map(number).eq([7, 10]), "the first data is stored");
+    assert_eq!(log[0].key.as_deref(), Some("same"));
+    assert_eq!(server.metric("dormouse_publish_duplicates_total").await, 51);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_is_its_sessions_own_and_its_objects() {
+    let server = TestServer::start(|_| {}).await;
+    for (index, encoding) in [ENCODINGS, ENCODINGS].concat().into_iter().enumerate() {
+        let mut client = Client::connect(server.address, encoding).await;
+        let object = client.join_now("room/once").await;
+        let published = client.publish_once(object, 0, "same").await;
+        assert_eq!((published.offset, published.duplicate), (index as u64 + 1, false));
+        let other = client.join_now(&format!("room/other-{index}")).await;
+        let published = client.publish_once(other, 0, "same").await;
+        assert_eq!((published.offset, published.duplicate), (1, false));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_are_remembered_through_sleep_and_restart() {
+    let mut server =
+        TestServer::start(|config| config.objects.sleep_after = Duration::from_millis(1)).await;
+    let mut client = Client::connect(server.address, Encoding::Msgpack).await;
+    let object = client.join_now("room/once").await;
+    let mut firsts = Vec::new();
+    for number in 0..20_u64 {
+        firsts.push(client.publish_once(object, number, &format!("key {number}")).await);
+        client.publish(object, number).await;
+    }
+    server.metric_is("dormouse_objects_awake", |awake| awake == 0).await;
+    let wakes = server.metric("dormouse_object_wakes_total").await;
+    let repeat = client.publish_once(object, 0, "key 7").await;
+    assert_eq!((repeat.duplicate, repeat.offset), (true, firsts[7].offset));
+    assert_eq!(server.metric("dormouse_object_wakes_total").await, wakes + 1, "it slept");
+
+    let token = client.token().to_owned();
+    drop(client);
+    server.restart().await;
+    let mut client = Client::resume(server.address, Encoding::Json, &token).await;
+    let joined = client.join("room/once", Start::Now).await;
+    assert_eq!(joined.head, 40);
+    for (number, first) in firsts.iter().enumerate() {
+        let repeat = client.publish_once(joined.object, 0, &format!("key {number}")).await;
+        assert_eq!((repeat.offset, repeat.time), (first.offset, first.time));
+        assert!(repeat.duplicate);
+    }
+    assert_eq!(client.publish_once(joined.object, 0, "new").await.offset, 41);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_are_remembered_through_a_kill() {
+    let data = TempDir::new().unwrap();
+    let mut program = Program::start(data.path(), 0, &[]);
+    let mut client = Client::connect(program.address, Encoding::Msgpack).await;
+    let object = client.join_now("room/once").await;
+    let mut ids = Vec::new();
+    for number in 0..100_u64 {
+        ids.push(client.send_publish(object, number, Some(&format!("{number}"))).await);
+    }
+    // The first half was acknowledged; what became of the others nobody knows.
+    let mut known = Vec::new();
+    for id in &ids[..50] {
+        known.push(client.published(*id).await);
+    }
+    program.kill();
+    let mut program = Program::start(data.path(), program.address.port(), &[]);
+    let mut client = Client::resume(program.address, Encoding::Json, client.token()).await;
+    let object = client.join("room/once", Start::All).await.object;
+    client.caught_up(object).await;
+    for number in 0..100_u64 {
+        let published = client.publish_once(object, number, &format!("{number}")).await;
+        assert_eq!(published.offset, number + 1);
+        if let Some(first) = known.get(number as usize) {
+            assert_eq!((published.duplicate, published.time), (true, first.time));
+        }
+    }
+    let log = client.whole_log(object).await;
+    assert!(log.iter().map(number).eq(0..100));
+    program.kill();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_window_is_bounded_in_keys() {
+    let mut server = TestServer::start(|config| config.objects.dedupe_keys = 3).await;
+    let mut client = Client::connect(server.address, Encoding::Msgpack).await;
+    let object = client.join_now("room/once").await;
+    for key in ["a", "b", "c", "d"] {
+        client.publish_once(object, 0, key).await;
+        // Events without a key take no place in the window.
+        client.publish(object, 0).await;
+    }
+    let token = client.token().to_owned();
+    drop(client);
+    // What is read back after a restart is the same window as the one in memory.
+    for round in 0..2 {
+        let mut client = Client::resume(server.address, Encoding::Msgpack, &token).await;
+        let object = client.join("room/once", Start::Now).await.object;
+        for (key, offset) in [("b", 3), ("c", 5), ("d", 7)] {
+            let repeat = client.publish_once(object, 0, key).await;
+            assert_eq!((repeat.duplicate, repeat.offset), (true, offset), "{key}, {round}");
+        }
+        if round == 0 {
+            drop(client);
+            server.restart().await;
+        } else {
+            let forgotten = client.publish_once(object, 0, "a").await;
+            assert_eq!((forgotten.duplicate, forgotten.offset), (false, 9));
+            assert!(!client.publish_once(object, 0, "b").await.duplicate);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_window_is_bounded_in_time() {
+    let window = Duration::from_millis(300);
+    let server = TestServer::start(|config| config.objects.dedupe_window = window).await;
+    let mut client = Client::connect(server.address, Encoding::Json).await;
+    let object = client.join_now("room/once").await;
+    let first = client.publish_once(object, 0, "key").await;
+    assert!(!first.duplicate);
+    // The server's clock is told by the times of its events.
+    let mut published = client.publish(object, 0).await;
+    while published.time <= first.time + window.as_millis() as u64 {
+        published = client.publish(object, 0).await;
+    }
+    let later = client.publish_once(object, 0, "key").await;
+    assert_eq!((later.duplicate, later.offset), (false, published.offset + 1));
+    let repeat = client.publish_once(object, 0, "key").await;
+    assert_eq!((repeat.duplicate, repeat.offset), (true, later.offset), "a new window has begun");
+}

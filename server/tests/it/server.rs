@@ -1,0 +1,109 @@
+//! A server in this process, on a directory of its own, that can be stopped and started again.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use dormouse::config::Config;
+use dormouse::log::OpenError;
+use dormouse::object::Classes;
+use dormouse::{Server, StartError, room};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::runtime::{Builder, Runtime};
+
+use crate::support::PATIENCE;
+
+pub(crate) struct TestServer {
+    /// Of its own, so that a stop ends the objects' instances too.
+    running: Option<(Runtime, Server)>,
+    pub(crate) config: Config,
+    classes: Classes,
+    pub(crate) address: SocketAddr,
+    _data: TempDir,
+}
+
+impl TestServer {
+    pub(crate) async fn start(change: impl FnOnce(&mut Config)) -> Self {
+        Self::start_with(Classes::from([(room::CLASS, room::class())]), change).await
+    }
+
+    pub(crate) async fn start_with(classes: Classes, change: impl FnOnce(&mut Config)) -> Self {
+        let data = TempDir::new().unwrap();
+        let mut config = Config::default();
+        config.listen.set_port(0);
+        config.data = data.path().join("log");
+        config.reactors = 2;
+        config.liveness.close_timeout = Duration::from_secs(1);
+        change(&mut config);
+        let (runtime, server) = run(&config, &classes).await;
+        let address = server.address();
+        config.listen = address;
+        Self { running: Some((runtime, server)), config, classes, address, _data: data }
+    }
+
+    pub(crate) async fn stop(&mut self) {
+        let (runtime, server) = self.running.take().unwrap();
+        runtime.spawn(server.shutdown()).await.unwrap();
+        runtime.shutdown_background();
+    }
+
+    /// Stops, and starts again at the same address.
+    pub(crate) async fn restart(&mut self) {
+        self.stop().await;
+        self.running = Some(run(&self.config, &self.classes).await);
+    }
+
+    pub(crate) async fn metrics(&self) -> String {
+        metrics(self.address).await
+    }
+
+    /// The value of a metric, named with its labels as `GET /metrics` prints them.
+    pub(crate) async fn metric(&self, name: &str) -> u64 {
+        let text = self.metrics().await;
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.map_or(0, |value| value.parse::<f64>().unwrap() as u64)
+    }
+
+    /// Asks until a metric is as wanted.
+    pub(crate) async fn metric_is(&self, name: &str, wanted: impl Fn(u64) -> bool) {
+        let since = Instant::now();
+        loop {
+            let value = self.metric(name).await;
+            if wanted(value) {
+                return;
+            }
+            assert!(since.elapsed() < PATIENCE, "{name} stays {value}");
+        }
+    }
+}
+
+impl Drop for TestServer {
+    fn drop(&mut self) {
+        if let Some((runtime, _)) = self.running.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+async fn run(config: &Config, classes: &Classes) -> (Runtime, Server) {
+    let since = Instant::now();
+    let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    loop {
+        let start = Server::start_with(config.clone(), classes.clone());
+        match runtime.spawn(start).await.unwrap() {
+            Ok(server) => return (runtime, server),
+            // The last tasks of the server before are about to end.
+            Err(StartError::Log(OpenError::InUse { .. })) if since.elapsed() < PATIENCE => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+pub(crate) async fn metrics(address: SocketAddr) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
