@@ -127,7 +127,9 @@ impl Reactor {
         for member in &self.audiences[audience as usize].members {
             let connection = &mut self.connections[member.connection as usize];
             let Some(frame) = &signal.frames[connection.encoding as usize] else { continue };
-            if !connection.blocked {
+            // While older ones are kept, a newer one must not overtake them.
+            let has_room = connection.outbox.bytes() <= self.common.settings.outbound_bytes;
+            if has_room && !connection.blocked && connection.signals.is_empty() {
                 connection.outbox.push(frame.clone());
                 self.dirty.add(member.connection, connection);
                 self.common.metrics.delivered_signals.inc();

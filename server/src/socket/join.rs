@@ -122,6 +122,7 @@ impl Reactor {
             return false;
         };
         let joined = connection.joins.swap_remove(index);
+        connection.signals.retain(|kept| kept.object != object);
         let encoding = connection.encoding;
         let audience = &mut self.audiences[joined.audience as usize];
         let moved = audience.remove(self.index, joined.member, encoding);

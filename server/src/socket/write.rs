@@ -47,7 +47,8 @@ impl Reactor {
     }
 
     fn write(&mut self, key: usize) {
-        if !self.connections[key].signals.is_empty() {
+        // Not on top of a full queue, which would then never end.
+        if self.connections[key].outbox.bytes() <= self.common.settings.outbound_bytes {
             self.release_signals(key);
         }
         let was_paused = self.is_paused(&self.connections[key]);
@@ -71,6 +72,9 @@ impl Reactor {
                 }
                 if was_paused && !self.is_paused(&self.connections[key]) {
                     self.go_on(key);
+                }
+                if is_empty && !self.connections[key].signals.is_empty() {
+                    self.mark_dirty(key);
                 }
                 self.catch_up(key);
             }
