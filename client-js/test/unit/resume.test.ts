@@ -373,6 +373,7 @@ describe("the end of a connection", () => {
   });
 
   test("a server that falls silent is left for another connection", async () => {
+    // With the client's slack of 5 s it asks after 50 ms of silence.
     server.pingIntervalMs = -4_950;
     server.script = ({ type }, { token }) => type === "ping" && token === null;
     const it = client({ timeout: 50 });

@@ -125,7 +125,7 @@ impl Agent {
             self.figures.to_ack_us.saturating_record(micros(published.elapsed()));
         }
         self.figures.acks.push(Ack { index, offset });
-        self.stage.progress.acknowledge();
+        self.stage.progress.acknowledge(offset);
     }
 }
 

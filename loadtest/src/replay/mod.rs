@@ -55,8 +55,8 @@ struct Stage {
 enum Phase {
     /// Not everything is acknowledged.
     Publishing,
-    /// The log is complete and ends here.
-    Complete { head: u64 },
+    /// The log is complete and ends here; `told` is the head that a new member was told.
+    Complete { head: u64, told: u64 },
     /// Nothing moves any more.
     Stalled,
 }
@@ -154,7 +154,9 @@ async fn watch_over(
                 None => return Ok(ended),
             },
             head = &mut completed, if publishing => {
-                stage.phase.send_replace(Phase::Complete { head: head? });
+                let told = head?;
+                let head = told.max(stage.progress.newest());
+                stage.phase.send_replace(Phase::Complete { head, told });
             }
             () = &mut stalled, if *stage.phase.borrow() != Phase::Stalled => {
                 stage.phase.send_replace(Phase::Stalled);
@@ -163,7 +165,7 @@ async fn watch_over(
     }
 }
 
-/// The end of the log, when everything is acknowledged.
+/// The end of the log as a new member is told it, when everything is acknowledged.
 async fn completed(stage: &Stage) -> Result<u64> {
     let count = stage.trace.txns.len() as u64;
     stage.progress.acknowledged().wait_for(|n| *n >= count).await?;
@@ -199,6 +201,13 @@ fn judge(stage: &Stage, ended: Vec<Ended>, duration: Duration) -> Outcome {
         verdict.faults.add(format!(
             "gave up: nothing moved any more, with {acknowledged} transactions acknowledged ({})",
             failures.join("; ")
+        ));
+    }
+    if let Phase::Complete { head, told } = *stage.phase.borrow()
+        && told < head
+    {
+        verdict.faults.add(format!(
+            "a new member was told that the log ends at {told} after {head} was acknowledged"
         ));
     }
     let deliveries = stage.progress.deliveries();

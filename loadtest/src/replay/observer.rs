@@ -91,7 +91,7 @@ impl Observer {
         loop {
             let over = match *self.phase.borrow_and_update() {
                 Phase::Publishing => false,
-                Phase::Complete { head } => self.record.last_offset() >= head,
+                Phase::Complete { head, .. } => self.record.last_offset() >= head,
                 Phase::Stalled => true,
             };
             if over {

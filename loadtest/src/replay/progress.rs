@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep};
 #[derive(Debug, Default)]
 pub struct Progress {
     acknowledged: watch::Sender<u64>,
+    newest: AtomicU64,
     delivered: AtomicU64,
     resting: AtomicUsize,
 }
@@ -28,7 +29,13 @@ impl Progress {
         self.delivered.load(Relaxed)
     }
 
-    pub(super) fn acknowledge(&self) {
+    /// The highest offset that was acknowledged.
+    pub(super) fn newest(&self) -> u64 {
+        self.newest.load(Relaxed)
+    }
+
+    pub(super) fn acknowledge(&self, offset: u64) {
+        self.newest.fetch_max(offset, Relaxed);
         self.acknowledged.send_modify(|count| *count += 1);
     }
 

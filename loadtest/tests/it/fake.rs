@@ -34,6 +34,8 @@ pub(crate) enum Fault {
     Swap(u64),
     /// Retries are stored again.
     ForgetKeys,
+    /// Who joins is told an older head.
+    StaleHead,
 }
 
 pub(crate) struct Fake {
@@ -171,6 +173,8 @@ impl Connection {
                 };
                 self.position = Some(from);
                 let epoch = EPOCH;
+                let stale = self.shared.fault == Fault::StaleHead;
+                let head = head.saturating_sub(stale.into());
                 let joined = Joined { id, object: OBJECT, epoch, head, from, resumed, reset: None };
                 self.replies.push_back(ServerMessage::Joined(joined));
             }
@@ -206,7 +210,7 @@ impl Connection {
         self.position = Some(position + page.len() as u64);
         let at = |offset: u64| offset.checked_sub(position + 1).map(|index| index as usize);
         match self.shared.fault {
-            Fault::None | Fault::ForgetKeys => {}
+            Fault::None | Fault::ForgetKeys | Fault::StaleHead => {}
             Fault::Lose(offset) => page.retain(|event| event.offset != offset),
             Fault::Repeat(offset) => {
                 if let Some(index) = at(offset).filter(|index| *index < page.len()) {

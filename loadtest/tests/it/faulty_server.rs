@@ -56,6 +56,13 @@ async fn swapped_events_are_found() {
     assert!(!outcome.is_exact());
 }
 
+#[tokio::test]
+async fn a_head_behind_what_was_acknowledged_is_found() {
+    let outcome = play(Fault::StaleHead).await;
+    assert_eq!(outcome.faults, 1, "{outcome}");
+    assert!(outcome.counts.content_matches, "nothing else is wrong: {outcome}");
+}
+
 /// Runs the program; its exit status and what it wrote to standard output.
 async fn run_program(fault: Fault) -> (bool, serde_json::Value) {
     let fake = Fake::start(fault).await;

@@ -133,9 +133,14 @@ impl Handle {
         self.appended.load(SeqCst) != self.head()
     }
 
-    /// Events are on disk: moves the head, then tells whoever listens.
+    /// Events up to `offset` are on disk. Comes before anybody is told, so that whoever joins after an
+    /// acknowledgement or a delivery finds the head where those are.
+    pub(super) fn note_durable(&self, offset: u64) {
+        self.head.store(offset, SeqCst);
+    }
+
+    /// Delivers events to whoever listens.
     pub(super) fn deliver(&self, frames: &Arc<EventFrames>) {
-        self.head.store(frames.last, SeqCst);
         for outlet in self.listeners() {
             self.shared.outlets[outlet].deliver(Delivery::Events(frames.clone()));
         }

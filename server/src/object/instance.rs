@@ -173,6 +173,7 @@ impl Instance {
 
 /// Answers go first, so that a publisher's acknowledgement and its own event can leave in one write.
 fn release(handle: &Handle, frames: &Arc<EventFrames>, answers: Vec<(ReplyTo, Answer)>) {
+    handle.note_durable(frames.last);
     answer(handle, answers);
     if frames.last >= frames.first {
         handle.deliver(frames);
