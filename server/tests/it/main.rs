@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that fails may panic")]
 
+mod architecture;
 mod client;
 mod config;
 mod http;
@@ -14,6 +15,7 @@ mod promise_3_durable_first;
 mod promise_4_once;
 mod promise_5_resume;
 mod promise_7_slow_reader;
+mod promise_9_bounds;
 mod raw;
 mod server;
 mod support;
