@@ -109,14 +109,6 @@ impl Client {
         sent.expect("the server takes the message in time").map_err(|_| Closed(None))
     }
 
-    /// The oldest message that was not taken yet.
-    pub(crate) async fn receive(&mut self) -> ServerMessage {
-        match self.queue.pop_front() {
-            Some(message) => message,
-            None => self.arrive().await.expect("the connection is open"),
-        }
-    }
-
     /// The next message from the socket, checked.
     pub(crate) async fn arrive(&mut self) -> Result<ServerMessage, Closed> {
         let message = next(&mut self.socket, self.encoding).await?;

@@ -91,7 +91,7 @@ async fn publish_on(
         }
         let id = base + (offsets.len() as u64 - first) as u32;
         match client.try_find(|message| reply_id(message) == Some(id)).await? {
-            ServerMessage::Published(published) => offsets.push(published.offset),
+            ServerMessage::Published(told) => offsets.push(told.offset),
             other => panic!("{other:?}"),
         }
         client.rest();

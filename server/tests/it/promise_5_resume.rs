@@ -120,7 +120,7 @@ async fn a_trimmed_position_is_reset_to_what_is_kept() {
     let (object, epoch) = (joined.object, joined.epoch);
     client.publish_all(object, 1..=40_u64).await;
     server.metric_is("dormouse_log_trimmed_events_total", |trimmed| trimmed == 30).await;
-    for round in 0..2 {
+    for encoding in ENCODINGS {
         for (start, from, reset) in [
             (after(epoch, 0), 30, Some(ResetReason::Trimmed)),
             (after(epoch, 29), 30, Some(ResetReason::Trimmed)),
@@ -132,7 +132,7 @@ async fn a_trimmed_position_is_reset_to_what_is_kept() {
             (Start::Last(20), 30, None),
             (Start::Last(5), 35, None),
         ] {
-            let mut client = Client::connect(server.address, ENCODINGS[round]).await;
+            let mut client = Client::connect(server.address, encoding).await;
             let joined = client.join("room/a", start).await;
             assert_eq!((joined.from, joined.reset), (from, reset), "{start:?}");
             assert_eq!(joined.head, 40);
@@ -140,7 +140,7 @@ async fn a_trimmed_position_is_reset_to_what_is_kept() {
             assert!(events.iter().map(number).eq(from + 1..=40), "{start:?}");
             client.nothing_more().await;
         }
-        let mut client = Client::connect(server.address, ENCODINGS[round]).await;
+        let mut client = Client::connect(server.address, encoding).await;
         let object = client.join("room/a", Start::Now).await.object;
         let log = client.whole_log(object).await;
         assert!(log.iter().map(number).eq(31..=40));

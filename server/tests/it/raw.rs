@@ -127,11 +127,11 @@ pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     match payload.len() {
         len @ 0..=125 => bytes.push(0x80 | len as u8),
         len @ 126..=0xFFFF => {
-            bytes.push(0x80 | 126);
+            bytes.push(0xFE);
             bytes.extend((len as u16).to_be_bytes());
         }
         len => {
-            bytes.push(0x80 | 127);
+            bytes.push(0xFF);
             bytes.extend((len as u64).to_be_bytes());
         }
     }

@@ -62,7 +62,7 @@ impl TestServer {
     pub(crate) async fn metric(&self, name: &str) -> u64 {
         let text = self.metrics().await;
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        line.map_or(0, |value| value.parse::<f64>().unwrap() as u64)
+        line.map_or(0, |value| value.parse().unwrap())
     }
 
     /// Asks until a metric is as wanted.

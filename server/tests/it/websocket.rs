@@ -303,9 +303,9 @@ async fn a_stop_answers_what_is_in_flight_and_sends_clients_away() {
     for (client, ids) in &mut clients {
         assert_eq!(client.closed().await, Some(3000));
         let replied = client.rest();
-        let replies: Vec<u32> = replied.iter().filter_map(crate::client::reply_id).collect();
+        let ids_replied: Vec<u32> = replied.iter().filter_map(crate::client::reply_id).collect();
         // What was taken in is answered in order; what was not is not.
-        assert!(ids[1..].starts_with(&replies), "{replies:?}");
+        assert!(ids[1..].starts_with(&ids_replied), "{ids_replied:?}");
     }
     assert_eq!(program.ended().code(), Some(0));
 }
