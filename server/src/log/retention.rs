@@ -107,7 +107,9 @@ fn aging_period<'a>(limits: impl Iterator<Item = &'a Retention>) -> Option<Durat
 
 impl Shared {
     pub(super) fn sweep_noted(&self) -> Result<(), Unavailable> {
-        match mem::take(&mut *self.noted.0.lock()) {
+        // Unlocked first: the writer notes what it stores, and a sweep waits for the writer.
+        let changed = mem::take(&mut *self.noted.0.lock());
+        match changed {
             Changed::TooMany => self.sweep_all(),
             Changed::Some(objects) => {
                 objects.values().try_for_each(|object| self.sweep(&object.name))

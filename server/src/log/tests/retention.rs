@@ -119,3 +119,22 @@ fn the_log_sweeps_by_itself_at_the_start_and_after_appends() {
     until(|| kept(&log, &object) == (5, vec![6, 7]));
     assert_eq!(kept(&log, &other), (0, vec![1, 2, 3]));
 }
+
+/// A sweep waits for the writer, so it must hold nothing that the writer needs.
+#[test]
+fn a_sweep_and_the_writer_do_not_wait_for_each_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let retention = [("room".to_owned(), Retention { max_events: Some(2), ..NONE })].into();
+    let sweep_every = Duration::from_millis(1);
+    let log = open_with(dir.path(), Options { retention, sweep_every, ..Options::default() });
+    let mut object = Object::new(&log, "room/a");
+    let (done, waiting) = mpsc::channel();
+    for _ in 0..2000 {
+        let done = done.clone();
+        wait(log.append(object.prepare(&["text"], 0, move |result| done.send(result).unwrap())));
+        if object.tail.offset > 5 {
+            waiting.recv_timeout(Duration::from_secs(30)).expect("the log goes on").unwrap();
+        }
+    }
+    until(|| kept(&log, &object) == (1998, vec![1999, 2000]));
+}
