@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use dormouse_protocol::{CloseCode, Limits};
 use tokio::task::spawn_blocking;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::Config;
 use crate::http::{Front, Health, NotReady};
@@ -27,7 +28,10 @@ pub struct Server {
     health: Health,
     front: Front,
     reactors: Arc<Reactors>,
+    registry: Registry,
     log: Log,
+    /// Tells health of the log's failure.
+    _watch: AbortOnDropHandle<()>,
     shutdown_timeout: Duration,
 }
 
@@ -69,8 +73,7 @@ impl Server {
         );
         let reactors = Arc::new(Reactors::start(
             seats,
-            registry,
-            log.clone(),
+            registry.clone(),
             socket_settings(&config),
             socket::Metrics::register(metrics.registry())?,
         )?);
@@ -79,14 +82,15 @@ impl Server {
             move |accepted| reactors.accept(accepted)
         });
         let front = Front::start(&config, &metrics, health.clone(), hand_over)?;
-        tokio::spawn({
+        let watch = AbortOnDropHandle::new(tokio::spawn({
             let (log, health) = (log.clone(), health.clone());
             async move {
                 log.failed().await;
                 health.end(NotReady::LogFailed);
             }
-        });
-        Ok(Self { health, front, reactors, log, shutdown_timeout: config.shutdown_timeout })
+        }));
+        let shutdown_timeout = config.shutdown_timeout;
+        Ok(Self { health, front, reactors, registry, log, _watch: watch, shutdown_timeout })
     }
 
     /// Where it listens, with the real port where port 0 was asked for.
@@ -109,17 +113,22 @@ impl Server {
             Some(NotReady::Draining) | None => CloseCode::GoingAway,
         };
         let (reactors, log) = (self.reactors, self.log);
-        let closed = spawn_blocking(move || {
+        let drained = spawn_blocking(move || {
             reactors.drain(code, deadline.saturating_duration_since(Instant::now()));
-            // A failed log may hang in the database; what it has not stored nobody was told.
-            if code != CloseCode::LogFailed {
-                log.close();
-            }
         });
         // Together: a slow HTTP request must not use up the time that clients have for their replies.
-        let ((), closed) = tokio::join!(self.front.stop(deadline), closed);
-        if let Err(error) = closed {
-            tracing::error!(%error, "the server could not be stopped in order");
+        let ((), drained) = tokio::join!(self.front.stop(deadline), drained);
+        if let Err(error) = drained {
+            tracing::error!(%error, "the reactors could not be stopped in order");
+        }
+        if timeout_at(deadline, self.registry.end()).await.is_err() {
+            tracing::warn!("objects were still busy after the deadline");
+        }
+        // A failed log may hang in the database; what it has not stored nobody was told.
+        if code != CloseCode::LogFailed
+            && let Err(error) = spawn_blocking(move || log.close()).await
+        {
+            tracing::error!(%error, "the log could not be closed in order");
         }
     }
 }

@@ -59,6 +59,19 @@ pub struct Page {
     pub trimmed: u64,
 }
 
+impl Page {
+    /// The page as it would be if the log had ended at `head`.
+    #[must_use]
+    pub fn up_to(mut self, head: u64) -> Self {
+        let beyond = self.last.saturating_sub(head);
+        let kept = self.events.len() - (beyond as usize).min(self.events.len());
+        self.events.truncate(kept);
+        self.last = self.last.min(head);
+        self.head = self.head.min(head);
+        self
+    }
+}
+
 /// A part of a log between two offsets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HistoryRange {
@@ -224,4 +237,30 @@ fn collect(
         taken.push(entry);
     }
     Ok((taken, false))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(after: u64, events: u64, trimmed: u64) -> Page {
+        let entry = Entry::from_stored([0; 9].as_slice().into()).unwrap();
+        let last = if events == 0 { after } else { after.max(trimmed) + events };
+        Page { events: vec![entry; events as usize], last, head: last, trimmed }
+    }
+
+    /// Promise 5: a position from beyond the head would be refused as `ahead` when its member comes back.
+    #[test]
+    fn a_page_ends_at_the_head_though_the_disk_has_more() {
+        for (page, head, kept, last) in [
+            (page(0, 5, 0), 5, 5, 5),
+            (page(0, 5, 0), 3, 3, 3),
+            (page(2, 5, 4), 6, 2, 6),
+            (page(3, 5, 0), 3, 0, 3),
+            (page(7, 0, 0), 7, 0, 7),
+        ] {
+            let page = page.up_to(head);
+            assert_eq!((page.events.len(), page.last, page.head), (kept, last, head));
+        }
+    }
 }

@@ -15,7 +15,7 @@ use super::class::Message;
 use super::instance;
 use super::outlet::{Delivery, EventFrames};
 use super::registry::Shared;
-use crate::log::{Identity, ObjectId};
+use crate::log::{HistoryRange, Identity, ObjectId, Page, PageLimit, ReadError};
 
 /// The object has as many messages waiting as it may; the message comes back.
 #[derive(Debug)]
@@ -88,6 +88,27 @@ impl Handle {
         })
     }
 
+    /// The events after an offset, up to the head; blocks. The log may hold more already: a commit is about to move
+    /// the head, and a member that had an event from beyond it would come back with a position that is ahead.
+    pub fn page(&self, after: u64, max: PageLimit) -> Result<Page, ReadError> {
+        let head = self.head();
+        let page = self.shared.log.page(&self.identity, after, max)?;
+        Ok(page.up_to(head))
+    }
+
+    /// The events between two offsets, both left out, up to the head; blocks.
+    pub fn history(
+        &self,
+        after: Option<u64>,
+        before: Option<u64>,
+        reverse: bool,
+        max: PageLimit,
+    ) -> Result<HistoryRange, ReadError> {
+        let end = self.head() + 1;
+        let before = before.map_or(end, |before| before.min(end));
+        self.shared.log.range(&self.identity, after, Some(before), reverse, max)
+    }
+
     /// Hands a message to the instance, waking the object if it sleeps.
     pub fn send(self: &Arc<Self>, message: Message) -> Result<(), Busy> {
         let mut mailbox = self.mailbox.lock();
@@ -103,7 +124,8 @@ impl Handle {
         let (sender, receiver) = mpsc::channel(self.shared.settings.mailbox);
         sender.try_send(message).map_err(|e| Busy(e.into_inner()))?;
         *mailbox = Some(sender);
-        self.shared.runtime.spawn(instance::run(self.clone(), receiver));
+        let instances = instance::run(self.clone(), receiver);
+        self.shared.instances.spawn_on(instances, &self.shared.runtime);
         Ok(())
     }
 
@@ -116,6 +138,11 @@ impl Handle {
         }
         *sender = None;
         true
+    }
+
+    /// Ends the instance once it has done what waits for it.
+    pub(super) fn end(&self) {
+        *self.mailbox.lock() = None;
     }
 
     /// Closes the mailbox of an instance that could not wake and gives back what waits in it.

@@ -109,6 +109,8 @@ impl Instance {
         let mut messages = Vec::new();
         loop {
             match timeout(sleep_after, mailbox.recv_many(&mut messages, TURN_MESSAGES)).await {
+                // The registry ends all instances.
+                Ok(0) => break,
                 Ok(_) => self.turn(handle, messages.drain(..)).await,
                 Err(_) if mailbox.is_empty() && !handle.has_unfinished_appends() => break,
                 Err(_) => {}

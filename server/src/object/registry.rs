@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use dormouse_protocol::ObjectName;
 use parking_lot::Mutex;
+use tokio_util::task::TaskTracker;
 
 use super::class::Classes;
 use super::handle::Handle;
@@ -43,6 +44,7 @@ pub(super) struct Shared {
     pub(super) settings: Settings,
     pub(super) metrics: Metrics,
     pub(super) runtime: tokio::runtime::Handle,
+    pub(super) instances: TaskTracker,
     slots: Mutex<HashMap<ObjectName, Slot>>,
 }
 
@@ -50,6 +52,15 @@ enum Slot {
     /// The log is being read; these wait for it.
     Opening(Vec<Waiter>),
     Open(Weak<Handle>),
+}
+
+impl Slot {
+    fn handle(&self) -> Option<Arc<Handle>> {
+        match self {
+            Self::Open(handle) => handle.upgrade(),
+            Self::Opening(_) => None,
+        }
+    }
 }
 
 impl Registry {
@@ -63,9 +74,26 @@ impl Registry {
         metrics: Metrics,
     ) -> Self {
         assert!(outlets.len() <= 64, "an audience is a 64-bit set");
-        let runtime = tokio::runtime::Handle::current();
-        let slots = Mutex::default();
-        Self(Arc::new(Shared { log, classes, outlets, settings, metrics, runtime, slots }))
+        Self(Arc::new(Shared {
+            log,
+            classes,
+            outlets,
+            settings,
+            metrics,
+            runtime: tokio::runtime::Handle::current(),
+            instances: TaskTracker::new(),
+            slots: Mutex::default(),
+        }))
+    }
+
+    /// Ends all instances and waits for them. Nobody may send to objects any more.
+    pub async fn end(&self) {
+        let awake: Vec<_> = self.0.slots.lock().values().filter_map(Slot::handle).collect();
+        for handle in awake {
+            handle.end();
+        }
+        self.0.instances.close();
+        self.0.instances.wait().await;
     }
 
     /// Whether there is such a class.
@@ -75,10 +103,7 @@ impl Registry {
 
     /// The object's handle, if it is in use.
     pub fn get(&self, name: &ObjectName) -> Option<Arc<Handle>> {
-        match self.0.slots.lock().get(name)? {
-            Slot::Open(handle) => handle.upgrade(),
-            Slot::Opening(_) => None,
-        }
+        self.0.slots.lock().get(name)?.handle()
     }
 
     /// Opens an object and passes it to `then`, which runs at once or on another thread and must not block.

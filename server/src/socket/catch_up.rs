@@ -15,8 +15,8 @@ use super::connection::Joined;
 use super::frame;
 use super::inbox::Letter;
 use super::reactor::Reactor;
-use crate::log::{Identity, Log, ObjectId, PageLimit, ReadError};
-use crate::object::Address;
+use crate::log::{ObjectId, PageLimit, ReadError};
+use crate::object::{Address, Handle};
 
 /// What one read of the log gives at most.
 const PAGE: PageLimit = PageLimit { events: 1_000, bytes: 64 * 1024 };
@@ -52,17 +52,12 @@ pub(super) struct EncodedPage {
 }
 
 impl EncodedPage {
-    fn read(
-        log: &Log,
-        object: &Identity,
-        after: u64,
-        encoding: Encoding,
-    ) -> Result<Self, ReadError> {
-        let page = log.page(object, after, PAGE)?;
+    fn read(handle: &Handle, after: u64, encoding: Encoding) -> Result<Self, ReadError> {
+        let page = handle.page(after, PAGE)?;
         let frame = if page.events.is_empty() {
             None
         } else {
-            let message = encode_events(encoding, object.id.0, &page.events)?;
+            let message = encode_events(encoding, handle.id().0, &page.events)?;
             Some(frame::message(encoding, &message))
         };
         let events = page.events.len() as u64;
@@ -107,10 +102,10 @@ impl Reactor {
         connection.reading_page |= join.is_none();
         let reader = connection.address(key, 0);
         let encoding = connection.encoding;
-        let (log, inbox) = (self.common.log.clone(), self.inbox.clone());
+        let inbox = self.inbox.clone();
         self.common.metrics.pages.inc();
         self.common.runtime.spawn_blocking(move || {
-            let page = EncodedPage::read(&log, handle.identity(), after, encoding);
+            let page = EncodedPage::read(&handle, after, encoding);
             inbox.push(Letter::Page(Box::new(PageRead { reader, object, serial, join, page })));
         });
     }

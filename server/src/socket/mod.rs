@@ -36,7 +36,6 @@ pub use self::accepted::{Accepted, Slot, Slots};
 use self::inbox::{Inbox, Letter, Seat};
 pub use self::metrics::Metrics;
 use self::reactor::{Common, Reactor};
-use crate::log::Log;
 use crate::object::{Outlet, Registry};
 
 /// What the operator decides about connections.
@@ -95,13 +94,12 @@ impl Reactors {
     pub fn start(
         seats: Seats,
         registry: Registry,
-        log: Log,
         settings: Settings,
         metrics: Metrics,
     ) -> io::Result<Self> {
         let inboxes: Arc<[_]> = seats.0.iter().map(|seat| seat.inbox.clone()).collect();
         let runtime = tokio::runtime::Handle::current();
-        let common = Common { registry, log, runtime, settings, metrics, inboxes: inboxes.clone() };
+        let common = Common { registry, runtime, settings, metrics, inboxes: inboxes.clone() };
         let start = |(index, seat)| {
             let reactor = Reactor::new(index, seat, common.clone());
             thread::Builder::new().name(format!("reactor-{index}")).spawn(move || {

@@ -23,7 +23,7 @@ use super::outbox::Outbox;
 use super::wheel::Wheel;
 use super::write::Dirty;
 use super::{Accepted, Settings};
-use crate::log::{Log, ObjectId};
+use crate::log::ObjectId;
 use crate::object::{Address, Registry};
 
 /// Bytes that one read takes.
@@ -37,7 +37,6 @@ const RETRY: Duration = Duration::from_millis(1);
 #[derive(Clone)]
 pub(super) struct Common {
     pub(super) registry: Registry,
-    pub(super) log: Log,
     pub(super) runtime: tokio::runtime::Handle,
     pub(super) settings: Settings,
     pub(super) metrics: Metrics,

@@ -12,7 +12,7 @@ use super::connection::Stalled;
 use super::frame;
 use super::inbox::Letter;
 use super::reactor::Reactor;
-use crate::log::{Entry, Log, ObjectId, PageLimit, ReadError};
+use crate::log::{Entry, ObjectId, PageLimit, ReadError};
 use crate::object::{Address, Busy, Handle, Message, ReplyTo};
 
 /// How long a publish waits for room in its object's mailbox.
@@ -112,9 +112,9 @@ impl Reactor {
         let address = connection.address(key, request.id);
         let encoding = connection.encoding;
         let handle = self.audiences[joined.audience as usize].handle.clone();
-        let (log, inbox, request) = (self.common.log.clone(), self.inbox.clone(), request.clone());
+        let (inbox, request) = (self.inbox.clone(), request.clone());
         self.common.runtime.spawn_blocking(move || {
-            let page = read_history(&log, &handle, &request, limit);
+            let page = read_history(&handle, &request, limit);
             let reply = page.map_or_else(
                 |error| {
                     error!(%error, object = %handle.identity().name, "history can't be read");
@@ -189,13 +189,11 @@ fn refusal(id: u32, code: ErrorCode, why: &str) -> ServerMessage {
 
 /// Blocking.
 fn read_history(
-    log: &Log,
     handle: &Handle,
     request: &History,
     limit: PageLimit,
 ) -> Result<HistoryPage, ReadError> {
-    let identity = handle.identity();
-    let range = log.range(identity, request.after, request.before, request.reverse, limit)?;
+    let range = handle.history(request.after, request.before, request.reverse, limit)?;
     let events = range.events.iter().map(Entry::decode).collect::<Result<Vec<Event>, _>>()?;
-    Ok(HistoryPage { id: request.id, epoch: identity.epoch, more: range.more, events })
+    Ok(HistoryPage { id: request.id, epoch: handle.identity().epoch, more: range.more, events })
 }

@@ -17,6 +17,7 @@ mod promise_5_resume;
 mod promise_7_slow_reader;
 mod promise_9_bounds;
 mod raw;
+mod restart;
 mod server;
 mod support;
 mod websocket;
