@@ -13,6 +13,9 @@ pub const SUBPROTOCOL_JSON: &str = "dormouse.v1.json";
 /// The WebSocket subprotocol of the MessagePack encoding.
 pub const SUBPROTOCOL_MSGPACK: &str = "dormouse.v1.msgpack";
 
+/// How deep a MessagePack message may nest, with its payload and the records around it.
+const MAX_DEPTH_MSGPACK: usize = 4 * crate::MAX_DEPTH;
+
 /// How the messages of a connection are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Encoding {
@@ -73,8 +76,11 @@ impl Encoding {
             Self::Json => serde_json::from_slice(bytes).map_err(|e| DecodeError(e.to_string())),
             Self::Msgpack => {
                 let mut rest = bytes;
+                let mut deserializer = rmp_serde::Deserializer::new(&mut rest);
+                // Whatever is skipped nests on the stack as well.
+                deserializer.set_max_depth(MAX_DEPTH_MSGPACK);
                 let message =
-                    rmp_serde::from_read(&mut rest).map_err(|e| DecodeError(e.to_string()))?;
+                    T::deserialize(&mut deserializer).map_err(|e| DecodeError(e.to_string()))?;
                 if rest.is_empty() {
                     return Ok(message);
                 }

@@ -160,7 +160,7 @@ fn object_settings(config: &Config) -> object::Settings {
         mailbox: config.limits.mailbox,
         sleep_after: config.objects.sleep_after,
         dedupe_window: config.objects.dedupe_window,
-        dedupe_keys: config.objects.dedupe_keys,
+        dedupe_events: config.objects.dedupe_events as u64,
     }
 }
 
@@ -173,6 +173,7 @@ fn socket_settings(config: &Config) -> socket::Settings {
             in_flight: count(config.limits.in_flight),
             history_events: count(config.limits.history_events),
         },
+        in_flight_bytes: config.limits.in_flight_bytes,
         outbound_bytes: config.limits.outbound_bytes,
         kept_signals: config.limits.signals,
         ping_interval: config.liveness.ping_interval,

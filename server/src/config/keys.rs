@@ -88,6 +88,16 @@ pub struct Limits {
     #[config(env = "DORMOUSE_LIMITS_IN_FLIGHT", default = 256, validate = count)]
     pub in_flight: usize,
 
+    /// Bytes of one connection's publishes that may wait for their reply; further ones wait in its socket.
+    #[config(
+        env = "DORMOUSE_LIMITS_IN_FLIGHT_BYTES",
+        default = "256KiB",
+        deserialize_with = size::deserialize,
+        validate((KIB..=1024 * MIB).contains(in_flight_bytes), "must be between 1KiB and 1GiB")
+    )]
+    #[serde(serialize_with = "size::serialize")]
+    pub in_flight_bytes: usize,
+
     /// Bytes queued to one connection; with more to send it is served from the log instead, at its own pace.
     #[config(
         env = "DORMOUSE_LIMITS_OUTBOUND_BYTES",
@@ -190,9 +200,9 @@ pub struct Objects {
     #[serde(serialize_with = "humantime_serde::serialize")]
     pub dedupe_window: Duration,
 
-    /// How many keys of publishes one object remembers at most.
-    #[config(env = "DORMOUSE_OBJECTS_DEDUPE_KEYS", default = 10_000, validate = count)]
-    pub dedupe_keys: usize,
+    /// Of how many last events of an object the keys are remembered. A waking object reads so many at most.
+    #[config(env = "DORMOUSE_OBJECTS_DEDUPE_EVENTS", default = 10_000, validate = count)]
+    pub dedupe_events: usize,
 }
 
 /// What differs between classes of objects.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use dormouse_protocol::{ErrorCode, Event, Key, Kind, Payload};
 
-use super::dedupe::Dedupe;
+use super::dedupe::{Dedupe, Place};
 use super::outlet::{Answer, ReplyTo};
 use crate::log::{Entry, Identity, Tail};
 
@@ -80,7 +80,7 @@ impl Context<'_> {
     pub fn publish(&mut self, message: Message) {
         let Message { sender, kind, data, key, reply } = message;
         if let Some(key) = &key
-            && let Some((offset, time)) = self.dedupe.find(&sender, key)
+            && let Some(Place { offset, time }) = self.dedupe.find(&sender, key)
         {
             let answer = Answer::Published { offset, time, duplicate: true };
             self.effects.answers.push((reply, answer));
@@ -89,7 +89,8 @@ impl Context<'_> {
         let mut event = Event { offset: 0, time: 0, sender: (&*sender).into(), kind, data, key };
         self.effects.entries.push(self.tail.push(&mut event, self.now));
         if let Some(key) = &event.key {
-            self.dedupe.insert(&sender, key, event.offset, event.time);
+            let place = Place { offset: event.offset, time: event.time };
+            self.dedupe.insert(&sender, key, place);
         }
         let answer = Answer::Published { offset: event.offset, time: event.time, duplicate: false };
         self.effects.answers.push((reply, answer));

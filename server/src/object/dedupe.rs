@@ -1,71 +1,71 @@
 //! The window in which a publish with a known key is a repeat (promise 4).
 //!
-//! It is not stored: the keys stand in the events, and a waking instance reads them back from the end of its log.
+//! It is not stored: the keys stand in the events, and a waking instance reads them back from the end of its log. So the
+//! window is measured in events, keyed or not: what it takes to wake must not grow with the log.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use dormouse_protocol::Key;
 
-/// Recent keys of one object and where their events stand; bounded by age and count.
+/// Where an event stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) offset: u64,
+    pub(super) time: u64,
+}
+
+/// The keys of one object's last events; bounded by their age and number.
 pub(super) struct Dedupe {
-    known: HashMap<Box<str>, (u64, u64)>,
-    /// Oldest first, with the time of the event.
-    order: VecDeque<(u64, Box<str>)>,
-    window_ms: u64,
-    capacity: usize,
+    known: HashMap<Box<str>, Place>,
+    /// Oldest first.
+    order: VecDeque<(Place, Box<str>)>,
+    age_ms: u64,
+    events: u64,
 }
 
 impl Dedupe {
-    pub(super) fn new(window: Duration, capacity: usize) -> Self {
-        let window_ms = u64::try_from(window.as_millis()).unwrap_or(u64::MAX);
-        Self { known: HashMap::new(), order: VecDeque::new(), window_ms, capacity }
+    /// A window of events that are at most so old, and at most so many.
+    pub(super) fn new(age: Duration, events: u64) -> Self {
+        let age_ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+        Self { known: HashMap::new(), order: VecDeque::new(), age_ms, events }
     }
 
-    /// The offset and time of the event that `sender` stored under `key`.
-    pub(super) fn find(&self, sender: &str, key: &Key) -> Option<(u64, u64)> {
+    /// Where the event stands that `sender` stored under `key`.
+    pub(super) fn find(&self, sender: &str, key: &Key) -> Option<Place> {
         self.known.get(&*name(sender, key)).copied()
     }
 
     /// Notes the newest event.
-    pub(super) fn insert(&mut self, sender: &str, key: &Key, offset: u64, time: u64) {
+    pub(super) fn insert(&mut self, sender: &str, key: &Key, place: Place) {
         let name = name(sender, key);
-        self.known.insert(name.clone(), (offset, time));
-        self.order.push_back((time, name));
-        if self.order.len() > self.capacity {
-            self.forget_oldest();
-        }
+        self.known.insert(name.clone(), place);
+        self.order.push_back((place, name));
     }
 
-    /// Notes an event older than all noted ones. False once the window is full.
-    pub(super) fn insert_older(&mut self, sender: &str, key: &Key, offset: u64, time: u64) -> bool {
-        if self.order.len() >= self.capacity {
-            return false;
-        }
+    /// Notes an event older than all noted ones.
+    pub(super) fn insert_older(&mut self, sender: &str, key: &Key, place: Place) {
         let name = name(sender, key);
         // A key that left the window may stand in the log twice: the newer event counts.
-        self.known.entry(name.clone()).or_insert((offset, time));
-        self.order.push_front((time, name));
-        true
+        self.known.entry(name.clone()).or_insert(place);
+        self.order.push_front((place, name));
     }
 
-    /// Forgets what is older than the window.
-    pub(super) fn expire(&mut self, now: u64) {
-        while self.order.front().is_some_and(|(time, _)| self.is_expired(*time, now)) {
-            self.forget_oldest();
-        }
+    /// Whether an event is within the window of a log that ends at `head`.
+    pub(super) fn holds(&self, place: Place, head: u64, now: u64) -> bool {
+        place.offset.saturating_add(self.events) > head
+            && place.time.saturating_add(self.age_ms) >= now
     }
 
-    /// Whether an event of that time is out of the window.
-    pub(super) fn is_expired(&self, time: u64, now: u64) -> bool {
-        time.saturating_add(self.window_ms) < now
-    }
-
-    fn forget_oldest(&mut self) {
-        if let Some((time, name)) = self.order.pop_front()
-            && self.known.get(&name).is_some_and(|(_, known)| *known == time)
+    /// Forgets what is out of the window of a log that ends at `head`.
+    pub(super) fn expire(&mut self, head: u64, now: u64) {
+        while let Some((place, _)) = self.order.front()
+            && !self.holds(*place, head, now)
+            && let Some((place, name)) = self.order.pop_front()
         {
-            self.known.remove(&name);
+            if self.known.get(&name) == Some(&place) {
+                self.known.remove(&name);
+            }
         }
     }
 }
@@ -83,46 +83,53 @@ mod tests {
         text.parse().unwrap()
     }
 
+    fn place(offset: u64, time: u64) -> Place {
+        Place { offset, time }
+    }
+
     #[test]
-    fn a_key_is_known_within_the_window_and_to_its_sender_only() {
+    fn a_key_is_known_for_a_time_and_to_its_sender_only() {
         let mut dedupe = Dedupe::new(Duration::from_secs(10), 100);
-        dedupe.insert("ann", &key("a"), 1, 1_000);
-        assert_eq!(dedupe.find("ann", &key("a")), Some((1, 1_000)));
+        dedupe.insert("ann", &key("a"), place(1, 1_000));
+        assert_eq!(dedupe.find("ann", &key("a")), Some(place(1, 1_000)));
         assert_eq!(dedupe.find("bob", &key("a")), None);
-        dedupe.expire(11_000);
+        dedupe.expire(1, 11_000);
         assert!(dedupe.find("ann", &key("a")).is_some());
-        dedupe.expire(11_001);
+        dedupe.expire(1, 11_001);
         assert_eq!(dedupe.find("ann", &key("a")), None);
     }
 
     #[test]
-    fn the_oldest_key_makes_room() {
-        let mut dedupe = Dedupe::new(Duration::from_secs(10), 2);
-        for (offset, name) in [(1, "a"), (2, "b"), (3, "c")] {
-            dedupe.insert("ann", &key(name), offset, 0);
-        }
+    fn a_key_is_known_for_a_number_of_events_whether_they_have_keys_or_not() {
+        let mut dedupe = Dedupe::new(Duration::from_secs(10), 3);
+        dedupe.insert("ann", &key("a"), place(1, 0));
+        dedupe.insert("ann", &key("b"), place(3, 0));
+        dedupe.expire(3, 0);
+        assert!(dedupe.find("ann", &key("a")).is_some());
+        dedupe.expire(4, 0);
         assert_eq!(dedupe.find("ann", &key("a")), None);
-        assert_eq!(dedupe.find("ann", &key("c")), Some((3, 0)));
+        assert_eq!(dedupe.find("ann", &key("b")), Some(place(3, 0)));
     }
 
     #[test]
     fn reading_back_from_the_end_gives_the_same_window() {
-        let mut dedupe = Dedupe::new(Duration::from_secs(10), 2);
-        assert!(dedupe.insert_older("ann", &key("c"), 3, 30));
-        assert!(dedupe.insert_older("ann", &key("b"), 2, 20));
-        assert!(!dedupe.insert_older("ann", &key("a"), 1, 10));
-        dedupe.insert("ann", &key("d"), 4, 40);
+        let mut dedupe = Dedupe::new(Duration::from_secs(10), 3);
+        dedupe.insert_older("ann", &key("c"), place(3, 30));
+        dedupe.insert_older("ann", &key("b"), place(2, 20));
+        assert!(!dedupe.holds(place(1, 10), 4, 40));
+        dedupe.insert("ann", &key("d"), place(4, 40));
+        dedupe.expire(5, 50);
         assert_eq!(dedupe.find("ann", &key("b")), None);
-        assert_eq!(dedupe.find("ann", &key("c")), Some((3, 30)));
+        assert_eq!(dedupe.find("ann", &key("c")), Some(place(3, 30)));
     }
 
     #[test]
     fn a_key_used_again_after_the_window_keeps_its_newer_event() {
-        let mut dedupe = Dedupe::new(Duration::from_millis(15), 10);
-        dedupe.insert("ann", &key("a"), 1, 10);
-        dedupe.expire(26);
-        dedupe.insert("ann", &key("a"), 2, 26);
-        dedupe.expire(40);
-        assert_eq!(dedupe.find("ann", &key("a")), Some((2, 26)));
+        let mut dedupe = Dedupe::new(Duration::from_secs(10), 2);
+        dedupe.insert_older("ann", &key("a"), place(5, 0));
+        dedupe.insert_older("ann", &key("a"), place(4, 0));
+        assert_eq!(dedupe.find("ann", &key("a")), Some(place(5, 0)));
+        dedupe.expire(6, 0);
+        assert_eq!(dedupe.find("ann", &key("a")), Some(place(5, 0)));
     }
 }

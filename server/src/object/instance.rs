@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use tracing::{debug, error};
 
 use super::class::{Context, Effects, Message, Object};
-use super::dedupe::Dedupe;
+use super::dedupe::{Dedupe, Place};
 use super::handle::Handle;
 use super::outlet::{Answer, EventFrames, ReplyTo};
 use super::registry::Shared;
@@ -123,7 +123,7 @@ impl Instance {
     async fn turn(&mut self, handle: &Arc<Handle>, messages: impl Iterator<Item = Message>) {
         let mut effects = Effects::default();
         let mut size = 0;
-        self.dedupe.expire(now_ms());
+        self.dedupe.expire(self.tail.offset, now_ms());
         for message in messages {
             size += message.data.as_msgpack().len();
             if size > APPEND_BYTES && !effects.entries.is_empty() {
@@ -236,7 +236,7 @@ async fn settled(handle: &Arc<Handle>) {
 /// Blocking: the end of the log and the window of keys that it holds.
 fn read_back(shared: &Shared, identity: &Identity) -> Result<(Tail, Dedupe), ReadError> {
     let settings = &shared.settings;
-    let mut dedupe = Dedupe::new(settings.dedupe_window, settings.dedupe_keys);
+    let mut dedupe = Dedupe::new(settings.dedupe_window, settings.dedupe_events);
     let Some(stored) = shared.log.find(&identity.name)? else {
         return Ok((Tail::default(), dedupe));
     };
@@ -246,15 +246,14 @@ fn read_back(shared: &Shared, identity: &Identity) -> Result<(Tail, Dedupe), Rea
         let range = shared.log.range(identity, None, before, true, WINDOW_PAGE)?;
         for entry in &range.events {
             let event = entry.decode()?;
+            let place = Place { offset: event.offset, time: event.time };
+            if !dedupe.holds(place, stored.tail.offset, now) {
+                break 'window;
+            }
+            if let Some(key) = &event.key {
+                dedupe.insert_older(&event.sender, key, place);
+            }
             before = Some(event.offset);
-            if dedupe.is_expired(event.time, now) {
-                break 'window;
-            }
-            if let Some(key) = &event.key
-                && !dedupe.insert_older(&event.sender, key, event.offset, event.time)
-            {
-                break 'window;
-            }
         }
         if !range.more {
             break;

@@ -19,7 +19,14 @@ pub trait Outlet: Send + Sync {
 #[derive(Debug)]
 pub enum Delivery {
     /// The answer to a request.
-    Answer(Address, Answer),
+    Answer {
+        /// Who asked.
+        to: Address,
+        /// Bytes that the request has held until now.
+        held: u32,
+        /// The answer.
+        answer: Answer,
+    },
     /// Events that one append brought, for the object's members on this reactor.
     Events(Arc<EventFrames>),
 }
@@ -86,12 +93,13 @@ pub enum Answer {
 pub struct ReplyTo {
     outlet: Option<Arc<dyn Outlet>>,
     address: Address,
+    held: u32,
 }
 
 impl ReplyTo {
-    /// The duty to answer the request at `address` through `outlet`.
-    pub fn new(outlet: Arc<dyn Outlet>, address: Address) -> Self {
-        Self { outlet: Some(outlet), address }
+    /// The duty to answer the request at `address`, which holds so many bytes, through `outlet`.
+    pub fn new(outlet: Arc<dyn Outlet>, address: Address, held: u32) -> Self {
+        Self { outlet: Some(outlet), address, held }
     }
 
     /// Answers.
@@ -106,7 +114,7 @@ impl ReplyTo {
 
     fn deliver(&mut self, answer: Answer) {
         if let Some(outlet) = self.outlet.take() {
-            outlet.deliver(Delivery::Answer(self.address, answer));
+            outlet.deliver(Delivery::Answer { to: self.address, held: self.held, answer });
         }
     }
 }

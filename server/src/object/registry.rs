@@ -23,8 +23,8 @@ pub struct Settings {
     pub sleep_after: Duration,
     /// How long a publish's key is remembered.
     pub dedupe_window: Duration,
-    /// How many keys one object remembers.
-    pub dedupe_keys: usize,
+    /// Of how many last events the keys are remembered.
+    pub dedupe_events: u64,
 }
 
 /// The outcome of opening an object.

@@ -25,9 +25,9 @@ pub(super) struct Audience {
     pub(super) newest: u64,
     /// How many members speak each encoding.
     speakers: [u32; 2],
-    /// How many members read the log.
-    behind: u32,
-    /// Deliveries of late, while anybody reads the log: the seam from there to live.
+    /// How many members have a page of the log on its way.
+    reading: u32,
+    /// Deliveries of late, while anybody has: the seam from there to live.
     recent: VecDeque<Arc<Delivered>>,
     recent_bytes: usize,
 }
@@ -51,6 +51,14 @@ pub(super) enum Standing {
     Behind,
     /// From the log; a page is being read.
     Reading,
+    /// The same, and the reply to its join waits for the page: nothing may come before.
+    Joining,
+}
+
+impl Standing {
+    fn is_reading(self) -> bool {
+        matches!(self, Self::Reading | Self::Joining)
+    }
 }
 
 /// Events as WebSocket frames, made once for all members of a reactor.
@@ -83,7 +91,7 @@ impl Audience {
             members: Vec::new(),
             newest: 0,
             speakers: [0; 2],
-            behind: 0,
+            reading: 0,
             recent: VecDeque::new(),
             recent_bytes: 0,
         }
@@ -95,7 +103,6 @@ impl Audience {
         self.speakers[encoding as usize] += 1;
         self.handle.listen(outlet, encoding);
         self.newest = self.newest.max(self.handle.head());
-        self.behind += 1;
         self.members.push(Member { connection, standing: Standing::Behind, position: 0 });
         self.members.len() as u32 - 1
     }
@@ -108,8 +115,8 @@ impl Audience {
         encoding: Encoding,
     ) -> Option<Member> {
         let gone = self.members.swap_remove(place as usize);
-        if gone.standing != Standing::Live {
-            self.one_less_behind();
+        if gone.standing.is_reading() {
+            self.one_less_reading();
         }
         self.speakers[encoding as usize] -= 1;
         if self.speakers[encoding as usize] == 0 {
@@ -125,7 +132,7 @@ impl Audience {
     /// Notes events that were delivered to this reactor.
     pub(super) fn note(&mut self, delivered: &Arc<Delivered>) {
         self.newest = self.newest.max(delivered.last);
-        if self.behind == 0 {
+        if self.reading == 0 {
             return;
         }
         self.recent_bytes += delivered.size();
@@ -138,17 +145,19 @@ impl Audience {
         }
     }
 
-    /// The member stops being live.
-    pub(super) fn fall_behind(&mut self, place: u32) {
+    /// Changes where a member gets its events.
+    pub(super) fn stand(&mut self, place: u32, standing: Standing) {
         let member = &mut self.members[place as usize];
-        if member.standing == Standing::Live {
-            member.standing = Standing::Behind;
-            self.behind += 1;
+        let was_reading = std::mem::replace(&mut member.standing, standing).is_reading();
+        match (was_reading, standing.is_reading()) {
+            (false, true) => self.reading += 1,
+            (true, false) => self.one_less_reading(),
+            _ => {}
         }
     }
 
-    /// Makes the member live if what it lacks has been delivered of late; returns that.
-    /// `None` if it has to read on.
+    /// Makes the member live if what it lacks has been delivered of late; returns that. `None` if it has to read on,
+    /// and then it stands behind.
     pub(super) fn rejoin(&mut self, place: u32, encoding: Encoding) -> Option<Vec<Bytes>> {
         let member = &mut self.members[place as usize];
         let mut position = member.position;
@@ -162,19 +171,17 @@ impl Audience {
             position = delivered.last;
         }
         if position < self.newest {
+            self.stand(place, Standing::Behind);
             return None;
         }
         member.position = position;
-        if member.standing != Standing::Live {
-            member.standing = Standing::Live;
-            self.one_less_behind();
-        }
+        self.stand(place, Standing::Live);
         Some(missed)
     }
 
-    fn one_less_behind(&mut self) {
-        self.behind -= 1;
-        if self.behind == 0 {
+    fn one_less_reading(&mut self) {
+        self.reading -= 1;
+        if self.reading == 0 {
             self.recent = VecDeque::new();
             self.recent_bytes = 0;
         }

@@ -97,7 +97,8 @@ impl Reactor {
         let Joined { object, serial, .. } = joined;
         let connection = &mut self.connections[key];
         let audience = &mut self.audiences[joined.audience as usize];
-        audience.members[joined.member as usize].standing = Standing::Reading;
+        let standing = if join.is_some() { Standing::Joining } else { Standing::Reading };
+        audience.stand(joined.member, standing);
         let handle = audience.handle.clone();
         connection.reading_page |= join.is_none();
         let reader = connection.address(key, 0);
@@ -177,9 +178,7 @@ impl Reactor {
             connection.outbox.push(frame.clone());
             self.common.metrics.caught_up_events.inc_by(page.events);
         }
-        let member = &mut audience.members[joined.member as usize];
-        member.position = page.last.max(from);
-        member.standing = Standing::Behind;
+        audience.members[joined.member as usize].position = page.last.max(from);
         self.go_live(key, joined);
         self.mark_dirty(key);
         if is_join {

@@ -27,13 +27,15 @@ pub(super) struct Connection {
     pub(super) session: Arc<str>,
     pub(super) decoder: Decoder,
     /// Bytes that were read and not looked at, because the connection is paused.
-    pub(super) unread: Vec<u8>,
+    pub(super) unread: Unread,
     pub(super) outbox: Outbox,
     pub(super) joins: Vec<Joined>,
     /// How many memberships there have been.
     pub(super) joins_ever: u32,
     /// Requests that wait for their reply.
     pub(super) in_flight: u32,
+    /// Bytes that those hold.
+    pub(super) in_flight_bytes: usize,
     /// One of those reads the log (a join, a page of history): what the client sends behind it waits in its socket.
     pub(super) busy: bool,
     /// A publish that its object had no room for.
@@ -59,6 +61,36 @@ pub(super) struct Connection {
     pub(super) blocked: bool,
     /// Counts against the server's bound on connections.
     pub(super) _slot: Slot,
+}
+
+/// Bytes that were read and have to wait.
+#[derive(Default)]
+pub(super) struct Unread {
+    bytes: Vec<u8>,
+    /// How many of them are done with.
+    done: usize,
+}
+
+impl Unread {
+    pub(super) fn new(bytes: &[u8]) -> Self {
+        Self { bytes: bytes.to_vec(), done: 0 }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    pub(super) fn bytes(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.done..]
+    }
+
+    /// Only so many at the end still have to wait.
+    pub(super) fn keep(&mut self, left: usize) {
+        self.done = self.bytes.len() - left;
+        if left == 0 {
+            *self = Self::default();
+        }
+    }
 }
 
 /// How far a connection is in its life.

@@ -20,6 +20,7 @@ mod peer;
 mod reactor;
 mod read;
 mod requests;
+mod signals;
 mod wheel;
 mod write;
 
@@ -43,6 +44,8 @@ use crate::object::{Outlet, Registry};
 pub struct Settings {
     /// What clients are told that they may do.
     pub limits: Limits,
+    /// Bytes of one connection's publishes that may wait for their reply; more wait in its socket.
+    pub in_flight_bytes: usize,
     /// Bytes that may wait for one socket before its members read the log instead.
     pub outbound_bytes: usize,
     /// Signals that are kept for one socket that takes nothing.

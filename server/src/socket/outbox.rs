@@ -8,6 +8,17 @@ use bytes::{Buf, Bytes};
 /// Frames that one system call takes.
 const SLICES: usize = 64;
 
+/// What a waiting frame takes besides its bytes, roughly: without it, many empty frames would count for nothing.
+const FRAME_COST: usize = 64;
+
+/// What one call of [`Outbox::write_to`] has done.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Written {
+    pub(super) bytes: usize,
+    /// Nothing is left.
+    pub(super) all: bool,
+}
+
 /// Frames in order, shared with whoever else gets them. Owns no memory while empty.
 #[derive(Default)]
 pub(super) struct Outbox {
@@ -17,17 +28,18 @@ pub(super) struct Outbox {
 
 impl Outbox {
     pub(super) fn push(&mut self, frame: Bytes) {
-        self.bytes += frame.len();
+        self.bytes += frame.len() + FRAME_COST;
         self.frames.push_back(frame);
     }
 
-    /// Bytes that wait.
+    /// Memory that what waits takes, roughly.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Writes as much as the socket takes, many frames at a time; true when nothing is left.
-    pub(super) fn write_to(&mut self, socket: &mut impl Write) -> io::Result<bool> {
+    /// Writes as much as the socket takes, many frames at a time.
+    pub(super) fn write_to(&mut self, socket: &mut impl Write) -> io::Result<Written> {
+        let mut bytes = 0;
         while !self.frames.is_empty() {
             let mut slices = [IoSlice::new(&[]); SLICES];
             let mut count = 0;
@@ -37,14 +49,19 @@ impl Outbox {
             }
             match socket.write_vectored(&slices[..count]) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(written) => self.advance(written),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Ok(written) => {
+                    bytes += written;
+                    self.advance(written);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Ok(Written { bytes, all: false });
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
         self.frames = VecDeque::new();
-        Ok(true)
+        Ok(Written { bytes, all: true })
     }
 
     fn advance(&mut self, mut written: usize) {
@@ -54,6 +71,7 @@ impl Outbox {
                 return frame.advance(written);
             }
             written -= frame.len();
+            self.bytes -= FRAME_COST;
             self.frames.pop_front();
         }
     }
@@ -89,10 +107,10 @@ mod tests {
             outbox.push(Bytes::from_static(frame.as_bytes()));
         }
         let mut socket = Narrow(Vec::new());
-        assert!(!outbox.write_to(&mut socket).unwrap());
-        assert_eq!((&*socket.0, outbox.bytes()), (&b"abcdefg"[..], 3));
+        assert_eq!(outbox.write_to(&mut socket).unwrap(), Written { bytes: 7, all: false });
+        assert_eq!((&*socket.0, outbox.bytes()), (&b"abcdefg"[..], 3 + FRAME_COST));
         socket.0.clear();
-        assert!(outbox.write_to(&mut socket).unwrap());
+        assert_eq!(outbox.write_to(&mut socket).unwrap(), Written { bytes: 3, all: true });
         assert_eq!((&*socket.0, outbox.bytes()), (&b"hij"[..], 0));
         assert!(outbox.frames.is_empty());
     }

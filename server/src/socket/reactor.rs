@@ -15,7 +15,7 @@ use slab::Slab;
 use tracing::error;
 
 use super::audience::Audience;
-use super::connection::{Connection, Phase};
+use super::connection::{Connection, Phase, Unread};
 use super::decoder::Decoder;
 use super::inbox::{Inbox, Letter, Seat};
 use super::metrics::Metrics;
@@ -65,6 +65,8 @@ pub(super) struct Reactor {
     letters: mpsc::Receiver<Letter>,
     /// Where sockets are read into; taken out while it is in use.
     pub(super) buffer: Vec<u8>,
+    /// Work done so far: see [`super::read`].
+    pub(super) work: u64,
     generation: u32,
     pub(super) draining: Option<CloseCode>,
     stopped: bool,
@@ -87,6 +89,7 @@ impl Reactor {
             poll: seat.poll,
             letters: seat.letters,
             buffer: vec![0; READ_BYTES],
+            work: 0,
             generation: 0,
             draining: None,
             stopped: false,
@@ -188,11 +191,12 @@ impl Reactor {
             encoding,
             session: session_id,
             decoder: Decoder::default(),
-            unread: Vec::new(),
+            unread: Unread::default(),
             outbox: Outbox::default(),
             joins: Vec::new(),
             joins_ever: 0,
             in_flight: 0,
+            in_flight_bytes: 0,
             busy: false,
             stalled: None,
             signals: Vec::new(),
@@ -225,7 +229,7 @@ impl Reactor {
         }
         self.mark_dirty(key);
         // A copy: the bytes may be a corner of a large buffer.
-        self.connections[key].unread = read.to_vec();
+        self.connections[key].unread = Unread::new(&read);
         self.go_on(key);
     }
 }

@@ -7,11 +7,14 @@ use mio::Token;
 use mio::event::Event;
 use tracing::debug;
 
-use super::connection::{Connection, Phase};
+use super::connection::{Connection, Phase, Unread};
 use super::decoder::Incoming;
 use super::frame::{self, Opcode, Violation};
 use super::inbox::WAKER;
 use super::reactor::Reactor;
+
+/// Work that one connection gets done before others have their turn: messages, and the members that its signals go to.
+const TURN_WORK: u64 = 4_096;
 
 impl Reactor {
     /// The poller tells of a socket.
@@ -25,8 +28,8 @@ impl Reactor {
             if std::mem::take(&mut connection.blocked) {
                 connection.heard = self.wheel.now();
                 connection.pong_due = None;
+                self.mark_dirty(key);
             }
-            self.mark_dirty(key);
         }
         if event.is_readable() || event.is_read_closed() || event.is_error() {
             let connection = &mut self.connections[key];
@@ -56,34 +59,40 @@ impl Reactor {
         connection.is_open()
             && (connection.busy
                 || connection.stalled.is_some()
+                || connection.in_flight_bytes > self.common.settings.in_flight_bytes
                 || connection.outbox.bytes() > self.common.settings.outbound_bytes
                 || self.draining.is_some())
     }
 
-    /// Reads once and carries out what has arrived.
+    /// Goes on with what has arrived: what was left over first, then one read of the socket.
     fn read(&mut self, key: usize) {
         let connection = &self.connections[key];
         if self.is_paused(connection) {
             return;
         }
+        if !connection.unread.is_empty() {
+            self.read_left_over(key);
+        } else if connection.readable {
+            self.read_socket(key);
+        }
+    }
+
+    fn read_left_over(&mut self, key: usize) {
+        let connection = &mut self.connections[key];
+        let address = connection.address(key, 0);
+        let mut unread = std::mem::take(&mut connection.unread);
+        let left = self.feed(key, unread.bytes());
+        let Some(key) = self.find(address) else { return };
+        unread.keep(left);
+        self.connections[key].unread = unread;
+        self.go_on(key);
+    }
+
+    fn read_socket(&mut self, key: usize) {
         let mut buffer = std::mem::take(&mut self.buffer);
         let connection = &mut self.connections[key];
-        let was_unread = !connection.unread.is_empty();
-        let read = if connection.unread.is_empty() {
-            if !connection.readable {
-                self.buffer = buffer;
-                return;
-            }
-            connection.socket.read(&mut buffer)
-        } else {
-            let count = connection.unread.len().min(buffer.len());
-            let later = connection.unread.split_off(count);
-            buffer[..count].copy_from_slice(&connection.unread);
-            connection.unread = later;
-            Ok(count)
-        };
         let address = connection.address(key, 0);
-        match read {
+        match connection.socket.read(&mut buffer) {
             Ok(0) if connection.is_open() => self.lost(key),
             // It may only have closed its half, and still reads what is queued and our close frame.
             Ok(0) => {
@@ -95,13 +104,14 @@ impl Reactor {
             Ok(count) => {
                 // A short read has emptied the socket: the poller tells when there is more, but not of an end that
                 // it has told of already.
-                connection.readable = count == buffer.len() || connection.hung_up || was_unread;
+                connection.readable = count == buffer.len() || connection.hung_up;
                 connection.heard = self.wheel.now();
                 connection.pong_due = None;
                 self.common.metrics.bytes_in.inc_by(count as u64);
-                self.feed(key, &mut buffer[..count]);
-                // The socket may hold more: others go first.
+                let left = self.feed(key, &mut buffer[..count]);
                 if let Some(key) = self.find(address) {
+                    self.connections[key].unread = Unread::new(&buffer[count - left..count]);
+                    // There may be more: others go first.
                     self.go_on(key);
                 }
             }
@@ -117,36 +127,37 @@ impl Reactor {
         self.buffer = buffer;
     }
 
-    fn feed(&mut self, key: usize, bytes: &mut [u8]) {
+    /// Carries out what the bytes hold, and returns how many of them, at the end, have to wait: for the requests before
+    /// them, or for the turns of others.
+    fn feed(&mut self, key: usize, bytes: &mut [u8]) -> usize {
         let limit = self.common.settings.limits.message_bytes as usize;
         let address = self.connections[key].address(key, 0);
         let mut decoder = std::mem::take(&mut self.connections[key].decoder);
         let mut rest = bytes;
-        loop {
-            if matches!(self.connections[key].phase, Phase::Deaf(_) | Phase::Closed(_)) {
-                break;
+        let end = self.work + TURN_WORK;
+        let left = loop {
+            let connection = &self.connections[key];
+            if matches!(connection.phase, Phase::Deaf(_) | Phase::Closed(_)) {
+                break 0;
             }
-            if self.is_paused(&self.connections[key]) {
-                // Before what was read earlier and is still waiting.
-                self.connections[key].unread.splice(..0, rest.iter().copied());
-                break;
+            if self.is_paused(connection) || self.work >= end {
+                break rest.len();
             }
             match decoder.next(&mut rest, limit) {
                 Ok(Some(incoming)) => self.incoming(key, incoming),
-                Ok(None) => break,
+                Ok(None) => break 0,
                 Err(Violation(code)) => {
                     self.close(key, code);
                     self.deafen(key);
-                    break;
                 }
             }
             if self.find(address).is_none() {
-                return;
+                return 0;
             }
-        }
-        if let Some(key) = self.find(address) {
-            self.connections[key].decoder = decoder;
-        }
+            self.work += 1;
+        };
+        self.connections[key].decoder = decoder;
+        left
     }
 
     fn incoming(&mut self, key: usize, incoming: Incoming<'_>) {

@@ -45,11 +45,11 @@ impl Reactor {
             }
             ClientMessage::Join(join) => self.join(key, &join),
             ClientMessage::History(history) => self.history(key, &history),
-            ClientMessage::Publish(publish) => self.publish(key, publish),
+            ClientMessage::Publish(publish) => self.publish(key, publish, bytes.len()),
         }
     }
 
-    fn publish(&mut self, key: usize, publish: Publish) {
+    fn publish(&mut self, key: usize, publish: Publish, size: usize) {
         let connection = &mut self.connections[key];
         let object = ObjectId(publish.object);
         let Some(joined) = connection.joined(object) else {
@@ -61,12 +61,17 @@ impl Reactor {
             return self.refuse(key, Some(publish.id), ErrorCode::TooManyInFlight, &why);
         }
         connection.in_flight += 1;
+        connection.in_flight_bytes += size;
         let message = Message {
             sender: connection.session.clone(),
             kind: publish.kind,
             data: publish.data,
             key: publish.key,
-            reply: ReplyTo::new(self.inbox.clone(), connection.address(key, publish.id)),
+            reply: ReplyTo::new(
+                self.inbox.clone(),
+                connection.address(key, publish.id),
+                size as u32,
+            ),
         };
         if let Err(Busy(message)) = self.audiences[joined.audience as usize].handle.send(message) {
             // To refuse it and take the next one would turn the client's order round: let it wait.
@@ -102,6 +107,10 @@ impl Reactor {
         let Some(joined) = connection.joined(ObjectId(request.object)) else {
             return self.refuse_not_joined(key, Some(request.id));
         };
+        if request.limit == Some(0) {
+            let why = "a page holds at least one event: `limit` is 1 or more";
+            return self.refuse(key, Some(request.id), ErrorCode::BadRequest, why);
+        }
         connection.busy = true;
         connection.in_flight += 1;
         let most = self.common.settings.limits.history_events;
@@ -172,6 +181,12 @@ impl Reactor {
     pub(super) fn done(&mut self, key: usize, id: u32) {
         self.connections[key].queue(&ServerMessage::Done(Done { id }));
         self.mark_dirty(key);
+    }
+
+    /// Refuses a request about an object that the connection has not joined.
+    pub(super) fn refuse_not_joined(&mut self, key: usize, id: Option<u32>) {
+        let why = "this connection has not joined that object; `object` is the number in `joined`";
+        self.refuse(key, id, ErrorCode::NotJoined, why);
     }
 
     /// Refuses a request.

@@ -6,6 +6,7 @@ use std::net::Shutdown;
 use tracing::debug;
 
 use super::connection::{Connection, Phase};
+use super::outbox::Written;
 use super::reactor::Reactor;
 
 /// Sockets written to before the loop looks at what else there is.
@@ -53,12 +54,9 @@ impl Reactor {
         }
         let was_paused = self.is_paused(&self.connections[key]);
         let connection = &mut self.connections[key];
-        let before = connection.outbox.bytes();
-        let written = connection.outbox.write_to(&mut connection.socket);
-        let taken = before - connection.outbox.bytes();
-        self.common.metrics.bytes_out.inc_by(taken as u64);
-        match written {
-            Ok(is_empty) => {
+        match connection.outbox.write_to(&mut connection.socket) {
+            Ok(Written { bytes, all: is_empty }) => {
+                self.common.metrics.bytes_out.inc_by(bytes as u64);
                 connection.blocked = !is_empty;
                 connection.progress = self.wheel.now();
                 match connection.phase {

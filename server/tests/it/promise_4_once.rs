@@ -119,13 +119,13 @@ async fn keys_are_remembered_through_a_kill() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_window_is_bounded_in_keys() {
-    let mut server = TestServer::start(|config| config.objects.dedupe_keys = 3).await;
+async fn the_window_is_bounded_in_events() {
+    let mut server = TestServer::start(|config| config.objects.dedupe_events = 6).await;
     let mut client = Client::connect(server.address, Encoding::Msgpack).await;
     let object = client.join_now("room/once").await;
     for key in ["a", "b", "c", "d"] {
         client.publish_once(object, 0, key).await;
-        // Events without a key take no place in the window.
+        // Events without a key take their place in the window too.
         client.publish(object, 0).await;
     }
     let token = client.token().to_owned();

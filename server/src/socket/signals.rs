@@ -1,0 +1,131 @@
+//! Signals: from a member to the members of now, on all reactors, without an instance and without the log.
+//!
+//! A socket that takes nothing keeps the newest signal of each sender and key, up to a bound; the others it does not get.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use dormouse_protocol::{Encoding, ServerMessage, Signal, SignalItem, Signals};
+
+use super::audience::Standing;
+use super::connection::{Connection, KeptSignal};
+use super::frame;
+use super::inbox::SignalFrames;
+use super::reactor::Reactor;
+use crate::log::ObjectId;
+
+/// What became of a signal that its socket did not take.
+enum Kept {
+    Added,
+    /// It took the place of an older one with the same key.
+    Replaced,
+    Dropped,
+}
+
+impl Connection {
+    /// Keeps a signal until the socket takes more: at most so many, and so many bytes of them.
+    fn keep_signal(
+        &mut self,
+        signal: &SignalFrames,
+        frame: &Bytes,
+        most: usize,
+        bytes: usize,
+    ) -> Kept {
+        let Some(key) = &signal.key else { return Kept::Dropped };
+        let is_older = |kept: &KeptSignal| {
+            kept.object == signal.object && kept.sender == signal.sender && kept.key == *key
+        };
+        let older = self.signals.iter().position(is_older);
+        let others = self.signals.iter().enumerate().filter(|(index, _)| Some(*index) != older);
+        let kept_bytes: usize = others.map(|(_, kept)| kept.frame.len()).sum();
+        if kept_bytes + frame.len() > bytes {
+            return Kept::Dropped;
+        }
+        if let Some(older) = older {
+            self.signals[older].frame = frame.clone();
+            return Kept::Replaced;
+        }
+        if self.signals.len() >= most {
+            return Kept::Dropped;
+        }
+        let (object, sender) = (signal.object, signal.sender.clone());
+        self.signals.push(KeptSignal { object, sender, key: key.clone(), frame: frame.clone() });
+        Kept::Added
+    }
+}
+
+impl Reactor {
+    /// Sends a member's signal to the members on all reactors. No instance is needed.
+    pub(super) fn signal(&mut self, key: usize, signal: Signal) {
+        let connection = &mut self.connections[key];
+        let object = ObjectId(signal.object);
+        let Some(joined) = connection.joined(object) else {
+            return self.refuse_not_joined(key, signal.id);
+        };
+        let handle = self.audiences[joined.audience as usize].handle.clone();
+        let sender = connection.session.clone();
+        let item =
+            SignalItem { sender: (&*sender).into(), data: signal.data, key: signal.key.clone() };
+        let message =
+            ServerMessage::Signals(Signals { object: signal.object, signals: vec![item] });
+        let encoded = |encoding: Encoding| {
+            let heard = handle.is_heard_in(encoding);
+            heard.then(|| frame::message(encoding, &encoding.encode_server(&message)))
+        };
+        let frames = [encoded(Encoding::Msgpack), encoded(Encoding::Json)];
+        let signal_frames = Arc::new(SignalFrames { object, sender, key: signal.key, frames });
+        for outlet in handle.listeners() {
+            if outlet == self.index {
+                self.fan_out_signal(&signal_frames);
+            } else if !self.common.inboxes[outlet].push_signal(signal_frames.clone()) {
+                self.common.metrics.signals_dropped.inc();
+            }
+        }
+        if let Some(id) = signal.id {
+            self.done(key, id);
+        }
+    }
+
+    /// Queues a signal for the members here. A socket that takes nothing keeps the newest of each sender and key.
+    pub(super) fn fan_out_signal(&mut self, signal: &SignalFrames) {
+        let Some(&audience) = self.audience_of.get(&signal.object) else { return };
+        let members = &self.audiences[audience as usize].members;
+        self.work += members.len() as u64;
+        for member in members {
+            let connection = &mut self.connections[member.connection as usize];
+            let Some(frame) = &signal.frames[connection.encoding as usize] else { continue };
+            if member.standing == Standing::Joining {
+                continue;
+            }
+            let metrics = &self.common.metrics;
+            // While older ones are kept, a newer one must not overtake them.
+            let has_room = connection.outbox.bytes() <= self.common.settings.outbound_bytes;
+            if has_room && !connection.blocked && connection.signals.is_empty() {
+                connection.outbox.push(frame.clone());
+                self.dirty.add(member.connection, connection);
+                metrics.delivered_signals.inc();
+                continue;
+            }
+            let settings = &self.common.settings;
+            match connection.keep_signal(
+                signal,
+                frame,
+                settings.kept_signals,
+                settings.outbound_bytes,
+            ) {
+                Kept::Added => {}
+                Kept::Replaced => metrics.signals_conflated.inc(),
+                Kept::Dropped => metrics.signals_dropped.inc(),
+            }
+        }
+    }
+
+    /// The socket takes more: what it still has to know of signals goes first.
+    pub(super) fn release_signals(&mut self, key: usize) {
+        let connection = &mut self.connections[key];
+        for kept in std::mem::take(&mut connection.signals) {
+            connection.outbox.push(kept.frame);
+            self.common.metrics.delivered_signals.inc();
+        }
+    }
+}
