@@ -114,3 +114,16 @@ fn what_a_payload_may_not_hold_is_refused() {
         assert!(Payload::from_msgpack(bytes).is_err(), "{bytes:02x?}");
     }
 }
+
+/// What is skipped while looking for a request's id nests on the stack as well.
+#[test]
+fn deep_nesting_is_an_error_and_no_overflow() {
+    for marker in [0x91, 0x81] {
+        let deep = vec![marker; 60_000];
+        assert!(Encoding::Msgpack.decode_client(&deep).is_err());
+        assert_eq!(Encoding::Msgpack.request_id(&deep), None);
+    }
+    let deep = "{\"a\":".repeat(10_000);
+    assert!(Encoding::Json.decode_client(deep.as_bytes()).is_err());
+    assert_eq!(Encoding::Json.request_id(deep.as_bytes()), None);
+}

@@ -294,3 +294,25 @@ async fn there_is_no_seam_under_load() {
         first.events_until(joined.object, last).await;
     }
 }
+
+/// The object's number, by which signals name it, is known from the reply to the join.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn signals_do_not_come_before_joined() {
+    let server = TestServer::start(|_| {}).await;
+    let mut sender = Client::connect(server.address, Encoding::Json).await;
+    let object = sender.join_now("room/seam").await;
+    for _ in 0..20 {
+        sender.publish(object, noise(5_000)).await;
+    }
+    for _ in 0..40 {
+        let mut joiner = Client::connect(server.address, Encoding::Msgpack).await;
+        joiner.send_join("room/seam", Start::All).await;
+        for number in 0..20_u64 {
+            sender.signal(object, number, None).await;
+        }
+        // Its client fails at a signal of an object that it has not joined.
+        joiner.find(|message| matches!(message, ServerMessage::CaughtUp(_))).await;
+        sender.ping().await;
+        sender.rest();
+    }
+}

@@ -125,14 +125,10 @@ impl Gate {
 struct Gated(Arc<Gate>);
 
 impl Object for Gated {
-    fn wake(&mut self, _context: &mut Context<'_>) {}
-
     fn message(&mut self, context: &mut Context<'_>, message: Message) {
         self.0.pass();
         context.publish(message);
     }
-
-    fn sleep(&mut self) {}
 }
 
 fn classes(gate: &Arc<Gate>) -> Classes {
@@ -163,6 +159,29 @@ async fn in_flight() {
     }
     assert_eq!(client.publish(object, 8).await.offset, 6, "there is room again");
     assert_eq!(refused(&server, ErrorCode::TooManyInFlight).await, 3);
+}
+
+/// What a connection has published and not yet had answered is bounded in bytes too; the rest waits in its socket.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_flight_bytes() {
+    let gate = Arc::new(Gate::default());
+    let server =
+        TestServer::start_with(classes(&gate), |config| config.limits.in_flight_bytes = 50_000)
+            .await;
+    let mut client = Client::connect(server.address, Encoding::Json).await;
+    let object = client.join_now("gated/a").await;
+    let text = noise(20_000);
+    let mut ids = Vec::new();
+    for _ in 0..20 {
+        ids.push(client.send_publish(object, &text, None).await);
+    }
+    // The join, two publishes within the bound and the one that goes beyond it.
+    server.metric_is("dormouse_messages_received_total", |received| received == 4).await;
+    bystander(server.address).await;
+    gate.open();
+    for (index, id) in ids.into_iter().enumerate() {
+        assert_eq!(client.published(id).await.offset, index as u64 + 1);
+    }
 }
 
 /// Publishes that find the mailbox full wait, in order, and keep others from nothing.
