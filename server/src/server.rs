@@ -23,6 +23,9 @@ use crate::object::{Classes, Registry};
 use crate::socket::{Reactors, Seats};
 use crate::{http, log, object, room, socket};
 
+/// For requests under way when the server stops. All that it answers over HTTP it answers at once.
+const HTTP_GRACE: Duration = Duration::from_secs(2);
+
 /// A running server.
 pub struct Server {
     health: Health,
@@ -117,7 +120,8 @@ impl Server {
             reactors.drain(code, deadline.saturating_duration_since(Instant::now()));
         });
         // Together: a slow HTTP request must not use up the time that clients have for their replies.
-        let ((), drained) = tokio::join!(self.front.stop(deadline), drained);
+        let http_deadline = deadline.min(Instant::now() + HTTP_GRACE);
+        let ((), drained) = tokio::join!(self.front.stop(http_deadline), drained);
         if let Err(error) = drained {
             tracing::error!(%error, "the reactors could not be stopped in order");
         }
