@@ -4,13 +4,14 @@ use std::collections::HashMap;
 use std::mem;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use dormouse_protocol::ObjectName;
 use parking_lot::Mutex;
 
 use super::shared::{Shared, Unavailable};
 use super::{Identity, ObjectId, ReadError, trim};
+use crate::clock::now_ms;
 
 /// How long the events of a class are kept: as long as no limit is exceeded. Limits are met some time after they are
 /// exceeded, at the next sweep.
@@ -171,11 +172,6 @@ impl Shared {
             waiting.recv().unwrap_or(Err(Unavailable))?;
         }
     }
-}
-
-fn now_ms() -> u64 {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    now.map_or(0, |now| now.as_millis() as u64)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use dormouse_protocol::{Encoding, ErrorCode, encode_events};
 use tokio::sync::{mpsc, oneshot};
@@ -20,6 +20,7 @@ use super::dedupe::{Dedupe, Place};
 use super::handle::Handle;
 use super::outlet::{Answer, EventFrames, ReplyTo};
 use super::registry::Shared;
+use crate::clock::now_ms;
 use crate::log::{Append, Entry, Identity, PageLimit, ReadError, Tail};
 
 /// Messages that one turn takes at most.
@@ -260,10 +261,4 @@ fn read_back(shared: &Shared, identity: &Identity) -> Result<(Tail, Dedupe), Rea
         }
     }
     Ok((stored.tail, dedupe))
-}
-
-/// Milliseconds since the Unix epoch.
-fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -9,7 +9,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("server", &["config", "http", "log", "metrics", "object", "room", "socket"]),
     ("http", &["config", "metrics", "session", "socket"]),
     ("socket", &["log", "object", "session"]),
-    ("object", &["log"]),
+    ("object", &["clock", "log"]),
+    ("log", &["clock"]),
     ("room", &["object"]),
     ("main", &["cli"]),
 ];
