@@ -182,6 +182,14 @@ impl Client {
         self.last_failure.as_deref()
     }
 
+    /// Connects once, only to see that a server is there. Unlike [`Client::next`] it does not try again.
+    pub async fn probe(&self) -> Result<()> {
+        match Link::connect(self.connect_url(), self.encoding).await {
+            Ok(_) => Ok(()),
+            Err(ended) => bail!("no server at {}: {}", self.url, ended.why()),
+        }
+    }
+
     /// Runs until something happens. Nothing is lost where the future is dropped.
     ///
     /// Fails only where trying again is useless: the server refused for good or broke the protocol.

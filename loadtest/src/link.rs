@@ -115,6 +115,13 @@ impl Link {
 }
 
 impl Ended {
+    /// What ended it.
+    pub(crate) fn why(&self) -> &str {
+        match self {
+            Self::Again(why) | Self::Final(why) => why,
+        }
+    }
+
     fn by_close(code: u16, reason: &str) -> Self {
         let text = format!("closed with {code} {reason}");
         match code {

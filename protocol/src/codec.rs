@@ -73,7 +73,7 @@ impl Encoding {
 
     fn decode<T: DeserializeOwned>(self, bytes: &[u8]) -> Result<T, DecodeError> {
         match self {
-            Self::Json => serde_json::from_slice(bytes).map_err(|e| DecodeError(e.to_string())),
+            Self::Json => serde_json::from_slice(bytes).map_err(|e| json_error(&e)),
             Self::Msgpack => {
                 let mut rest = bytes;
                 let mut deserializer = rmp_serde::Deserializer::new(&mut rest);
@@ -95,6 +95,16 @@ impl Encoding {
             Self::Msgpack => rmp_serde::to_vec(message).expect("messages have a MessagePack form"),
         }
     }
+}
+
+/// Where the text is JSON, its position in the line says less than what was expected.
+fn json_error(error: &serde_json::Error) -> DecodeError {
+    let text = error.to_string();
+    if error.classify() == serde_json::error::Category::Data {
+        let what = text.rsplit_once(" at line ").map_or(&*text, |(what, _)| what);
+        return DecodeError::new(what);
+    }
+    DecodeError(format!("the message is not JSON: {text}"))
 }
 
 /// What is left of a message of which only the request's id matters: `{type: {"id": n, …}}` or `{type: [n, …]}`.

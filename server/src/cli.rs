@@ -33,10 +33,10 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 struct Flags {
-    /// The IP address and port to listen on; port 0 takes any free one
+    /// The IP address and port to listen on, such as 127.0.0.1:7700, the default; port 0 takes any free one
     #[arg(long, global = true, value_name = "ADDR")]
     listen: Option<SocketAddr>,
-    /// The directory that holds the log
+    /// The directory that holds the log, by default ./dormouse-data
     #[arg(long, global = true, value_name = "DIR")]
     data: Option<PathBuf>,
     /// A configuration file in TOML

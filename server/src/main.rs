@@ -25,6 +25,9 @@ const DEFAULT_LOGS: &str = "info,fjall=warn,lsm_tree=warn";
 /// Threads that read the log. More would only wait for the same disk.
 const DISK_THREADS: usize = 16;
 
+/// Files that the server has open besides its connections, generously.
+const OWN_FILES: u64 = 1_000;
+
 /// Wrong flags, configuration or environment; clap uses the same for flags.
 const USAGE: u8 = 2;
 
@@ -74,10 +77,18 @@ fn serve(config: Config) -> anyhow::Result<ExitCode> {
 }
 
 async fn run(config: Config) -> anyhow::Result<ExitCode> {
-    raise_file_limit(&config);
     let mut stop = StopSignals::new()?;
+    raise_file_limit(&config);
+    let data = config.data.clone();
+    let is_public = !config.listen.ip().is_loopback();
     let server = Server::start(config).await?;
     announce(&server)?;
+    tracing::info!(data = %data.display(), "ready");
+    if is_public {
+        tracing::warn!(
+            "there is no authentication: whoever reaches this address can read and write every room"
+        );
+    }
 
     let code = tokio::select! {
         biased;
@@ -108,10 +119,9 @@ fn announce(server: &Server) -> anyhow::Result<()> {
 /// Every connection is a file descriptor, and the soft limit is often 1024.
 fn raise_file_limit(config: &Config) {
     match rlimit::increase_nofile_limit(u64::MAX) {
-        Ok(limit) if limit < config.limits.connections as u64 => tracing::warn!(
-            limit,
-            connections = config.limits.connections,
-            "the system allows fewer open files than limits.connections: raise `ulimit -Hn`"
+        Ok(limit) if limit < config.limits.connections as u64 + OWN_FILES => tracing::warn!(
+            "the system allows {limit} open files, too few for limits.connections = {}: raise `ulimit -Hn`, or lower it",
+            config.limits.connections
         ),
         Ok(_) => {}
         Err(error) => tracing::warn!(%error, "the limit of open files could not be raised"),

@@ -90,6 +90,8 @@ pub async fn run(
         progress,
         phase: watch::Sender::new(Phase::Publishing),
     });
+    // Patience is for servers that die under us, not for one that was never there.
+    Client::new(&stage.url, Encoding::Json).probe().await?;
     let (agents, observers) = timeout(options.patience, enter(&stage, options))
         .await
         .with_context(|| format!("{} does not answer", stage.url))??;

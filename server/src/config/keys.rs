@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::list;
 use super::size::{self, Size};
 
 const DAY: Duration = Duration::from_hours(24);
@@ -26,6 +27,16 @@ pub struct Config {
     /// The directory that holds the log. It is made where it is missing; one server at a time uses it.
     #[config(env = "DORMOUSE_DATA", default = "./dormouse-data", validate = path)]
     pub data: PathBuf,
+
+    /// Web pages that may connect besides the server's own: `scheme://host[:port]` of each, or `*` for all. Programs that are
+    /// no browsers are not asked.
+    #[config(
+        env = "DORMOUSE_ALLOWED_ORIGINS",
+        default = [],
+        deserialize_with = list::deserialize,
+        validate = origins
+    )]
+    pub allowed_origins: Vec<String>,
 
     /// Threads that own sockets, at most 64. 0 is one for each core.
     #[config(
@@ -67,7 +78,7 @@ pub struct Config {
 #[config(layer_attr(serde(deny_unknown_fields)), validate = Self::check)]
 pub struct Limits {
     /// WebSocket connections open at once. One more is refused with HTTP 503.
-    #[config(env = "DORMOUSE_LIMITS_CONNECTIONS", default = 100_000, validate = count)]
+    #[config(env = "DORMOUSE_LIMITS_CONNECTIONS", default = 16_384, validate = count)]
     pub connections: usize,
 
     /// The largest message of a client, whole or in fragments: 1KiB to 16MiB. A larger one closes its connection.
@@ -266,6 +277,19 @@ impl Limits {
             Size(self.outbound_bytes as u64),
             Size(self.message_bytes as u64)
         ))
+    }
+}
+
+#[expect(clippy::ptr_arg, reason = "the form of a validator")]
+fn origins(origins: &Vec<String>) -> Result<(), &'static str> {
+    let is_origin = |origin: &String| {
+        let host = origin.split_once("://").map_or("", |(_, host)| host);
+        origin == "*" || !host.is_empty() && !host.contains(['/', ' '])
+    };
+    if origins.iter().all(is_origin) {
+        Ok(())
+    } else {
+        Err("must be `scheme://host[:port]` each, as in https://app.example, or `*`")
     }
 }
 

@@ -4,6 +4,7 @@
 //! errors. This module knows what the keys mean only as far as their bounds go.
 
 mod keys;
+mod list;
 mod print;
 mod size;
 
@@ -31,13 +32,16 @@ pub enum Error {
         "unknown environment variable `{0}`: no configuration key has this name; `dormouse config` lists them all"
     )]
     UnknownVariable(String),
+    /// An environment variable is there and says nothing.
+    #[error("the environment variable `{0}` is empty: give it a value, or unset it")]
+    EmptyVariable(String),
 }
 
 impl Config {
     /// Reads the configuration from the flags of the command line, this process's environment, a TOML file that
     /// must exist where one is named, and the defaults.
     pub fn load(flags: Layer, file: Option<&Path>) -> Result<Self, Error> {
-        refuse_unknown_variables()?;
+        refuse_odd_variables()?;
         let file = match file {
             Some(path) => File::with_format(path, FileFormat::Toml).required().load()?,
             None => Layer::empty(),
@@ -54,11 +58,17 @@ impl Default for Config {
     }
 }
 
-fn refuse_unknown_variables() -> Result<(), Error> {
-    for (name, _) in env::vars_os() {
+fn refuse_odd_variables() -> Result<(), Error> {
+    for (name, value) in env::vars_os() {
         let name = name.to_string_lossy();
-        if name.starts_with(ENV_PREFIX) && !has_variable(&Config::META, &name) {
+        if !name.starts_with(ENV_PREFIX) {
+            continue;
+        }
+        if !has_variable(&Config::META, &name) {
             return Err(Error::UnknownVariable(name.into_owned()));
+        }
+        if value.is_empty() {
+            return Err(Error::EmptyVariable(name.into_owned()));
         }
     }
     Ok(())

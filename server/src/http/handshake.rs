@@ -38,6 +38,7 @@ pub(super) enum Refusal {
     Key,
     Host,
     Subprotocol,
+    Origin,
     Full,
     NotReady(NotReady),
 }
@@ -97,6 +98,7 @@ impl Refusal {
             Self::Key => "key",
             Self::Host => "host",
             Self::Subprotocol => "subprotocol",
+            Self::Origin => "origin",
             Self::Full => "connections",
             Self::NotReady(reason) => reason.reason(),
         }
@@ -115,6 +117,7 @@ impl Refusal {
             Self::Subprotocol => {
                 "none of the subprotocols is known: offer dormouse.v1.msgpack, dormouse.v1.json, or none\n"
             }
+            Self::Origin => "pages of this origin may not connect: name it in allowed_origins\n",
             Self::Full => "limits.connections is reached: try again later\n",
             Self::NotReady(NotReady::Draining) => "the server is stopping: try again later\n",
             Self::NotReady(NotReady::LogFailed) => "the log has failed: try again later\n",
@@ -126,6 +129,7 @@ impl Refusal {
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::NotWebSocket | Self::Version => StatusCode::UPGRADE_REQUIRED,
             Self::Key | Self::Host | Self::Subprotocol => StatusCode::BAD_REQUEST,
+            Self::Origin => StatusCode::FORBIDDEN,
             Self::Full | Self::NotReady(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }

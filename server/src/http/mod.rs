@@ -8,6 +8,7 @@ mod handshake;
 mod health;
 mod listener;
 mod metrics;
+mod origin;
 mod page;
 mod routes;
 
@@ -77,6 +78,7 @@ impl Front {
         let in_http = Arc::new(Semaphore::new(IN_HTTP as usize));
         let routes = routes::routes(routes::Shared {
             slots: Slots::new(config.limits.connections),
+            origins: origin::Origins::new(&config.allowed_origins),
             health,
             counts: counts.clone(),
             metrics: metrics.clone(),

@@ -14,6 +14,7 @@ use super::connection::{Pending, Upgrade};
 use super::handshake::{Handshake, Refusal};
 use super::health::Health;
 use super::metrics::Counts;
+use super::origin::Origins;
 use super::page;
 use crate::metrics::Metrics;
 use crate::socket::Slots;
@@ -21,6 +22,7 @@ use crate::socket::Slots;
 /// What the routes use.
 pub(super) struct Shared {
     pub(super) slots: Slots,
+    pub(super) origins: Origins,
     pub(super) health: Health,
     pub(super) counts: Counts,
     pub(super) metrics: Metrics,
@@ -59,7 +61,11 @@ async fn connect(
 }
 
 fn grant(shared: &Shared, request: Request) -> Result<(Handshake, crate::socket::Slot), Refusal> {
-    let handshake = Handshake::read(&request.into_parts().0)?;
+    let request = request.into_parts().0;
+    let handshake = Handshake::read(&request)?;
+    if !shared.origins.admit(&request.headers) {
+        return Err(Refusal::Origin);
+    }
     if let Some(reason) = shared.health.not_ready() {
         return Err(Refusal::NotReady(reason));
     }

@@ -27,6 +27,8 @@ pub struct Metrics {
     closes: IntCounterVec,
 }
 
+const JOIN_OUTCOMES: [&str; 5] = ["fresh", "resumed", "trimmed", "other_epoch", "ahead"];
+
 impl Metrics {
     /// Registers the metrics of sockets.
     pub fn register(registry: &Registry) -> prometheus::Result<Self> {
@@ -45,7 +47,7 @@ impl Metrics {
             registry.register(Box::new(vec.clone()))?;
             prometheus::Result::Ok(vec)
         };
-        Ok(Self {
+        let metrics = Self {
             connections: gauge("dormouse_connections", "Open WebSockets.")?,
             members: gauge("dormouse_members", "Memberships: connections joined to objects.")?,
             messages_in: counter("dormouse_messages_received_total", "Messages of clients.")?,
@@ -97,10 +99,21 @@ impl Metrics {
             errors: vec("dormouse_request_errors_total", "Refused requests by code.", "code")?,
             closes: vec(
                 "dormouse_closes_total",
-                "Connections closed by the server, by code.",
+                "Connections that ended with a close frame of the server, in answer to the client's too (normal), by code.",
                 "code",
             )?,
-        })
+        };
+        // A series that is not there until the first time would hide that time from `rate`.
+        for code in ErrorCode::ALL {
+            metrics.errors.with_label_values(&[code.as_str()]);
+        }
+        for code in CloseCode::ALL {
+            metrics.closes.with_label_values(&[code.reason()]);
+        }
+        for outcome in JOIN_OUTCOMES {
+            metrics.joins.with_label_values(&[outcome]);
+        }
+        Ok(metrics)
     }
 
     pub(super) fn count_error(&self, code: ErrorCode) {

@@ -92,6 +92,12 @@ fn a_request_that_is_no_handshake_is_refused_with_the_reason() {
         ("dGhlIHNhbXBsZSBub25jZQ==", "c2hvcnQ=", "400", "16 bytes"),
         ("Upgrade: websocket", "Upgrade: h2c", "426", "WebSocket endpoint"),
         ("Host: test\r\n", "", "400", "Host"),
+        (
+            "Host: test\r\n",
+            "Host: test\r\nOrigin: http://evil.example\r\n",
+            "403",
+            "allowed_origins",
+        ),
         ("GET", "POST", "405", "\r\nallow: GET,HEAD\r\n"),
         ("\r\n\r\n", "\r\nSec-WebSocket-Protocol: chat\r\n\r\n", "400", "dormouse.v1.json"),
     ] {
