@@ -13,10 +13,14 @@ use indicatif::ProgressBar;
 use tokio::time::sleep;
 
 #[tokio::main]
-async fn main() -> Result<ExitCode> {
-    match Cli::parse().command {
+async fn main() -> ExitCode {
+    let done = match Cli::parse().command {
         Command::Replay(options) => replay(&options).await,
-    }
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
 }
 
 async fn replay(options: &ReplayOptions) -> Result<ExitCode> {
