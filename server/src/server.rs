@@ -162,6 +162,7 @@ fn reactor_count(config: &Config) -> usize {
 fn object_settings(config: &Config) -> object::Settings {
     object::Settings {
         mailbox: config.limits.mailbox,
+        max_awake: config.objects.max_awake,
         sleep_after: config.objects.sleep_after,
         dedupe_window: config.objects.dedupe_window,
         dedupe_events: config.objects.dedupe_events as u64,

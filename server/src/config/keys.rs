@@ -201,6 +201,10 @@ pub struct Objects {
     #[serde(serialize_with = "humantime_serde::serialize")]
     pub sleep_after: Duration,
 
+    /// Objects that may be awake at one time. When one more is to wake, the one that was used the longest ago sleeps.
+    #[config(env = "DORMOUSE_OBJECTS_MAX_AWAKE", default = 10_000, validate = count)]
+    pub max_awake: usize,
+
     /// How long the key of a publish is remembered, so that its repeat is not stored again.
     #[config(
         env = "DORMOUSE_OBJECTS_DEDUPE_WINDOW",

@@ -4,10 +4,11 @@
 //! promise 1: the mailbox's lock decides whether there is an instance, so two never run at once.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 
 use dormouse_protocol::Encoding;
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
@@ -33,6 +34,11 @@ pub struct Handle {
     audience: [AtomicU64; 2],
     /// The way to the instance; none while asleep.
     mailbox: Mutex<Option<mpsc::Sender<Message>>>,
+    /// When the instance last had a turn, by the clock of [`super::awake`].
+    last_use: AtomicU64,
+    /// Another object needs the instance's place.
+    asked_to_sleep: AtomicBool,
+    pub(super) asked: Notify,
 }
 
 impl Handle {
@@ -44,6 +50,9 @@ impl Handle {
             appended: AtomicU64::new(head),
             audience: [AtomicU64::new(0), AtomicU64::new(0)],
             mailbox: Mutex::new(None),
+            last_use: AtomicU64::new(0),
+            asked_to_sleep: AtomicBool::new(false),
+            asked: Notify::new(),
         }
     }
 
@@ -149,6 +158,30 @@ impl Handle {
     pub(super) fn refuse_all(&self, mailbox: &mut mpsc::Receiver<Message>) -> Vec<Message> {
         *self.mailbox.lock() = None;
         std::iter::from_fn(|| mailbox.try_recv().ok()).collect()
+    }
+
+    /// Notes a turn of the instance, or that it begins.
+    pub(super) fn use_at(&self, now: u64) {
+        self.last_use.store(now, Relaxed);
+    }
+
+    pub(super) fn last_use(&self) -> u64 {
+        self.last_use.load(Relaxed)
+    }
+
+    /// Asks the instance to sleep as soon as it has nothing to do.
+    pub(super) fn ask_to_sleep(&self) {
+        self.asked_to_sleep.store(true, Relaxed);
+        self.asked.notify_one();
+    }
+
+    pub(super) fn is_asked_to_sleep(&self) -> bool {
+        self.asked_to_sleep.load(Relaxed)
+    }
+
+    /// A new instance has not been asked anything.
+    pub(super) fn forget_being_asked(&self) {
+        self.asked_to_sleep.store(false, Relaxed);
     }
 
     /// Notes that events up to `offset` were given to the log.

@@ -8,11 +8,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use dormouse_protocol::{Encoding, ErrorCode, encode_events};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::time::sleep;
 use tracing::{debug, error};
 
 use super::class::{Context, Effects, Message, Object};
@@ -27,6 +27,8 @@ use crate::log::{Append, Entry, Identity, PageLimit, ReadError, Tail};
 const TURN_MESSAGES: usize = 256;
 /// An append is not made larger than this by a further message.
 const APPEND_BYTES: usize = 64 * 1024;
+/// How soon an instance that was asked to sleep looks whether its last commit is done.
+const LAST_COMMIT: Duration = Duration::from_millis(2);
 /// Entries read at once when the dedupe window is read back.
 const WINDOW_PAGE: PageLimit = PageLimit { events: 1_000, bytes: 1 << 20 };
 
@@ -34,6 +36,7 @@ const WINDOW_PAGE: PageLimit = PageLimit { events: 1_000, bytes: 1 << 20 };
 /// open in between, so a message that arrives while an instance ends waits for the next one (promise 1).
 pub(super) async fn run(handle: Arc<Handle>, mut mailbox: mpsc::Receiver<Message>) {
     loop {
+        let _place = handle.shared.awake.enter(&handle).await;
         let refusal = match caught(Instance::wake(&handle)).await {
             Some(Ok(instance)) => match caught(instance.live(&handle, &mut mailbox)).await {
                 Some(()) if handle.retire(&mailbox) => return,
@@ -106,15 +109,31 @@ impl Instance {
     /// Takes messages until there have been none for a while.
     async fn live(mut self, handle: &Arc<Handle>, mailbox: &mut mpsc::Receiver<Message>) {
         let _awake = handle.shared.metrics.count_awake();
-        let sleep_after = handle.shared.settings.sleep_after;
         let mut messages = Vec::new();
+        handle.forget_being_asked();
         loop {
-            match timeout(sleep_after, mailbox.recv_many(&mut messages, TURN_MESSAGES)).await {
-                // The registry ends all instances.
-                Ok(0) => break,
-                Ok(_) => self.turn(handle, messages.drain(..)).await,
-                Err(_) if mailbox.is_empty() && !handle.has_unfinished_appends() => break,
-                Err(_) => {}
+            let is_asked = handle.is_asked_to_sleep() || handle.shared.awake.is_crowded();
+            let patience = if is_asked { LAST_COMMIT } else { handle.shared.settings.sleep_after };
+            // Messages first: an object sleeps only when it has nothing to do.
+            let may_sleep = tokio::select! {
+                biased;
+                count = mailbox.recv_many(&mut messages, TURN_MESSAGES) => {
+                    if count == 0 {
+                        // The registry ends all instances.
+                        break;
+                    }
+                    self.turn(handle, messages.drain(..)).await;
+                    handle.use_at(handle.shared.awake.now());
+                    false
+                }
+                () = handle.asked.notified(), if !is_asked => handle.is_asked_to_sleep(),
+                () = sleep(patience) => true,
+            };
+            if may_sleep && mailbox.is_empty() && !handle.has_unfinished_appends() {
+                if is_asked || handle.is_asked_to_sleep() {
+                    handle.shared.metrics.evictions.inc();
+                }
+                break;
             }
         }
         self.behaviour.sleep();

@@ -9,6 +9,7 @@ pub struct Metrics {
     pub(super) wakes: IntCounter,
     pub(super) wake_seconds: Histogram,
     pub(super) failures: IntCounter,
+    pub(super) evictions: IntCounter,
     pub(super) duplicates: IntCounter,
 }
 
@@ -28,6 +29,10 @@ impl Metrics {
                 "dormouse_object_failures_total",
                 "Instances that ended by a panic of their class.",
             )?,
+            evictions: IntCounter::new(
+                "dormouse_object_evictions_total",
+                "Instances that slept because other objects needed their place.",
+            )?,
             duplicates: IntCounter::new(
                 "dormouse_publish_duplicates_total",
                 "Publishes that were stored before under the same key.",
@@ -37,6 +42,7 @@ impl Metrics {
         registry.register(Box::new(metrics.wakes.clone()))?;
         registry.register(Box::new(metrics.wake_seconds.clone()))?;
         registry.register(Box::new(metrics.failures.clone()))?;
+        registry.register(Box::new(metrics.evictions.clone()))?;
         registry.register(Box::new(metrics.duplicates.clone()))?;
         Ok(metrics)
     }

@@ -3,6 +3,7 @@
 //! Owns the registry (one handle for each object in use, at most one instance behind it) and the tasks that run
 //! instances. Knows the log below and nothing of sockets: what an object says goes out through [`Outlet`]s.
 
+mod awake;
 mod class;
 mod dedupe;
 mod handle;

@@ -8,6 +8,7 @@ use dormouse_protocol::ObjectName;
 use parking_lot::Mutex;
 use tokio_util::task::TaskTracker;
 
+use super::awake::Awake;
 use super::class::Classes;
 use super::handle::Handle;
 use super::metrics::Metrics;
@@ -19,6 +20,8 @@ use crate::log::{Log, ReadError};
 pub struct Settings {
     /// Messages that may wait for one object.
     pub mailbox: usize,
+    /// Objects that may be awake at one time.
+    pub max_awake: usize,
     /// How long an instance stays without a message.
     pub sleep_after: Duration,
     /// How long a publish's key is remembered.
@@ -45,6 +48,7 @@ pub(super) struct Shared {
     pub(super) metrics: Metrics,
     pub(super) runtime: tokio::runtime::Handle,
     pub(super) instances: TaskTracker,
+    pub(super) awake: Awake,
     slots: Mutex<HashMap<ObjectName, Slot>>,
 }
 
@@ -82,6 +86,7 @@ impl Registry {
             metrics,
             runtime: tokio::runtime::Handle::current(),
             instances: TaskTracker::new(),
+            awake: Awake::new(settings.max_awake),
             slots: Mutex::default(),
         }))
     }

@@ -4,6 +4,8 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
 
 use dormouse::object::{Class, Classes, Context, Message, Object};
 use dormouse_protocol::{
@@ -182,6 +184,63 @@ async fn in_flight_bytes() {
     for (index, id) in ids.into_iter().enumerate() {
         assert_eq!(client.published(id).await.offset, index as u64 + 1);
     }
+}
+
+/// Says how many of its like are there at most.
+struct Counted(Arc<(AtomicUsize, AtomicUsize)>);
+
+impl Counted {
+    fn new(counts: &Arc<(AtomicUsize, AtomicUsize)>) -> Self {
+        let live = counts.0.fetch_add(1, SeqCst) + 1;
+        counts.1.fetch_max(live, SeqCst);
+        Self(counts.clone())
+    }
+}
+
+impl Object for Counted {
+    fn message(&mut self, context: &mut Context<'_>, message: Message) {
+        context.publish(message);
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, SeqCst);
+    }
+}
+
+/// A storm on more objects than may be awake is served, each in its turn.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn objects_awake() {
+    const OBJECTS: usize = 40;
+    let counts = Arc::new((AtomicUsize::new(0), AtomicUsize::new(0)));
+    let class: Class = Arc::new({
+        let counts = counts.clone();
+        move |_| Box::new(Counted::new(&counts))
+    });
+    let classes = Classes::from([("counted", class), ("room", dormouse::room::class())]);
+    let server = TestServer::start_with(classes, |config| {
+        config.objects.max_awake = 3;
+        config.objects.sleep_after = Duration::from_hours(1);
+    })
+    .await;
+    let mut client = Client::connect(server.address, Encoding::Msgpack).await;
+    let mut objects = Vec::new();
+    for number in 0..OBJECTS {
+        objects.push(client.join_now(&format!("counted/{number}")).await);
+    }
+    for round in 1..=3 {
+        let mut ids = Vec::new();
+        for object in &objects {
+            ids.push(client.send_publish(*object, round, None).await);
+        }
+        for id in ids {
+            assert_eq!(client.published(id).await.offset, round);
+        }
+    }
+    assert_eq!(counts.1.load(SeqCst), 3, "so many were awake at one time");
+    assert!(server.metric("dormouse_object_evictions_total").await >= OBJECTS as u64);
+    bystander(server.address).await;
 }
 
 /// Publishes that find the mailbox full wait, in order, and keep others from nothing.

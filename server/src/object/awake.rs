@@ -1,0 +1,92 @@
+//! The objects that are awake: at most so many. When one more is to wake, the one that was used the longest ago is asked
+//! to sleep, and the waking one waits for its place.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Weak};
+use std::time::Instant;
+
+use parking_lot::Mutex;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use super::handle::Handle;
+use crate::log::ObjectId;
+
+/// Of how many awake objects one is asked to sleep when there is no place.
+const AT_ONCE: usize = 64;
+
+/// The places of awake objects.
+pub(super) struct Awake {
+    places: Semaphore,
+    objects: Mutex<HashMap<ObjectId, Weak<Handle>>>,
+    /// Objects that wait for a place.
+    waiting: AtomicUsize,
+    start: Instant,
+}
+
+/// An object's place among those that are awake; given back when dropped.
+pub(super) struct Place<'a> {
+    _permit: SemaphorePermit<'a>,
+    awake: &'a Awake,
+    id: ObjectId,
+}
+
+impl Awake {
+    /// Room for `most` objects.
+    pub(super) fn new(most: usize) -> Self {
+        let places = Semaphore::new(most.min(Semaphore::MAX_PERMITS));
+        Self {
+            places,
+            objects: Mutex::default(),
+            waiting: AtomicUsize::new(0),
+            start: Instant::now(),
+        }
+    }
+
+    /// Waits for a place, making room where all are taken.
+    pub(super) async fn enter(&self, handle: &Arc<Handle>) -> Place<'_> {
+        // Whoever has a place already is asked for it below; whoever gets one later sees that others wait.
+        self.waiting.fetch_add(1, SeqCst);
+        if self.places.available_permits() == 0 {
+            self.make_room();
+        }
+        let permit = self.places.acquire().await;
+        self.waiting.fetch_sub(1, SeqCst);
+        let permit = permit.expect("the semaphore is never closed");
+        handle.use_at(self.now());
+        self.objects.lock().insert(handle.id(), Arc::downgrade(handle));
+        Place { _permit: permit, awake: self, id: handle.id() }
+    }
+
+    /// Whether others wait for a place: then whoever has one and nothing to do gives it up.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.waiting.load(SeqCst) > 0
+    }
+
+    /// Milliseconds since the registry began: the clock of last uses.
+    pub(super) fn now(&self) -> u64 {
+        self.start.elapsed().as_millis() as u64
+    }
+
+    /// Asks the objects that were used the longest ago, and are not asked yet, to sleep: some more than the one that is
+    /// needed, since whoever looks for them looks at all.
+    fn make_room(&self) {
+        let awake: Vec<_> = self.objects.lock().values().filter_map(Weak::upgrade).collect();
+        let unasked = awake.into_iter().filter(|handle| !handle.is_asked_to_sleep());
+        let mut by_use: Vec<_> = unasked.map(|handle| (handle.last_use(), handle)).collect();
+        if by_use.is_empty() {
+            return;
+        }
+        let count = by_use.len().div_ceil(AT_ONCE);
+        by_use.select_nth_unstable_by_key(count - 1, |(last_use, _)| *last_use);
+        for (_, handle) in &by_use[..count] {
+            handle.ask_to_sleep();
+        }
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.awake.objects.lock().remove(&self.id);
+    }
+}
