@@ -106,7 +106,7 @@ test("two people chat; the server dies and comes back; nothing is missed or repe
 
   await server.kill();
   await ann.waitForSelector("#state[data-state=waiting]");
-  expect(await shown(ann, "state-text")).toMatch(/^reconnecting in \d+ s$/);
+  expect(await shown(ann, "state-text")).toMatch(/^retrying in \d+ s$/);
   await bob.waitForSelector("#state[data-state=waiting]");
   await say(bob, "Sent while the server is away.");
   expect(await bob.$$eval("#pending .message", (items) => items.map((item) => item.querySelector(".offset")!.textContent))).toEqual([
@@ -294,6 +294,8 @@ test("fits a phone, and works by keyboard", async () => {
   expect(button.x + button.width).toBeGreaterThan(350);
   expect(await ann.locator("#chat").boundingBox()).toEqual(chat);
   expect(await ann.evaluate(() => document.documentElement.scrollWidth <= innerWidth)).toBe(true);
+  const isCut = await ann.$eval("#state-text", (text) => text.scrollWidth > text.clientWidth);
+  expect(isCut).toBe(false);
   await ann.screenshot({ path: `${SHOTS}phone-away-dark.png` });
   await bob.screenshot({ path: `${SHOTS}phone-panel-away-light.png` });
 });

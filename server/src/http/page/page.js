@@ -56,7 +56,7 @@ const unsentMark = () => (client.state === "connected" ? "sending…" : "waits f
 function stateNow() {
   if (client.state === "closed" || client.state === "disconnected") return ["stopped", "stopped"];
   if (room.state === "failed") return ["stopped", "the server refused this room"];
-  if (retryAt !== null) return ["waiting", `reconnecting in ${Math.max(0, Math.ceil((retryAt - Date.now()) / 1_000))} s`];
+  if (retryAt !== null) return ["waiting", `retrying in ${Math.max(0, Math.ceil((retryAt - Date.now()) / 1_000))} s`];
   if (client.state === "connecting") return ["connecting", seen.joined ? "reconnecting" : "connecting"];
   return room.state === "live" ? ["live", "live"] : ["catching_up", "catching up"];
 }
