@@ -44,7 +44,10 @@ export interface Session {
 
 /** What a client reports. */
 export interface ClientEvents {
-  /** Also at every further attempt to connect. */
+  /**
+   * Also at every further attempt to connect. While it waits for the next one, which is at `retryAt` (milliseconds since
+   * the Unix epoch), and when it is `closed`, `error` says why there is no connection.
+   */
   state: { readonly state: ClientState; readonly retryAt: number | null; readonly error?: DormouseError };
   welcome: { readonly session: Session; readonly server: string; readonly limits: ServerBodies["welcome"]["limits"] };
   error: DormouseError;
@@ -165,18 +168,15 @@ export class Dormouse extends Emitter<ClientEvents> {
       this.#members.clear();
       for (const room of rooms) room.disconnected();
     }
-    let error: DormouseError | undefined;
-    if (state.name === "stopped") {
-      error = closedError(state);
-      if (state.code === BAD_TOKEN) this.#token = null;
-    }
+    if (state.name === "stopped" && state.code === BAD_TOKEN) this.#token = null;
+    const error = errorOf(state);
     if (state.name === "stopped" || state.name === "idle") {
       const why = error ?? new DormouseError("disconnected", "disconnect() was called");
       for (const room of rooms) room.giveUp(why);
     }
     const retryAt = state.name === "waiting" ? Date.now() + state.until - performance.now() : null;
     this.emit("state", { state: STATES[state.name], retryAt, ...(error && { error }) });
-    if (error) this.emit("error", error);
+    if (error && state.name === "stopped") this.emit("error", error);
   }
 
   #received(message: ServerMessage): void {
@@ -218,6 +218,12 @@ function connectUrl(server: string | URL): URL {
   url.pathname = `${url.pathname.replace(/\/$/, "")}/v1/connect`;
   url.hash = "";
   return url;
+}
+
+/** Why there is no connection, where that is known. */
+function errorOf(state: MachineState): DormouseError | undefined {
+  if (state.name === "stopped") return closedError(state);
+  return state.name === "waiting" ? state.error : undefined;
 }
 
 function closedError({ code, reason }: Extract<MachineState, { name: "stopped" }>): DormouseError {

@@ -63,8 +63,9 @@ export class Connection {
 
   /** The server broke the protocol: reports it and comes back on another connection. */
   broken(message: string): void {
-    this.owner.failed(new DormouseError("protocol", message));
-    this.#input({ type: "broken" });
+    const error = new DormouseError("protocol", message);
+    this.owner.failed(error);
+    this.#input({ type: "broken", error });
   }
 
   /** Sends on a connected socket; throws `too_large`. */
@@ -105,13 +106,16 @@ export class Connection {
       return;
     }
     socket.binaryType = "arraybuffer";
+    let problem = "";
     socket.onmessage = ({ data }: { data: unknown }) => this.#received(data);
     socket.onclose = ({ code, reason }: { code: number; reason: string }) => {
       this.#socket = null;
-      this.#input({ type: "closed", code, reason });
+      this.#input({ type: "closed", code, reason: reason || problem });
     };
-    // A close follows. Without a listener the package `ws` would throw.
-    socket.onerror = () => {};
+    // A close follows. Only Node says here what went wrong. Without a listener the package `ws` would throw.
+    socket.onerror = ({ message }: { message?: unknown }) => {
+      if (typeof message === "string") problem = message;
+    };
     this.#maxBytes = Infinity;
     this.#socket = socket;
   }

@@ -18,7 +18,8 @@ export type ServerErrorCode =
  * - `timeout`: no answer in time;
  * - `disconnected`: `disconnect()` was called; a publish may or may not have been stored;
  * - `closed`: the server ended the connection for good; a publish may or may not have been stored;
- * - `left`: the room was left;
+ * - `unreachable`: there is no connection at the moment, and the client tries again; only the event `state` has it;
+ * - `left`: the room was left; a publish that was under way may or may not have been stored;
  * - `protocol`: the server sent what it must not send.
  */
 export type ErrorCode =
@@ -28,6 +29,7 @@ export type ErrorCode =
   | "timeout"
   | "disconnected"
   | "closed"
+  | "unreachable"
   | "left"
   | "protocol";
 
@@ -39,7 +41,7 @@ export class DormouseError extends Error {
     /** What went wrong, for programs. A newer server may have codes that are not listed. */
     readonly code: ErrorCode,
     message: string,
-    /** The close code, where a connection ended for good. */
+    /** The close code, where a connection ended. */
     readonly closeCode?: number,
   ) {
     super(message);

@@ -1,4 +1,5 @@
 import { backoffMs, type BackoffRange } from "./backoff.js";
+import { DormouseError } from "./errors.js";
 
 /** Where the life of the socket stands. Times are in milliseconds of one monotonic clock. */
 export type MachineState =
@@ -16,8 +17,8 @@ export type MachineState =
       /** When to give up on the answer to a ping; null where none was sent. */
       readonly probe: number | null;
     }
-  /** The next attempt is made at `until`. */
-  | { readonly name: "waiting"; readonly attempt: number; readonly until: number }
+  /** The next attempt is made at `until`; `error` says why there is no connection. */
+  | { readonly name: "waiting"; readonly attempt: number; readonly until: number; readonly error: DormouseError }
   /** The server said that there is no point in coming back. */
   | { readonly name: "stopped"; readonly code: number; readonly reason: string };
 
@@ -31,7 +32,7 @@ export type MachineInput =
   | { readonly type: "heard" }
   | { readonly type: "closed"; readonly code: number; readonly reason: string }
   /** The server broke the protocol. */
-  | { readonly type: "broken" }
+  | { readonly type: "broken"; readonly error: DormouseError }
   /** The network came back or somebody looks at the page again. */
   | { readonly type: "wake" }
   /** `deadline` of the state has come. */
@@ -75,9 +76,10 @@ export function step(state: MachineState, input: MachineInput, now: number, rand
       return stay(state.name === "connected" ? { ...state, heard: now, probe: null } : state);
     case "closed":
       if (!hasSocket(state)) return stay(state);
-      return isFinal(input.code) ? stay({ name: "stopped", code: input.code, reason: input.reason }) : wait(state, now, random, options, []);
+      if (isFinal(input.code)) return stay({ name: "stopped", code: input.code, reason: input.reason });
+      return wait(state, now, random, options, [], endedError(state, input));
     case "broken":
-      return hasSocket(state) ? wait(state, now, random, options, ["abandon"]) : stay(state);
+      return hasSocket(state) ? wait(state, now, random, options, ["abandon"], input.error) : stay(state);
     case "wake":
       if (state.name === "waiting") return open(state.attempt, now, options);
       return state.name === "connected" && state.probe === null ? probe(state, now, options) : stay(state);
@@ -125,11 +127,23 @@ function probe(state: Extract<MachineState, { name: "connected" }>, now: number,
   return { state: { ...state, probe: now + options.timeoutMs }, effects: ["ping"] };
 }
 
-function wait(state: WithSocket, now: number, random: number, options: MachineOptions, effects: readonly Effect[]): Step {
+function wait(
+  state: WithSocket,
+  now: number,
+  random: number,
+  options: MachineOptions,
+  effects: readonly Effect[],
+  error: DormouseError,
+): Step {
   const steady = state.name === "connected" && now - state.since >= STEADY_MS;
   const attempt = steady ? 0 : state.attempt;
   const until = now + backoffMs(options.backoff, attempt, random);
-  return { state: { name: "waiting", attempt: attempt + 1, until }, effects };
+  return { state: { name: "waiting", attempt: attempt + 1, until, error }, effects };
+}
+
+function endedError({ name }: WithSocket, { code, reason }: { readonly code: number; readonly reason: string }): DormouseError {
+  const what = name === "connecting" ? "the server can't be reached" : "the connection was lost";
+  return new DormouseError("unreachable", `${what}${reason && `: ${reason}`} (${code})`, code);
 }
 
 function timer(state: MachineState, now: number, random: number, options: MachineOptions): Step {
@@ -137,5 +151,5 @@ function timer(state: MachineState, now: number, random: number, options: Machin
   if (due === null || now < due) return stay(state);
   if (state.name === "waiting") return open(state.attempt, now, options);
   if (state.name === "connected" && state.probe === null) return probe(state, now, options);
-  return hasSocket(state) ? wait(state, now, random, options, ["abandon"]) : stay(state);
+  return hasSocket(state) ? wait(state, now, random, options, ["abandon"], new DormouseError("timeout", "the server does not answer")) : stay(state);
 }

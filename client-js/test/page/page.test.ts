@@ -39,18 +39,31 @@ afterAll(() => browser?.close());
 
 type Look = Parameters<Browser["newContext"]>[0];
 
-/** A page of somebody with a browser profile of their own. */
-async function open(name: string, room: string, look: Look = {}): Promise<Page> {
+/** A browser profile. */
+async function profile(look: Look = {}): Promise<BrowserContext> {
   const context = await browser.newContext({ viewport: { width: 1100, height: 720 }, ...look });
   contexts.push(context);
+  return context;
+}
+
+/** A page of somebody who typed their name before, with a browser profile of their own. */
+async function open(name: string, room: string, look: Look = {}): Promise<Page> {
+  const context = await profile(look);
   await context.addInitScript((name) => localStorage.setItem("dormouse.name", name), name);
+  return tab(context, name, room);
+}
+
+async function tab(context: BrowserContext, name: string, room: string): Promise<Page> {
   const page = await context.newPage();
   page.on("pageerror", (error) => failures.push(`${name}: ${error.message}`));
   page.on("console", (message) => {
     // The policy must let everything of the page through. A server that is away is reported by the browser itself.
     if (message.text().includes("Content Security Policy")) failures.push(`${name}: ${message.text()}`);
   });
-  await page.goto(`${server.url}/#room=${room}`);
+  page.on("response", (response) => {
+    if (response.status() >= 400) failures.push(`${name}: ${response.status()} for ${response.url()}`);
+  });
+  await page.goto(`${server.url}/#room=${encodeURIComponent(room)}`);
   await isLive(page);
   return page;
 }
@@ -93,10 +106,12 @@ test("two people chat; the server dies and comes back; nothing is missed or repe
 
   await server.kill();
   await ann.waitForSelector("#state[data-state=waiting]");
-  expect(await shown(ann, "state-text")).toMatch(/^reconnecting in \d+ s$/);
+  expect(await shown(ann, "state-text")).toMatch(/^retrying in \d+ s$/);
   await bob.waitForSelector("#state[data-state=waiting]");
   await say(bob, "Sent while the server is away.");
-  expect(await bob.$$eval("#pending .message", (items) => items.map((item) => item.textContent!.includes("sending…")))).toEqual([true]);
+  expect(await bob.$$eval("#pending .message", (items) => items.map((item) => item.querySelector(".offset")!.textContent))).toEqual([
+    "waits for the server",
+  ]);
   await bob.screenshot({ path: `${SHOTS}away-dark.png` });
 
   await server.start();
@@ -125,6 +140,68 @@ test("two people chat; the server dies and comes back; nothing is missed or repe
   expect(await ann.locator("#messages .mine").count()).toBe(2);
   await ann.screenshot({ path: `${SHOTS}chat-light.png` });
   await bob.screenshot({ path: `${SHOTS}chat-dark.png` });
+});
+
+test("two tabs are two people, each the same after a reload; a typed name is also for later tabs", async () => {
+  const context = await profile();
+  const [first, second] = [await tab(context, "first", "tea"), await tab(context, "second", "tea")];
+  const nameOf = (page: Page): Promise<string> => page.inputValue("#name");
+  const drawn = await nameOf(first);
+  expect(drawn).toMatch(/^\w+ \w+$/);
+  // What one tab drew is not handed to the other, not even by saying something.
+  await say(first, "hello");
+  await messages(second, 1);
+  expect(await first.evaluate(() => localStorage.getItem("dormouse.name"))).toBeNull();
+  await first.reload();
+  await isLive(first);
+  expect(await nameOf(first)).toBe(drawn);
+  expect(await shown(first, "session")).not.toBe(await shown(second, "session"));
+
+  const other = await nameOf(second);
+  await first.fill("#name", "Ann");
+  await first.press("#name", "Enter");
+  await second.reload();
+  expect(await nameOf(second)).toBe(other);
+  expect(await nameOf(await tab(context, "third", "tea"))).toBe("Ann");
+});
+
+test("an address that names no room says so and is put right", async () => {
+  const ann = await open("Ann", "foo bar/../x");
+  expect(await shown(ann, "notices")).toContain("“foo bar/../x” can't be the name of a room");
+  expect([await ann.inputValue("#room"), new URL(ann.url()).hash]).toEqual(["lobby", "#room=lobby"]);
+  await ann.screenshot({ path: `${SHOTS}notice-light.png` });
+  await ann.click("#understood");
+  expect(await ann.isVisible("#notice")).toBe(false);
+
+  await ann.fill("#room", "tea");
+  await ann.press("#room", "Enter");
+  await isLive(ann);
+  await ann.evaluate(() => (location.hash = "#room=a/b"));
+  await ann.waitForSelector("#notice", { state: "visible" });
+  expect([await ann.inputValue("#room"), new URL(ann.url()).hash]).toEqual(["tea", "#room=tea"]);
+});
+
+test("who leaves a room while the server is away is told which messages it had not confirmed", async () => {
+  const ann = await open("Ann", "tea");
+  await server.kill();
+  await ann.waitForSelector("#state[data-state=waiting]");
+  await say(ann, "Is anybody there?");
+  await ann.fill("#room", "two");
+  await ann.press("#room", "Enter");
+  await ann.waitForSelector("#notice", { state: "visible" });
+  expect(await shown(ann, "notices")).toBe("You left tea before the server confirmed this message: Is anybody there?");
+  expect(await ann.locator("#pending .message").count()).toBe(0);
+});
+
+test("the conversation takes the place of the closed panel", async () => {
+  const ann = await open("Ann", "tea");
+  const width = async (): Promise<number> => (await ann.locator("#chat").boundingBox())!.width;
+  expect(await width()).toBeLessThan(1_100);
+  const title = await ann.locator("summary").boundingBox();
+  await ann.click("summary");
+  expect(await width()).toBe(1_100);
+  expect((await ann.locator("summary").boundingBox())!.y).toBe(title!.y);
+  await ann.screenshot({ path: `${SHOTS}panel-closed-light.png` });
 });
 
 test("what was missed meanwhile is counted as replayed", async () => {
@@ -206,4 +283,19 @@ test("fits a phone, and works by keyboard", async () => {
   await bob.focus("#name");
   await bob.keyboard.press("Tab");
   expect(await bob.evaluate(() => document.activeElement!.id)).toBe("text");
+
+  // The button comes without moving the conversation, and a thumb can hit it.
+  const chat = await ann.locator("#chat").boundingBox();
+  await server.kill();
+  await ann.waitForSelector("#retry", { state: "visible" });
+  await say(ann, "Sent while the server is away.");
+  const button = (await ann.locator("#retry").boundingBox())!;
+  expect(button.height).toBeGreaterThanOrEqual(40);
+  expect(button.x + button.width).toBeGreaterThan(350);
+  expect(await ann.locator("#chat").boundingBox()).toEqual(chat);
+  expect(await ann.evaluate(() => document.documentElement.scrollWidth <= innerWidth)).toBe(true);
+  const isCut = await ann.$eval("#state-text", (text) => text.scrollWidth > text.clientWidth);
+  expect(isCut).toBe(false);
+  await ann.screenshot({ path: `${SHOTS}phone-away-dark.png` });
+  await bob.screenshot({ path: `${SHOTS}phone-panel-away-light.png` });
 });

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { backoffMs } from "../../src/backoff.js";
+import { DormouseError } from "../../src/errors.js";
 import { deadline, isFinal, step, type MachineInput, type MachineState } from "../../src/machine.js";
 
 const options = { backoff: { minMs: 500, maxMs: 20_000 }, timeoutMs: 10_000 };
@@ -28,7 +29,9 @@ function machine(random = 0.5) {
       input("timer");
       return waited;
     },
-    close: (code: number) => input({ type: "closed", code, reason: "" }),
+    close: (code: number, reason = "") => input({ type: "closed", code, reason }),
+    /** Why it waits. */
+    error: () => (state.name === "waiting" ? state.error : null),
   };
 }
 
@@ -64,6 +67,7 @@ describe("connecting", () => {
     it.effects();
     expect(it.timer()).toBe(10_000);
     expect([it.name(), it.effects()]).toEqual(["waiting", ["abandon"]]);
+    expect(it.error()).toMatchObject({ code: "timeout" });
   });
 
   test("waits longer after every failure", () => {
@@ -84,6 +88,21 @@ describe("connecting", () => {
       it.input(input);
       expect([it.name(), it.effects()]).toEqual(["connecting", ["open"]]);
     }
+  });
+});
+
+describe("while it waits, it knows why", () => {
+  test("a server that can't be reached", () => {
+    const it = machine();
+    it.input("connect");
+    it.close(1006);
+    expect(it.error()).toMatchObject({ code: "unreachable", closeCode: 1006, message: "the server can't be reached (1006)" });
+  });
+
+  test("a connection that ended", () => {
+    const it = connected();
+    it.close(3000, "going_away");
+    expect(it.error()).toMatchObject({ code: "unreachable", closeCode: 3000, message: "the connection was lost: going_away (3000)" });
   });
 });
 
@@ -161,8 +180,9 @@ describe("liveness", () => {
 
 test("a server that breaks the protocol is left and tried again", () => {
   const it = connected();
-  it.input("broken");
-  expect([it.name(), it.effects()]).toEqual(["waiting", ["abandon"]]);
+  const error = new DormouseError("protocol", "what it sent");
+  it.input({ type: "broken", error });
+  expect([it.name(), it.effects(), it.error()]).toEqual(["waiting", ["abandon"], error]);
 });
 
 test("disconnect ends every state", () => {

@@ -273,6 +273,29 @@ describe("publishing", () => {
   });
 });
 
+describe("leaving", () => {
+  test("rejects what was not sent yet, and stores none of it", async () => {
+    const it = new Dormouse(server.url, FAST);
+    clients.push(it);
+    const room = it.join(NAME);
+    const published = room.publish("unsent");
+    const left = room.leave();
+    await expect(published).rejects.toMatchObject({ name: "DormouseError", code: "left" });
+    await left;
+    it.connect();
+    await it.join(NAME).publish("sent");
+    expect(server.log(NAME).events.map(({ data }) => data)).toEqual(["sent"]);
+  });
+
+  test("still tells what became of what was sent", async () => {
+    const room = client().join(NAME);
+    await until("live", () => room.state === "live");
+    const published = room.publish("sent");
+    await room.leave();
+    await expect(published).resolves.toMatchObject({ offset: 1 });
+  });
+});
+
 describe("joining", () => {
   test("a refusal for good fails the room", async () => {
     server.script = ({ type, body }, connection) => {
@@ -347,6 +370,24 @@ describe("the end of a connection", () => {
     await it.ready();
     expect(server.last.token).toBeNull();
     await until("live", () => room.state === "live");
+  });
+
+  test("the state says why there is no connection, and that it came", async () => {
+    const { port } = server;
+    await server.stop();
+    const it = new Dormouse(`ws://127.0.0.1:${port}`, FAST);
+    clients.push(it);
+    const seen: (string | undefined)[] = [];
+    it.on("state", ({ state, retryAt, error }) => {
+      if (state === "connected" || retryAt !== null) seen.push(`${state} ${error?.code} ${error?.message}`);
+    });
+    it.connect();
+    const published = it.join(NAME).publish(1);
+    await until("it tried twice", () => seen.length > 1);
+    server = await FakeServer.start(port);
+    await published;
+    const refused = `connecting unreachable the server can't be reached: connect ECONNREFUSED 127.0.0.1:${port} (1006)`;
+    expect([seen[0], seen[1], seen.at(-1)]).toEqual([refused, refused, "connected undefined undefined"]);
   });
 
   test("a code that says reconnect does", async () => {

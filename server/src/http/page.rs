@@ -17,6 +17,7 @@ const POLICY: &str =
 const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
 const JS: &str = "text/javascript; charset=utf-8";
+const SVG: &str = "image/svg+xml";
 
 #[derive(Clone, Copy)]
 struct File {
@@ -25,10 +26,11 @@ struct File {
     content: &'static str,
 }
 
-const FILES: [File; 4] = [
+const FILES: [File; 5] = [
     File { path: "/", media_type: HTML, content: include_str!("page/index.html") },
     File { path: "/page.css", media_type: CSS, content: include_str!("page/page.css") },
     File { path: "/page.js", media_type: JS, content: include_str!("page/page.js") },
+    File { path: "/favicon.svg", media_type: SVG, content: include_str!("page/favicon.svg") },
     File { path: "/dormouse.js", media_type: JS, content: include_str!("page/dormouse.js") },
 ];
 

@@ -11,7 +11,7 @@ const TYPING_SHOWN_MS = 4_000;
 const $ = (id) => document.getElementById(id);
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 
-// The tab keeps its session, so that after a reload it is still the sender of what it said.
+// Each tab is somebody of its own. It keeps its session, so that after a reload it is still the sender of what it said.
 const client = new Dormouse(location.origin, { session: sessionStorage.getItem("dormouse.session") ?? undefined });
 let room;
 /** What is known of the room since it was joined on this page. */
@@ -48,12 +48,15 @@ function showState() {
   $("caught-up").textContent = name === "live" ? "yes" : "no";
   $("epoch").textContent = room.position?.epoch ?? "–";
   $("offset").textContent = room.position?.offset ?? "–";
+  for (const mark of document.querySelectorAll("#pending .message:not(.failed) .offset")) mark.textContent = unsentMark();
 }
+
+const unsentMark = () => (client.state === "connected" ? "sending…" : "waits for the server");
 
 function stateNow() {
   if (client.state === "closed" || client.state === "disconnected") return ["stopped", "stopped"];
   if (room.state === "failed") return ["stopped", "the server refused this room"];
-  if (retryAt !== null) return ["waiting", `reconnecting in ${Math.max(0, Math.ceil((retryAt - Date.now()) / 1_000))} s`];
+  if (retryAt !== null) return ["waiting", `retrying in ${Math.max(0, Math.ceil((retryAt - Date.now()) / 1_000))} s`];
   if (client.state === "connecting") return ["connecting", seen.joined ? "reconnecting" : "connecting"];
   return room.state === "live" ? ["live", "live"] : ["catching_up", "catching up"];
 }
@@ -119,20 +122,29 @@ function showResumed() {
   $("replayed").textContent = seen.replayed === null ? "–" : `${seen.replayed} ${seen.replayed === 1 ? "event" : "events"}`;
 }
 
-function roomOfHash() {
-  const name = new URLSearchParams(location.hash.slice(1)).get("room") ?? "";
-  return /^[A-Za-z0-9\-_.:~@]{1,128}$/.test(name) ? name : "lobby";
+const roomOfHash = () => new URLSearchParams(location.hash.slice(1)).get("room") || "lobby";
+const hashOf = (name) => `#${new URLSearchParams({ room: name })}`;
+const shortName = ({ name }) => name.slice("room/".length);
+
+/** Goes where the address says. Where that can't be a room the page stays, says so, and puts the address right. */
+function followAddress() {
+  const name = roomOfHash();
+  const isName = /^[A-Za-z0-9\-_.:~@]{1,128}$/.test(name);
+  if (!isName) {
+    history.replaceState(null, "", hashOf(room ? shortName(room) : "lobby"));
+    const shown = name.length > 80 ? `${name.slice(0, 80)}…` : name;
+    tell(`“${shown}” can't be the name of a room: use 1 to 128 letters (A–Z, a–z), digits and - _ . : ~ @ without spaces.`);
+  }
+  if (!room || shortName(room) !== roomOfHash()) enter(roomOfHash());
 }
 
-addEventListener("hashchange", () => {
-  if (room.name !== `room/${roomOfHash()}`) enter(roomOfHash());
-});
+addEventListener("hashchange", followAddress);
 
 $("room-form").addEventListener("submit", (event) => {
   event.preventDefault();
   const input = $("room");
   input.value = input.value.trim().replaceAll(/[^A-Za-z0-9\-_.:~@]+/g, "-");
-  location.hash = new URLSearchParams({ room: input.value });
+  location.hash = hashOf(input.value);
   input.blur();
 });
 $("room").addEventListener("blur", () => ($("room").value = roomOfHash()));
@@ -191,11 +203,29 @@ function hueOf(sender) {
   return hash;
 }
 
+/** Says what happened at this place of the conversation. */
 function notice(text) {
+  $("messages").append(listItem(text, "notice"));
+}
+
+/** Says what is not of the conversation and must not scroll away: it stays until somebody has read it. */
+function tell(text) {
+  $("notices").append(listItem(text, ""));
+  while ($("notices").childElementCount > SHOWN_AT_MOST) $("notices").firstElementChild.remove();
+  $("notice").hidden = false;
+}
+
+$("understood").addEventListener("click", () => {
+  $("notices").replaceChildren();
+  $("notice").hidden = true;
+  $("text").focus();
+});
+
+function listItem(text, className) {
   const item = document.createElement("li");
-  item.className = "notice";
+  item.className = className;
   item.textContent = text;
-  $("messages").append(item);
+  return item;
 }
 
 const firstOffset = () => Number($("messages").querySelector("[data-offset]")?.dataset.offset);
@@ -234,16 +264,25 @@ function scrollToEnd() {
 
 // ---- Saying something
 
-const names = ["Acorn", "Bramble", "Clover", "Fern", "Hazel", "Ivy", "Maple", "Moss", "Poppy", "Rowan", "Sorrel", "Willow"];
-$("name").value = localStorage.getItem("dormouse.name") ?? names[Math.floor(Math.random() * names.length)];
-$("name").addEventListener("change", () => localStorage.setItem("dormouse.name", $("name").value.trim()));
+const moods = ["Brave", "Calm", "Drowsy", "Gentle", "Happy", "Keen", "Merry", "Nimble", "Quiet", "Sleepy", "Snug", "Swift"];
+const plants = ["Acorn", "Birch", "Clover", "Daisy", "Elder", "Fern", "Hazel", "Ivy", "Linden", "Maple", "Moss", "Poppy", "Rowan", "Sorrel", "Willow"];
+const anyOf = (words) => words[Math.floor(Math.random() * words.length)];
+
+// A name that somebody typed is also for their later tabs; one that was drawn is only for this tab.
+$("name").value =
+  sessionStorage.getItem("dormouse.name") ?? localStorage.getItem("dormouse.name") ?? `${anyOf(moods)} ${anyOf(plants)}`;
+sessionStorage.setItem("dormouse.name", $("name").value);
+$("name").addEventListener("change", () => {
+  const name = $("name").value.trim();
+  if (name === "") return;
+  for (const storage of [sessionStorage, localStorage]) storage.setItem("dormouse.name", name);
+});
 
 $("composer").addEventListener("submit", (event) => {
   event.preventDefault();
   const text = $("text").value.trim();
   const name = $("name").value.trim();
   if (text === "" || name === "") return;
-  localStorage.setItem("dormouse.name", name);
   $("text").value = "";
   lastTyping = 0;
   send({ name, text });
@@ -259,7 +298,7 @@ $("text").addEventListener("keydown", (event) => {
 function send(chat) {
   // The key tells our own message from others when it comes back.
   const key = Array.from(crypto.getRandomValues(new Uint8Array(9)), (byte) => byte.toString(16).padStart(2, "0")).join("");
-  const item = draw(chat.name, client.session?.id ?? "", Date.now(), "sending…", chat.text);
+  const item = draw(chat.name, client.session?.id ?? "", Date.now(), unsentMark(), chat.text);
   item.classList.add("mine");
   item.dataset.key = key;
   $("pending").append(item);
@@ -268,12 +307,16 @@ function send(chat) {
   attempt(room, chat, key, item);
 }
 
-async function attempt(room, chat, key, item) {
+async function attempt(to, chat, key, item) {
   item.classList.remove("failed");
-  item.querySelector(".offset").textContent = "sending…";
+  item.querySelector(".offset").textContent = unsentMark();
   try {
-    await room.publish(chat, { kind: "chat", key });
+    await to.publish(chat, { kind: "chat", key });
   } catch (error) {
+    if (to !== room) {
+      tell(`You left ${shortName(to)} before the server confirmed this message: ${chat.text}`);
+      return;
+    }
     item.classList.add("failed");
     item.querySelector(".offset").textContent = `not sent: ${error.message}`;
     const again = document.createElement("button");
@@ -282,7 +325,7 @@ async function attempt(room, chat, key, item) {
     again.textContent = "Send again";
     again.addEventListener("click", () => {
       again.remove();
-      attempt(room, chat, key, item);
+      attempt(to, chat, key, item);
     });
     item.querySelector(".head").append(again);
   }
@@ -316,6 +359,6 @@ function showTyping() {
 }
 
 if (matchMedia("(max-width: 48rem)").matches) $("panel").open = false;
-enter(roomOfHash());
+followAddress();
 client.connect();
 $("text").focus();
