@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use dormouse_protocol::{Encoding, ErrorCode, encode_events};
+use dormouse_protocol::{Encoding, ErrorCode};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 use tracing::{debug, error};
@@ -21,7 +21,7 @@ use super::handle::Handle;
 use super::outlet::{Answer, EventFrames, ReplyTo};
 use super::registry::Shared;
 use crate::clock::now_ms;
-use crate::log::{Append, Entry, Identity, PageLimit, ReadError, Tail};
+use crate::log::{Append, Identity, PageLimit, ReadError, Tail};
 
 /// Messages that one turn takes at most.
 const TURN_MESSAGES: usize = 256;
@@ -174,12 +174,17 @@ impl Instance {
             return answer(handle, answers);
         }
         let last = self.tail.offset;
-        let first = last + 1 - entries.len() as u64;
-        let frames = Arc::new(encode(handle, &entries, first, last));
+        let frames = Arc::new(EventFrames::new(handle.id(), last, entries.clone()));
+        for encoding in [Encoding::Msgpack, Encoding::Json] {
+            // Here it costs no time between the commit and the members.
+            if !entries.is_empty() && handle.is_heard_in(encoding) {
+                frames.encoded(encoding);
+            }
+        }
         handle.note_appended(last);
         let append = Append {
             object: handle.identity.clone(),
-            first,
+            first: frames.first,
             entries,
             done: Box::new({
                 let handle = handle.clone();
@@ -215,26 +220,6 @@ fn refuse(answers: Vec<(ReplyTo, Answer)>) {
     for (reply, _) in answers {
         let why = "the log has failed and the event is not stored; try again with the same key";
         reply.send(Answer::Refused(ErrorCode::Unavailable, why.into()));
-    }
-}
-
-/// The events as messages, in the encodings that somebody wants. A member that comes with another
-/// encoding between here and the commit reads them from the log.
-fn encode(handle: &Handle, entries: &[Entry], first: u64, last: u64) -> EventFrames {
-    let object = handle.id();
-    let message = |encoding| {
-        let wanted = !entries.is_empty() && handle.is_heard_in(encoding);
-        wanted.then(|| {
-            let bytes = encode_events(encoding, object.0, entries);
-            bytes.expect("events were encoded from checked parts").into()
-        })
-    };
-    EventFrames {
-        object,
-        first,
-        last,
-        msgpack: message(Encoding::Msgpack),
-        json: message(Encoding::Json),
     }
 }
 

@@ -1,12 +1,12 @@
 //! The way out of an object: to the reactors that have members, and to the one that asked.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use dormouse_protocol::{Encoding, ErrorCode};
+use dormouse_protocol::{Encoding, ErrorCode, encode_events};
 
-use crate::log::ObjectId;
+use crate::log::{Entry, ObjectId};
 
 /// A reactor as objects see it. Deliveries from one thread arrive in order.
 pub trait Outlet: Send + Sync {
@@ -31,7 +31,7 @@ pub enum Delivery {
     Events(Arc<EventFrames>),
 }
 
-/// The events of one append, encoded once for all members.
+/// The events of one append, encoded once for all members in each encoding that any of them speaks.
 #[derive(Debug)]
 pub struct EventFrames {
     /// Whose events.
@@ -40,25 +40,29 @@ pub struct EventFrames {
     pub first: u64,
     /// The last event's offset.
     pub last: u64,
-    /// The `events` message, where there was a member to want it when the events were appended.
-    pub msgpack: Option<Bytes>,
-    /// The same in JSON.
-    pub json: Option<Bytes>,
+    entries: Vec<Entry>,
+    /// By encoding.
+    encoded: [OnceLock<Bytes>; 2],
 }
 
 impl EventFrames {
-    /// The `events` message in an encoding.
-    pub fn encoded(&self, encoding: Encoding) -> Option<&Bytes> {
-        match encoding {
-            Encoding::Msgpack => self.msgpack.as_ref(),
-            Encoding::Json => self.json.as_ref(),
-        }
+    /// The events of an object, the last of them at the offset `last`.
+    pub(super) fn new(object: ObjectId, last: u64, entries: Vec<Entry>) -> Self {
+        let first = last + 1 - entries.len() as u64;
+        Self { object, first, last, entries, encoded: [OnceLock::new(), OnceLock::new()] }
     }
 
-    /// Bytes held.
+    /// The `events` message in an encoding. Whoever asks first encodes it.
+    pub fn encoded(&self, encoding: Encoding) -> &Bytes {
+        self.encoded[encoding as usize].get_or_init(|| {
+            let message = encode_events(encoding, self.object.0, &self.entries);
+            message.expect("events were encoded from checked parts").into()
+        })
+    }
+
+    /// Bytes of the events as they are stored.
     pub fn size(&self) -> usize {
-        let len = |frame: &Option<Bytes>| frame.as_ref().map_or(0, Bytes::len);
-        len(&self.msgpack) + len(&self.json)
+        self.entries.iter().map(|entry| entry.wire().len()).sum()
     }
 }
 

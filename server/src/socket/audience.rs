@@ -69,8 +69,11 @@ pub(super) struct Delivered {
 }
 
 impl Delivered {
-    pub(super) fn new(events: &EventFrames) -> Self {
-        let encoded = |encoding| events.encoded(encoding).map(|m| frame::message(encoding, m));
+    fn new(events: &EventFrames, speakers: [u32; 2]) -> Self {
+        let encoded = |encoding: Encoding| {
+            let is_spoken = speakers[encoding as usize] > 0;
+            is_spoken.then(|| frame::message(encoding, events.encoded(encoding)))
+        };
         let frames = [encoded(Encoding::Msgpack), encoded(Encoding::Json)];
         Self { first: events.first, last: events.last, frames }
     }
@@ -129,12 +132,17 @@ impl Audience {
         self.members.is_empty()
     }
 
-    /// Notes events that were delivered to this reactor.
-    pub(super) fn note(&mut self, delivered: &Arc<Delivered>) {
+    /// Notes events that came to this reactor, and makes frames of them for the members.
+    pub(super) fn take(&mut self, events: &EventFrames) -> Arc<Delivered> {
+        let delivered = Arc::new(Delivered::new(events, self.speakers));
         self.newest = self.newest.max(delivered.last);
-        if self.reading == 0 {
-            return;
+        if self.reading > 0 {
+            self.keep(&delivered);
         }
+        delivered
+    }
+
+    fn keep(&mut self, delivered: &Arc<Delivered>) {
         self.recent_bytes += delivered.size();
         self.recent.push_back(delivered.clone());
         while self.recent.len() > RECENT_FRAMES || self.recent_bytes > RECENT_BYTES {

@@ -3,11 +3,9 @@
 //! A delivery is framed once and queued for every member that it follows on from; the sockets are written to at the end
 //! of the turn, so that all that a turn brings for one socket leaves in one system call.
 
-use std::sync::Arc;
-
 use dormouse_protocol::{Published, ServerMessage};
 
-use super::audience::{Delivered, Standing};
+use super::audience::Standing;
 use super::reactor::Reactor;
 use crate::object::{Address, Answer, Delivery, EventFrames};
 
@@ -25,8 +23,7 @@ impl Reactor {
     fn fan_out(&mut self, events: &EventFrames) {
         let Some(&audience) = self.audience_of.get(&events.object) else { return };
         let audience = &mut self.audiences[audience as usize];
-        let delivered = Arc::new(Delivered::new(events));
-        audience.note(&delivered);
+        let delivered = audience.take(events);
         let count = events.last + 1 - events.first;
         let mut deliveries = 0;
         for place in 0..audience.members.len() {

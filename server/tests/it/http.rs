@@ -167,6 +167,7 @@ fn the_page_runs_only_what_comes_from_the_server() {
     for (path, media_type) in [
         ("/", "text/html; charset=utf-8"),
         ("/page.css", "text/css; charset=utf-8"),
+        ("/favicon.svg", "image/svg+xml"),
         ("/page.js", "text/javascript; charset=utf-8"),
         ("/dormouse.js", "text/javascript; charset=utf-8"),
     ] {
