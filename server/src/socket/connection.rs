@@ -46,6 +46,8 @@ pub(super) struct Connection {
     pub(super) reading_page: bool,
     /// When the peer was last heard.
     pub(super) heard: Tick,
+    /// Bytes sent since then.
+    pub(super) unanswered: usize,
     /// When the socket last took something, or was first full.
     pub(super) progress: Tick,
     /// Until when the peer must be heard after a ping.

@@ -14,6 +14,9 @@ use super::reactor::Reactor;
 use super::wheel::{self, Tick};
 use crate::object::Address;
 
+/// Who was sent more than this since it was last heard may be reading still.
+const SLOW_BYTES: usize = 16 * 1024;
+
 impl Reactor {
     /// How long a connection may be silent before it is pinged: up to an eighth less than the interval, so that
     /// connections that came together are not pinged together.
@@ -49,15 +52,16 @@ impl Reactor {
         let silence = self.silence(self.connections[key].generation);
         let is_paused = self.is_paused(&self.connections[key]);
         let connection = &mut self.connections[key];
+        let settings = &self.common.settings;
+        let stalled = wheel::ticks(settings.stall_timeout);
         if connection.blocked {
-            if now - connection.progress >= wheel::ticks(self.common.settings.stall_timeout) {
+            if now - connection.progress >= stalled {
                 return Err(CloseCode::Stalled);
             }
-            let patience = self.common.settings.ping_interval + self.common.settings.pong_timeout;
-            if peer::silence(&connection.socket).is_some_and(|silence| silence > patience) {
+            if peer::is_gone(&connection.socket, settings.ping_interval + settings.pong_timeout) {
                 return Err(CloseCode::PingTimeout);
             }
-            return Ok(self.wheel.after(self.common.settings.pong_timeout));
+            return Ok(self.wheel.after(settings.pong_timeout));
         }
         if is_paused {
             connection.heard = now;
@@ -65,10 +69,20 @@ impl Reactor {
         }
         let ping_at = connection.heard + wheel::ticks(silence);
         match connection.pong_due {
-            Some(due) if due <= now => Err(CloseCode::PingTimeout),
+            Some(due) if due <= now => {
+                let is_slow = connection.unanswered > SLOW_BYTES;
+                if !is_slow || peer::is_gone(&connection.socket, settings.pong_timeout) {
+                    return Err(CloseCode::PingTimeout);
+                }
+                if now - connection.heard >= stalled {
+                    return Err(CloseCode::Stalled);
+                }
+                // The ping may wait behind what was sent before it, in buffers that are not ours.
+                Ok(self.wheel.after(settings.pong_timeout))
+            }
             Some(due) => Ok(due),
             None if ping_at <= now => {
-                let due = self.wheel.after(self.common.settings.pong_timeout);
+                let due = self.wheel.after(settings.pong_timeout);
                 connection.pong_due = Some(due);
                 connection.outbox.push(frame::control(Opcode::Ping, &[]));
                 self.common.metrics.pings.inc();

@@ -4,15 +4,24 @@ use std::time::Duration;
 
 use mio::net::TcpStream;
 
-/// How long ago the peer's kernel last acknowledged anything, where this system tells.
+/// Whether the peer's kernel has acknowledged nothing for so long, though it was asked again and again. Where the system
+/// does not tell, nobody is gone.
 ///
-/// A reader that takes nothing still acknowledges the probes of its closed window; a peer that is gone does not.
+/// A reader that takes nothing still acknowledges the probes of its closed window, if at growing intervals.
+#[cfg(target_os = "linux")]
+pub(super) fn is_gone(socket: &TcpStream, patience: Duration) -> bool {
+    info(socket).is_some_and(|info| {
+        let is_silent = Duration::from_millis(info.tcpi_last_ack_recv.into()) > patience;
+        is_silent && (info.tcpi_retransmits > 0 || info.tcpi_probes > 1)
+    })
+}
+
 #[cfg(target_os = "linux")]
 #[expect(
     unsafe_code,
-    reason = "no safe wrapper of TCP_INFO; asked only for sockets that take nothing"
+    reason = "no safe wrapper of TCP_INFO; asked only for peers that don't answer"
 )]
-pub(super) fn silence(socket: &TcpStream) -> Option<Duration> {
+fn info(socket: &TcpStream) -> Option<libc::tcp_info> {
     use std::os::fd::AsRawFd as _;
 
     // SAFETY: `tcp_info` is made of integers, for which zero is a value.
@@ -29,11 +38,11 @@ pub(super) fn silence(socket: &TcpStream) -> Option<Duration> {
             &raw mut len,
         )
     };
-    (failed == 0).then(|| Duration::from_millis(info.tcpi_last_ack_recv.into()))
+    (failed == 0).then_some(info)
 }
 
 /// Other systems don't tell.
 #[cfg(not(target_os = "linux"))]
-pub(super) fn silence(_socket: &TcpStream) -> Option<Duration> {
-    None
+pub(super) fn is_gone(_socket: &TcpStream, _patience: Duration) -> bool {
+    false
 }

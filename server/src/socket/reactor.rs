@@ -202,6 +202,7 @@ impl Reactor {
             signals: Vec::new(),
             reading_page: false,
             heard: self.wheel.now(),
+            unanswered: 0,
             progress: self.wheel.now(),
             pong_due: None,
             phase: Phase::Open,

@@ -106,6 +106,7 @@ impl Reactor {
                 // it has told of already.
                 connection.readable = count == buffer.len() || connection.hung_up;
                 connection.heard = self.wheel.now();
+                connection.unanswered = 0;
                 connection.pong_due = None;
                 self.common.metrics.bytes_in.inc_by(count as u64);
                 let left = self.feed(key, &mut buffer[..count]);

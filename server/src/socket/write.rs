@@ -58,6 +58,7 @@ impl Reactor {
             Ok(Written { bytes, all: is_empty }) => {
                 self.common.metrics.bytes_out.inc_by(bytes as u64);
                 connection.blocked = !is_empty;
+                connection.unanswered += bytes;
                 connection.progress = self.wheel.now();
                 match connection.phase {
                     Phase::Closed(_) if is_empty => return self.lost(key),

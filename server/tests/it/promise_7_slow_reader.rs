@@ -10,7 +10,7 @@ use dormouse_protocol::{
 };
 
 use crate::client::{Client, ENCODINGS, noise};
-use crate::raw::{BINARY, CLOSE, Raw, TEXT, closed_with, frame};
+use crate::raw::{BINARY, CLOSE, PING, PONG, Raw, TEXT, closed_with, frame};
 use crate::server::TestServer;
 
 const EVENTS: u64 = 250;
@@ -182,6 +182,49 @@ fn signals(items: Vec<SignalItem>, newest: &mut HashMap<String, u64>, unkeyed: &
             None => unkeyed.push(number),
         }
     }
+}
+
+/// A ping waits behind all else that a slow reader has not read yet, so it can't be what it is judged by.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_is_not_taken_for_dead() {
+    let server = TestServer::start(|config| {
+        narrow(config);
+        config.liveness.ping_interval = Duration::from_millis(200);
+        config.liveness.pong_timeout = Duration::from_millis(200);
+    })
+    .await;
+    let mut slow = Raw::narrow(server.address, Encoding::Msgpack).await;
+    join(&mut slow, "room/slow").await;
+    drop(flood(&server, "room/slow").await);
+    // Meanwhile somebody else is pinged several times over.
+    let mut idle = Raw::connect(server.address, Encoding::Msgpack).await;
+    for _ in 0..6 {
+        assert_eq!(idle.frame().await, Some((PING, Vec::new())));
+        idle.send(&frame(PONG, b"")).await;
+    }
+    let mut position = 0;
+    while position < EVENTS {
+        if let ServerMessage::Events(events) = slow.message().await {
+            take(&mut position, &events.events);
+        }
+    }
+    assert_eq!(server.metric("dormouse_closes_total{code=\"ping_timeout\"}").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_is_closed_when_it_takes_nothing_for_too_long() {
+    let server = TestServer::start(|config| {
+        narrow(config);
+        config.liveness.ping_interval = Duration::from_millis(100);
+        config.liveness.pong_timeout = Duration::from_millis(100);
+        config.liveness.stall_timeout = Duration::from_millis(400);
+    })
+    .await;
+    let mut slow = Raw::narrow(server.address, Encoding::Msgpack).await;
+    join(&mut slow, "room/slow").await;
+    drop(flood(&server, "room/slow").await);
+    server.metric_is("dormouse_closes_total{code=\"stalled\"}", |closes| closes == 1).await;
+    server.metric_is("dormouse_members", |members| members == 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
