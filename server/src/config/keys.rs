@@ -123,7 +123,7 @@ pub struct Limits {
     #[config(env = "DORMOUSE_LIMITS_HISTORY_EVENTS", default = 1000, validate = count)]
     pub history_events: usize,
 
-    /// Messages that may wait for one object. More are refused as `overloaded`.
+    /// Messages that may wait for one object. More wait in their connections, and are refused as `overloaded` after 5 s.
     #[config(env = "DORMOUSE_LIMITS_MAILBOX", default = 4096, validate = count)]
     pub mailbox: usize,
 
