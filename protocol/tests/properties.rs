@@ -4,7 +4,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 use dormouse_protocol::{
-    ClientMessage, Encoding, Event, Events, Key, Payload, Publish, ServerMessage, encode_events,
+    ClientMessage, Encoding, Event, Events, History, Join, Key, Leave, Payload, Ping, Position,
+    Publish, ServerMessage, Signal, Start, encode_events,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -45,7 +46,57 @@ fn event() -> impl Strategy<Value = Event> {
         })
 }
 
+fn start() -> impl Strategy<Value = Start> {
+    prop_oneof![
+        Just(Start::Now),
+        Just(Start::All),
+        any::<u32>().prop_map(Start::Last),
+        (any::<u32>(), any::<u64>())
+            .prop_map(|(epoch, offset)| Start::After(Position { epoch, offset })),
+    ]
+}
+
+fn client_message() -> impl Strategy<Value = ClientMessage> {
+    let key = || proptest::option::of("[a-z]{1,64}".prop_map(|key| key.parse::<Key>().unwrap()));
+    let offset = || proptest::option::of(any::<u64>());
+    prop_oneof![
+        (any::<u32>(), "[a-z]{1,32}/[A-Za-z0-9._:~@-]{1,128}", start()).prop_map(
+            |(id, object, from)| {
+                ClientMessage::Join(Join { id, object: object.parse().unwrap(), from })
+            }
+        ),
+        (any::<u32>(), any::<u64>())
+            .prop_map(|(id, object)| ClientMessage::Leave(Leave { id, object })),
+        (proptest::option::of(any::<u32>()), any::<u64>(), value(), key()).prop_map(
+            |(id, object, data, key)| {
+                let data = Payload::of(&data).unwrap();
+                ClientMessage::Signal(Signal { id, object, data, key })
+            }
+        ),
+        (
+            any::<u32>(),
+            any::<u64>(),
+            offset(),
+            offset(),
+            proptest::option::of(any::<u32>()),
+            any::<bool>()
+        )
+            .prop_map(|(id, object, after, before, limit, reverse)| {
+                ClientMessage::History(History { id, object, after, before, limit, reverse })
+            }),
+        any::<u32>().prop_map(|id| ClientMessage::Ping(Ping { id })),
+    ]
+}
+
 proptest! {
+    #[test]
+    fn every_request_is_the_same_after_both_encodings(message in client_message()) {
+        for encoding in [Encoding::Json, Encoding::Msgpack] {
+            let bytes = encoding.encode_client(&message);
+            prop_assert_eq!(&encoding.decode_client(&bytes).unwrap(), &message);
+        }
+    }
+
     #[test]
     fn a_payload_is_the_same_in_both_encodings(data in value()) {
         let message = ClientMessage::Publish(Publish {
