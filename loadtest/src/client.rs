@@ -369,7 +369,7 @@ impl Membership {
 
     fn ask(&mut self, id: u32) -> ClientMessage {
         self.progress = Progress::Asked { id };
-        ClientMessage::Join(Join { id, object: self.name.clone(), from: self.start })
+        ClientMessage::Join(Join::new(id, self.name.clone(), self.start))
     }
 }
 

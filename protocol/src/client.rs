@@ -21,6 +21,12 @@ pub enum ClientMessage {
     Signal(Signal),
     /// Read a page of the log.
     History(History),
+    /// Say who one is, to the members who watch.
+    #[serde(rename = "presence.set")]
+    PresenceSet(PresenceSet),
+    /// Ask who is here.
+    #[serde(rename = "presence.get")]
+    PresenceGet(PresenceGet),
     /// Ask whether the server is there.
     Ping(Ping),
 }
@@ -36,6 +42,37 @@ pub struct Join {
     /// Where in the log to start.
     #[serde(default)]
     pub from: Start,
+    /// What the roster is to say of this member; without it the member is not in the roster.
+    #[serde(default)]
+    pub presence: Option<Payload>,
+    /// What to be told of the others.
+    #[serde(default)]
+    pub watch: Watch,
+    /// The member that this connection was before it was lost: it takes that one's place in the roster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub member: Option<u64>,
+}
+
+/// What a member is told of who is here.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Watch {
+    /// Nothing.
+    #[default]
+    None,
+    /// How many are here.
+    Count,
+    /// The roster, and every change of it.
+    Roster,
+    /// The same, by a client that has the roster of this version.
+    Since(u64),
+}
+
+impl Join {
+    /// To become a member without presence.
+    pub fn new(id: u32, object: ObjectName, from: Start) -> Self {
+        Self { id, object, from, presence: None, watch: Watch::None, member: None }
+    }
 }
 
 /// Where a member starts to receive.
@@ -127,6 +164,38 @@ pub struct History {
     /// Newest first.
     #[serde(default)]
     pub reverse: bool,
+}
+
+/// Say who one is, to the members who watch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PresenceSet {
+    /// Chosen by the client; the reply names it.
+    pub id: u32,
+    /// The object's id from [`crate::Joined`].
+    pub object: u64,
+    /// What the roster is to say of this member; null takes the member out of it.
+    #[serde(default)]
+    pub data: Option<Payload>,
+}
+
+/// Ask who is here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PresenceGet {
+    /// Chosen by the client; the reply names it.
+    pub id: u32,
+    /// The object's id from [`crate::Joined`].
+    pub object: u64,
+    /// Only what has changed since this version, if the server can still tell.
+    #[serde(default)]
+    pub since: Option<u64>,
+    /// Only members after this one: the next page.
+    #[serde(default)]
+    pub after: Option<u64>,
+    /// At most so many members; with 0 the answer only counts.
+    #[serde(default)]
+    pub limit: Option<u32>,
 }
 
 /// Ask whether the server is there.

@@ -18,6 +18,10 @@ pub enum ErrorCode {
     TooManyJoins,
     /// Too many requests wait for their reply.
     TooManyInFlight,
+    /// The presence has more bytes than it may.
+    PresenceTooLarge,
+    /// The object's roster has as many members as it may.
+    RosterFull,
     /// The object has more to do than it can; try again later.
     Overloaded,
     /// The log can't take or give events at present; try again later, or on another connection.
@@ -28,13 +32,15 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every code, for metrics and documentation.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::BadRequest,
         Self::UnknownClass,
         Self::NotJoined,
         Self::AlreadyJoined,
         Self::TooManyJoins,
         Self::TooManyInFlight,
+        Self::PresenceTooLarge,
+        Self::RosterFull,
         Self::Overloaded,
         Self::Unavailable,
         Self::Internal,
@@ -49,6 +55,8 @@ impl ErrorCode {
             Self::AlreadyJoined => "already_joined",
             Self::TooManyJoins => "too_many_joins",
             Self::TooManyInFlight => "too_many_in_flight",
+            Self::PresenceTooLarge => "presence_too_large",
+            Self::RosterFull => "roster_full",
             Self::Overloaded => "overloaded",
             Self::Unavailable => "unavailable",
             Self::Internal => "internal",
@@ -59,7 +67,11 @@ impl ErrorCode {
     pub fn is_retryable(self) -> bool {
         matches!(
             self,
-            Self::TooManyInFlight | Self::Overloaded | Self::Unavailable | Self::Internal
+            Self::TooManyInFlight
+                | Self::RosterFull
+                | Self::Overloaded
+                | Self::Unavailable
+                | Self::Internal
         )
     }
 }

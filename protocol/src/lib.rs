@@ -12,7 +12,10 @@ mod name;
 mod payload;
 mod server;
 
-pub use client::{ClientMessage, History, Join, Leave, Ping, Position, Publish, Signal, Start};
+pub use client::{
+    ClientMessage, History, Join, Leave, Ping, Position, PresenceGet, PresenceSet, Publish, Signal,
+    Start, Watch,
+};
 pub use close::CloseCode;
 pub use codec::{DecodeError, Encoding, SUBPROTOCOL_JSON, SUBPROTOCOL_MSGPACK};
 pub use error::ErrorCode;
@@ -20,6 +23,7 @@ pub use event::{Event, encode_events};
 pub use name::{InvalidText, Key, Kind, ObjectName};
 pub use payload::{InvalidPayload, MAX_DEPTH, Payload};
 pub use server::{
-    CaughtUp, Done, ErrorReply, Events, HistoryPage, Joined, Limits, Published, Reset, ResetReason,
-    ServerMessage, SignalItem, Signals, Welcome,
+    Arrival, CaughtUp, Departure, Done, ErrorReply, Events, HistoryPage, Joined, Limits, Presence,
+    Present, Published, Reset, ResetReason, Roster, ServerMessage, SignalItem, Signals, Update,
+    Welcome,
 };

@@ -3,6 +3,7 @@
 //! Every value of these types is valid: the only way to make one is to parse it.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
@@ -20,9 +21,9 @@ fn is_word(byte: u8) -> bool {
 
 /// The name of an object: `class/name`.
 ///
-/// A class is 1–32 of `a-z 0-9 _ -`, a name 1–128 of `A-Z a-z 0-9 - _ . : ~ @`.
+/// A class is 1–32 of `a-z 0-9 _ -`, a name 1–128 of `A-Z a-z 0-9 - _ . : ~ @`. Copies share their text.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ObjectName(Box<str>);
+pub struct ObjectName(Arc<str>);
 
 impl ObjectName {
     /// The class: what stands before the slash.

@@ -24,7 +24,11 @@ pub enum ServerMessage {
     Signals(Signals),
     /// The reply to a history request.
     History(HistoryPage),
-    /// The reply to a leave, to a ping and to a signal with an id.
+    /// Who is here: the reply to `presence.get`, and what a member that watches gets first.
+    Roster(Roster),
+    /// Who came, changed or went since the version before.
+    Presence(Presence),
+    /// The reply to a leave, to a ping, to `presence.set` and to a signal with an id.
     Done(Done),
     /// A request was refused.
     Error(ErrorReply),
@@ -56,6 +60,10 @@ pub struct Limits {
     pub in_flight: u32,
     /// Events in one page of history.
     pub history_events: u32,
+    /// Bytes of a member's presence, in MessagePack.
+    pub presence_bytes: u32,
+    /// Members in one page of a roster.
+    pub roster_members: u32,
 }
 
 /// The reply to a join.
@@ -73,6 +81,8 @@ pub struct Joined {
     pub from: u64,
     /// Whether a position was asked for and is continued.
     pub resumed: bool,
+    /// This membership's number, in the roster too.
+    pub member: u64,
     /// Why the position that was asked for could not be continued; the whole log that is kept follows instead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reset: Option<ResetReason>,
@@ -166,6 +176,92 @@ pub struct HistoryPage {
     pub more: bool,
     /// The events, newest first where the request said `reverse`.
     pub events: Vec<Event>,
+}
+
+/// Who is here: all, one page, or what has changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Roster {
+    /// The request; null where the member watches and gets this first.
+    pub id: Option<u32>,
+    /// The object's id.
+    pub object: u64,
+    /// The roster's version; it only grows, also over restarts.
+    pub version: u64,
+    /// How many members the whole roster has.
+    pub members: u32,
+    /// How many users they are.
+    pub users: u32,
+    /// Where this tells only changes: the version that they lead on from.
+    pub since: Option<u64>,
+    /// The members, by their numbers; with `since` those who came or changed.
+    pub present: Vec<Present>,
+    /// With `since`: the members who went.
+    pub left: Vec<u64>,
+    /// There are members after the last of these.
+    pub more: bool,
+}
+
+/// A member in the roster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Present {
+    /// The membership's number. No other membership of the object ever has the same.
+    pub member: u64,
+    /// Whose connection it is; a user may have several.
+    pub user: Box<str>,
+    /// What it said of itself.
+    pub data: Payload,
+}
+
+/// What has changed in the roster from one version to the next. A member that only wants the counts gets empty lists.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Presence {
+    /// The object's id.
+    pub object: u64,
+    /// The roster's version after these changes.
+    pub version: u64,
+    /// How many members there are now.
+    pub members: u32,
+    /// How many users they are.
+    pub users: u32,
+    /// Who came.
+    pub join: Vec<Arrival>,
+    /// Who says something else of itself.
+    pub update: Vec<Update>,
+    /// Who went.
+    pub leave: Vec<Departure>,
+}
+
+/// A member that came.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Arrival {
+    /// The membership's number.
+    pub member: u64,
+    /// Whose connection it is.
+    pub user: Box<str>,
+    /// What it says of itself.
+    pub data: Payload,
+    /// The user was not here before.
+    pub first: bool,
+}
+
+/// A member that says something else of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Update {
+    /// The membership's number.
+    pub member: u64,
+    /// What it says of itself now.
+    pub data: Payload,
+}
+
+/// A member that went.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Departure {
+    /// The membership's number.
+    pub member: u64,
+    /// Whose connection it was.
+    pub user: Box<str>,
+    /// The user is not here any more.
+    pub last: bool,
 }
 
 /// A request without a result of its own was carried out.

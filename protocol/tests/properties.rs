@@ -62,7 +62,7 @@ fn client_message() -> impl Strategy<Value = ClientMessage> {
     prop_oneof![
         (any::<u32>(), "[a-z]{1,32}/[A-Za-z0-9._:~@-]{1,128}", start()).prop_map(
             |(id, object, from)| {
-                ClientMessage::Join(Join { id, object: object.parse().unwrap(), from })
+                ClientMessage::Join(Join::new(id, object.parse().unwrap(), from))
             }
         ),
         (any::<u32>(), any::<u64>())

@@ -177,6 +177,8 @@ fn socket_settings(config: &Config) -> socket::Settings {
             joins: count(config.limits.joins),
             in_flight: count(config.limits.in_flight),
             history_events: count(config.limits.history_events),
+            presence_bytes: 1024,
+            roster_members: 500,
         },
         in_flight_bytes: config.limits.in_flight_bytes,
         outbound_bytes: config.limits.outbound_bytes,

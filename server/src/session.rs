@@ -5,6 +5,7 @@
 //! sockets and no HTTP.
 
 use std::fmt;
+use std::ops::Deref;
 
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
 use sha2::{Digest as _, Sha256};
@@ -13,13 +14,33 @@ const SECRET_BYTES: usize = 16;
 /// Keeps the ids apart from any other use of the same hash.
 const DOMAIN: &[u8] = b"dormouse session id v1\0";
 const BASE32: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
-const ID_CHARS: u32 = 13;
+const ID_CHARS: usize = 13;
+
+/// The public name of a session: 13 characters of lower-case base32, held where it is needed without an allocation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SessionId([u8; ID_CHARS]);
+
+impl SessionId {
+    /// Reads a name back; `None` for what is not the form of one.
+    pub fn from_text(text: &str) -> Option<Self> {
+        let id: [u8; ID_CHARS] = text.as_bytes().try_into().ok()?;
+        id.iter().all(|byte| BASE32.contains(byte)).then_some(Self(id))
+    }
+}
+
+impl Deref for SessionId {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        std::str::from_utf8(&self.0).expect("base32 is ASCII")
+    }
+}
 
 /// What survives a reconnect of a client: the identity under which it publishes.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Session {
-    /// The public name: 13 characters of lower-case base32.
-    pub id: Box<str>,
+    /// The public name.
+    pub id: SessionId,
     /// The secret that continues this session: 22 characters of base64url.
     pub token: Box<str>,
 }
@@ -46,7 +67,7 @@ impl Session {
         let hash = Sha256::new().chain_update(DOMAIN).chain_update(secret).finalize();
         let head = hash.first_chunk().expect("a SHA-256 has 32 bytes");
         Self {
-            id: base32(u64::from_be_bytes(*head)).into(),
+            id: SessionId(base32(u64::from_be_bytes(*head))),
             token: BASE64_URL_SAFE_NO_PAD.encode(secret).into(),
         }
     }
@@ -60,12 +81,9 @@ impl fmt::Debug for Session {
 }
 
 /// RFC 4648 without padding, in lower case: 64 bits and one zero bit are 13 groups of five.
-fn base32(number: u64) -> String {
+fn base32(number: u64) -> [u8; ID_CHARS] {
     let bits = u128::from(number) << 1;
-    (0..ID_CHARS)
-        .rev()
-        .map(|group| char::from(BASE32[(bits >> (5 * group)) as usize & 31]))
-        .collect()
+    std::array::from_fn(|place| BASE32[(bits >> (5 * (ID_CHARS - 1 - place))) as usize & 31])
 }
 
 #[cfg(test)]
@@ -92,6 +110,15 @@ mod tests {
     }
 
     #[test]
+    fn an_id_is_read_back() {
+        let id = Session::new().id;
+        assert_eq!(SessionId::from_text(&id), Some(id));
+        for text in ["", "cpe3ou76xu7l", "cpe3ou76xu7li2", "cpe3ou76xu7l1", "CPE3OU76XU7LI"] {
+            assert_eq!(SessionId::from_text(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
     fn a_token_is_not_printed() {
         let session = Session::new();
         assert!(!format!("{session:?}").contains(&*session.token));
@@ -99,10 +126,10 @@ mod tests {
 
     #[test]
     fn base32_is_that_of_rfc_4648() {
-        assert_eq!(base32(0), "aaaaaaaaaaaaa");
-        assert_eq!(base32(u64::MAX), "7777777777776");
+        assert_eq!(&base32(0), b"aaaaaaaaaaaaa");
+        assert_eq!(&base32(u64::MAX), b"7777777777776");
         // `printf 'foobar!!' | base32`
-        assert_eq!(base32(u64::from_be_bytes(*b"foobar!!")), "mzxw6ytboiqsc");
+        assert_eq!(&base32(u64::from_be_bytes(*b"foobar!!")), b"mzxw6ytboiqsc");
     }
 
     #[test]

@@ -145,7 +145,14 @@ impl Connection {
             token: self.session.clone().into(),
             server: "fake".into(),
             ping_interval_ms: 25_000,
-            limits: Limits { message_bytes: 65_536, joins: 8, in_flight: 32, history_events: 100 },
+            limits: Limits {
+                message_bytes: 65_536,
+                joins: 8,
+                in_flight: 32,
+                history_events: 100,
+                presence_bytes: 1_024,
+                roster_members: 100,
+            },
         })
     }
 
@@ -175,7 +182,16 @@ impl Connection {
                 let epoch = EPOCH;
                 let stale = self.shared.fault == Fault::StaleHead;
                 let head = head.saturating_sub(stale.into());
-                let joined = Joined { id, object: OBJECT, epoch, head, from, resumed, reset: None };
+                let joined = Joined {
+                    id,
+                    object: OBJECT,
+                    epoch,
+                    head,
+                    from,
+                    resumed,
+                    member: 1,
+                    reset: None,
+                };
                 self.replies.push_back(ServerMessage::Joined(joined));
             }
             ClientMessage::Publish(publish) => {

@@ -10,6 +10,7 @@ use dormouse_protocol::{ErrorCode, Event, Key, Kind, Payload};
 use super::dedupe::{Dedupe, Place};
 use super::outlet::{Answer, ReplyTo};
 use crate::log::{Entry, Identity, Tail};
+use crate::session::SessionId;
 
 /// What an object does while it is awake. One message at a time, in the order of arrival (promise 1).
 ///
@@ -37,7 +38,7 @@ pub type Classes = HashMap<&'static str, Class>;
 #[derive(Debug)]
 pub struct Message {
     /// The session that sends.
-    pub sender: Arc<str>,
+    pub sender: SessionId,
     /// What kind of event it wants.
     pub kind: Kind,
     /// What it sends.

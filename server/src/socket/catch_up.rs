@@ -165,6 +165,7 @@ impl Reactor {
                 head: first.head.max(from),
                 from,
                 resumed: first.is_resume && reset.is_none(),
+                member: 0,
                 reset,
             }));
             self.common.metrics.count_join(first.is_resume, reset);

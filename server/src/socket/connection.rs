@@ -1,7 +1,5 @@
 //! One client's socket and what belongs to it alone. At rest it owns no buffer, no task and no timer.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use dormouse_protocol::{Encoding, Key, ServerMessage};
 use mio::net::TcpStream;
@@ -13,6 +11,7 @@ use super::outbox::Outbox;
 use super::wheel::Tick;
 use crate::log::ObjectId;
 use crate::object::{Address, Message};
+use crate::session::SessionId;
 
 /// A client's connection.
 #[expect(
@@ -24,7 +23,7 @@ pub(super) struct Connection {
     /// Tells this connection from others that had the same key.
     pub(super) generation: u32,
     pub(super) encoding: Encoding,
-    pub(super) session: Arc<str>,
+    pub(super) session: SessionId,
     pub(super) decoder: Decoder,
     /// Bytes that were read and not looked at, because the connection is paused.
     pub(super) unread: Unread,
@@ -130,7 +129,7 @@ pub(super) struct Stalled {
 /// A signal that waits for the socket.
 pub(super) struct KeptSignal {
     pub(super) object: ObjectId,
-    pub(super) sender: Arc<str>,
+    pub(super) sender: SessionId,
     pub(super) key: Key,
     pub(super) frame: Bytes,
 }

@@ -16,6 +16,7 @@ use super::catch_up::PageRead;
 use super::join::JoinOpened;
 use crate::log::ObjectId;
 use crate::object::{Address, Delivery, EventFrames, Outlet};
+use crate::session::SessionId;
 
 /// Bytes of events that may wait for a reactor. What does not fit is read from the log instead.
 const EVENT_BYTES: usize = 32 << 20;
@@ -42,7 +43,7 @@ pub(super) enum Letter {
 /// A signal, encoded once for the members on all reactors.
 pub(super) struct SignalFrames {
     pub(super) object: ObjectId,
-    pub(super) sender: Arc<str>,
+    pub(super) sender: SessionId,
     pub(super) key: Option<Key>,
     /// WebSocket frames, by encoding.
     pub(super) frames: [Option<Bytes>; 2],

@@ -107,7 +107,8 @@ impl Reactor {
         audience.members[joined.member as usize].position = head;
         let object = joined.object.0;
         let resumed = is_resume && reset.is_none();
-        let reply = Reply { id: request, object, epoch, head, from: head, resumed, reset };
+        let reply =
+            Reply { id: request, object, epoch, head, from: head, resumed, member: 0, reset };
         connection.queue(&ServerMessage::Joined(reply));
         self.common.metrics.count_join(is_resume, reset);
         self.go_live(key, joined);

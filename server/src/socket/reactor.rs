@@ -25,6 +25,7 @@ use super::write::Dirty;
 use super::{Accepted, Settings};
 use crate::log::ObjectId;
 use crate::object::{Address, Registry};
+use crate::session::Session;
 
 /// Bytes that one read takes.
 const READ_BYTES: usize = 64 * 1024;
@@ -175,6 +176,8 @@ impl Reactor {
 
     fn accept(&mut self, accepted: Accepted) {
         let Accepted { stream, read, encoding, session, slot } = accepted;
+        // Who can't be told is nobody's, until its close.
+        let session_id = session.as_ref().map_or_else(|_| Session::new().id, |session| session.id);
         let mut socket = TcpStream::from_std(stream);
         self.generation = self.generation.wrapping_add(1);
         let entry = self.connections.vacant_entry();
@@ -184,7 +187,6 @@ impl Reactor {
             error!(%error, "a connection can't be watched and is dropped");
             return;
         }
-        let session_id: Arc<str> = session.as_ref().map_or("", |session| &session.id).into();
         entry.insert(Connection {
             socket,
             generation: self.generation,
@@ -217,7 +219,7 @@ impl Reactor {
         self.wheel.insert(self.wheel.after(self.silence(self.generation)), address);
         match session {
             Ok(session) => self.connections[key].queue(&ServerMessage::Welcome(Welcome {
-                session: session.id,
+                session: (&*session.id).into(),
                 token: session.token,
                 server: concat!("dormouse/", env!("CARGO_PKG_VERSION")).into(),
                 ping_interval_ms: self.common.settings.ping_interval.as_millis() as u64,

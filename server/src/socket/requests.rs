@@ -45,6 +45,7 @@ impl Reactor {
             }
             ClientMessage::Join(join) => self.join(key, &join),
             ClientMessage::History(history) => self.history(key, &history),
+            ClientMessage::PresenceSet(_) | ClientMessage::PresenceGet(_) => {}
             ClientMessage::Publish(publish) => self.publish(key, publish, bytes.len()),
         }
     }
@@ -63,7 +64,7 @@ impl Reactor {
         connection.in_flight += 1;
         connection.in_flight_bytes += size;
         let message = Message {
-            sender: connection.session.clone(),
+            sender: connection.session,
             kind: publish.kind,
             data: publish.data,
             key: publish.key,

@@ -48,7 +48,7 @@ impl Connection {
         if self.signals.len() >= most {
             return Kept::Dropped;
         }
-        let (object, sender) = (signal.object, signal.sender.clone());
+        let (object, sender) = (signal.object, signal.sender);
         self.signals.push(KeptSignal { object, sender, key: key.clone(), frame: frame.clone() });
         Kept::Added
     }
@@ -63,7 +63,7 @@ impl Reactor {
             return self.refuse_not_joined(key, signal.id);
         };
         let handle = self.audiences[joined.audience as usize].handle.clone();
-        let sender = connection.session.clone();
+        let sender = connection.session;
         let item =
             SignalItem { sender: (&*sender).into(), data: signal.data, key: signal.key.clone() };
         let message =

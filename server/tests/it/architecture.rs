@@ -9,7 +9,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("server", &["config", "http", "log", "metrics", "object", "room", "socket"]),
     ("http", &["config", "metrics", "session", "socket"]),
     ("socket", &["log", "object", "session"]),
-    ("object", &["clock", "log"]),
+    ("object", &["clock", "log", "session"]),
     ("log", &["clock"]),
     ("room", &["object"]),
     ("main", &["cli"]),

@@ -190,7 +190,7 @@ impl Client {
     pub(crate) async fn send_join(&mut self, object: &str, from: Start) -> u32 {
         let id = self.id();
         let object = object.parse().unwrap();
-        self.send(&ClientMessage::Join(Join { id, object, from })).await;
+        self.send(&ClientMessage::Join(Join::new(id, object, from))).await;
         id
     }
 

@@ -40,7 +40,7 @@ async fn reconnect(address: SocketAddr, encoding: Encoding, token: &mut Option<S
 async fn join(client: &mut Client, start: Start) -> Result<(u64, u32, u64), Closed> {
     let id = client.id();
     let object = "room/crash".parse().unwrap();
-    let join = dormouse_protocol::Join { id, object, from: start };
+    let join = dormouse_protocol::Join::new(id, object, start);
     client.try_send(&dormouse_protocol::ClientMessage::Join(join)).await?;
     match client.try_find(|message| reply_id(message) == Some(id)).await? {
         ServerMessage::Joined(joined) => {

@@ -23,7 +23,7 @@ fn narrow(config: &mut Config) {
 
 async fn join(raw: &mut Raw, object: &str) -> Joined {
     let object = object.parse().unwrap();
-    raw.request(&ClientMessage::Join(Join { id: 1, object, from: Start::Now })).await;
+    raw.request(&ClientMessage::Join(Join::new(1, object, Start::Now))).await;
     let ServerMessage::Joined(joined) = raw.message().await else { panic!("not joined") };
     assert!(matches!(raw.message().await, ServerMessage::CaughtUp(_)));
     joined

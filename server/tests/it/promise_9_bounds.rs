@@ -333,7 +333,7 @@ async fn requests_that_make_no_sense() {
     let server = TestServer::start(|_| {}).await;
     let mut raw = Raw::connect(server.address, Encoding::Json).await;
     let object = "room/a".parse().unwrap();
-    raw.request(&ClientMessage::Join(Join { id: 1, object, from: Start::Now })).await;
+    raw.request(&ClientMessage::Join(Join::new(1, object, Start::Now))).await;
     let ServerMessage::Joined(joined) = raw.message().await else { panic!("not joined") };
     assert!(matches!(raw.message().await, ServerMessage::CaughtUp(_)));
     let object = joined.object;

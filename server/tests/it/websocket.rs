@@ -199,7 +199,7 @@ async fn a_close_frame_is_the_last() {
     for round in 0..20 {
         let mut raw = Raw::connect(server.address, Encoding::Msgpack).await;
         let object = format!("room/{round}").parse().unwrap();
-        raw.request(&ClientMessage::Join(Join { id: 1, object, from: Start::Now })).await;
+        raw.request(&ClientMessage::Join(Join::new(1, object, Start::Now))).await;
         let ServerMessage::Joined(joined) = raw.message().await else { panic!("not joined") };
         assert!(matches!(raw.message().await, ServerMessage::CaughtUp(_)));
         let request = Encoding::Msgpack.encode_client(&publish(2, joined.object, round, None));
