@@ -69,8 +69,8 @@ impl Reactor {
     /// Reads a page for some membership of the connection that stands behind, if its socket takes more.
     pub(super) fn catch_up(&mut self, key: usize) {
         let Some(connection) = self.connections.get_mut(key) else { return };
-        let is_full = connection.outbox.bytes() > self.common.settings.outbound_bytes;
-        if connection.reading_page || is_full || !connection.is_open() {
+        let is_full = connection.work.outbox.bytes() > self.common.settings.outbound_bytes;
+        if connection.work.reading_page || is_full || !connection.is_open() {
             return;
         }
         let behind = connection.joins.iter().position(|joined| {
@@ -100,7 +100,7 @@ impl Reactor {
         let standing = if join.is_some() { Standing::Joining } else { Standing::Reading };
         audience.stand(joined.member, standing);
         let handle = audience.handle.clone();
-        connection.reading_page |= join.is_none();
+        connection.work.begin().reading_page |= join.is_none();
         let reader = connection.address(key, 0);
         let encoding = connection.encoding;
         let inbox = self.inbox.clone();
@@ -115,12 +115,17 @@ impl Reactor {
     pub(super) fn page_read(&mut self, read: PageRead) {
         let Some(key) = self.find(read.reader) else { return };
         let connection = &mut self.connections[key];
-        if read.join.is_none() {
-            connection.reading_page = false;
+        if read.join.is_none()
+            && let Some(work) = connection.work.go_on()
+        {
+            work.reading_page = false;
         }
         let joined = connection.joined(read.object).filter(|joined| joined.serial == read.serial);
         // Left meanwhile; which a joining connection can't, since its requests wait for the reply.
-        let Some(joined) = joined else { return self.catch_up(key) };
+        let Some(joined) = joined else {
+            self.catch_up(key);
+            return self.connections[key].work.rest();
+        };
         match read.page {
             Ok(page) => {
                 self.take_page(key, joined, &page, read.join);
@@ -176,7 +181,7 @@ impl Reactor {
             self.common.metrics.resets.inc();
         }
         if let Some(frame) = &page.frame {
-            connection.outbox.push(frame.clone());
+            connection.work.begin().outbox.push(frame.clone());
             self.common.metrics.caught_up_events.inc_by(page.events);
         }
         audience.members[joined.member as usize].position = page.last.max(from);
@@ -193,7 +198,7 @@ impl Reactor {
         let audience = &mut self.audiences[joined.audience as usize];
         let Some(missed) = audience.rejoin(joined.member, connection.encoding) else { return };
         for frame in missed {
-            connection.outbox.push(frame);
+            connection.work.begin().outbox.push(frame);
         }
         let offset = audience.members[joined.member as usize].position;
         let object = joined.object.0;

@@ -16,8 +16,9 @@ impl Reactor {
         if !connection.is_open() {
             return;
         }
-        connection.outbox.push(frame::close(code));
-        connection.signals = Vec::new();
+        let work = connection.work.begin();
+        work.outbox.push(frame::close(code));
+        work.signals = Vec::new();
         let due = self.wheel.after(self.common.settings.close_timeout);
         connection.phase = Phase::Closing(due);
         let address = connection.address(key, 0);
@@ -53,7 +54,7 @@ impl Reactor {
         self.draining = Some(code);
         let keys: Vec<usize> = self.connections.iter().map(|(key, _)| key).collect();
         for key in keys {
-            if self.connections[key].in_flight == 0 {
+            if self.connections[key].work.in_flight == 0 {
                 self.close(key, code);
             }
         }

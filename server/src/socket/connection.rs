@@ -1,97 +1,44 @@
 //! One client's socket and what belongs to it alone. At rest it owns no buffer, no task and no timer.
 
+use std::num::NonZero;
+
 use bytes::Bytes;
-use dormouse_protocol::{Encoding, Key, ServerMessage};
+use dormouse_protocol::{Encoding, ServerMessage};
 use mio::net::TcpStream;
+use smallvec::SmallVec;
 
 use super::accepted::Slot;
-use super::decoder::Decoder;
 use super::frame;
-use super::outbox::Outbox;
 use super::wheel::Tick;
+use super::work::Work;
 use crate::log::ObjectId;
-use crate::object::{Address, Message};
+use crate::object::Address;
 use crate::session::SessionId;
 
-/// A client's connection.
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a fact of its own about the socket or the requests"
-)]
+/// A client's connection: all there is of it while it is at rest.
 pub(super) struct Connection {
     pub(super) socket: TcpStream,
     /// Tells this connection from others that had the same key.
     pub(super) generation: u32,
-    pub(super) encoding: Encoding,
     pub(super) session: SessionId,
-    pub(super) decoder: Decoder,
-    /// Bytes that were read and not looked at, because the connection is paused.
-    pub(super) unread: Unread,
-    pub(super) outbox: Outbox,
-    pub(super) joins: Vec<Joined>,
-    /// How many memberships there have been.
-    pub(super) joins_ever: u32,
-    /// Requests that wait for their reply.
-    pub(super) in_flight: u32,
-    /// Bytes that those hold.
-    pub(super) in_flight_bytes: usize,
-    /// One of those reads the log (a join, a page of history): what the client sends behind it waits in its socket.
-    pub(super) busy: bool,
-    /// A publish that its object had no room for.
-    pub(super) stalled: Option<Box<Stalled>>,
-    /// Signals kept while the socket takes nothing, the newest for each sender and key.
-    pub(super) signals: Vec<KeptSignal>,
-    /// A page of catch-up is being read for this connection.
-    pub(super) reading_page: bool,
-    /// When the peer was last heard.
-    pub(super) heard: Tick,
-    /// Bytes sent since then.
-    pub(super) unanswered: usize,
-    /// When the socket last took something, or was first full.
-    pub(super) progress: Tick,
-    /// Until when the peer must be heard after a ping.
-    pub(super) pong_due: Option<Tick>,
-    pub(super) phase: Phase,
+    pub(super) encoding: Encoding,
     /// The socket may have more to read.
     pub(super) readable: bool,
     /// The peer has sent its last byte.
     pub(super) hung_up: bool,
     /// The connection is in the list of those to write to.
     pub(super) dirty: bool,
-    /// The socket took less than it was given; it will tell when it takes more.
-    pub(super) blocked: bool,
+    pub(super) phase: Phase,
+    /// When the peer was last heard.
+    pub(super) heard: Tick,
+    /// Bytes sent since then, as far as they can be counted here.
+    pub(super) unanswered: u32,
+    /// Until when the peer must be heard after a ping.
+    pub(super) pong_due: Option<NonZero<Tick>>,
+    pub(super) joins: SmallVec<[Joined; 1]>,
+    pub(super) work: Work,
     /// Counts against the server's bound on connections.
     pub(super) _slot: Slot,
-}
-
-/// Bytes that were read and have to wait.
-#[derive(Default)]
-pub(super) struct Unread {
-    bytes: Vec<u8>,
-    /// How many of them are done with.
-    done: usize,
-}
-
-impl Unread {
-    pub(super) fn new(bytes: &[u8]) -> Self {
-        Self { bytes: bytes.to_vec(), done: 0 }
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
-    }
-
-    pub(super) fn bytes(&mut self) -> &mut [u8] {
-        &mut self.bytes[self.done..]
-    }
-
-    /// Only so many at the end still have to wait.
-    pub(super) fn keep(&mut self, left: usize) {
-        self.done = self.bytes.len() - left;
-        if left == 0 {
-            *self = Self::default();
-        }
-    }
 }
 
 /// How far a connection is in its life.
@@ -118,22 +65,6 @@ pub(super) struct Joined {
     pub(super) serial: u32,
 }
 
-/// A publish that waits for room in an object's mailbox.
-pub(super) struct Stalled {
-    pub(super) message: Message,
-    pub(super) object: ObjectId,
-    /// When waiting ends with a refusal.
-    pub(super) until: Tick,
-}
-
-/// A signal that waits for the socket.
-pub(super) struct KeptSignal {
-    pub(super) object: ObjectId,
-    pub(super) sender: SessionId,
-    pub(super) key: Key,
-    pub(super) frame: Bytes,
-}
-
 impl Connection {
     /// The address of a request on this connection.
     pub(super) fn address(&self, key: usize, request: u32) -> Address {
@@ -149,8 +80,15 @@ impl Connection {
     /// Queues a frame. After a close frame nothing may follow: RFC 6455, section 5.5.1.
     pub(super) fn queue_frame(&mut self, frame: Bytes) {
         if self.is_open() {
-            self.outbox.push(frame);
+            self.work.begin().outbox.push(frame);
         }
+    }
+
+    /// Begins a request that reads the log.
+    pub(super) fn read_log(&mut self) {
+        let work = self.work.begin();
+        work.reading_log = true;
+        work.in_flight += 1;
     }
 
     /// Where the connection's membership of an object stands.

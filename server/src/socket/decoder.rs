@@ -50,6 +50,13 @@ impl Partial {
 }
 
 impl Decoder {
+    pub(super) const NEW: Self = Self(None);
+
+    /// Whether it is between two messages. What was given out last must have been used.
+    pub(super) fn is_idle(&self) -> bool {
+        self.0.as_ref().is_none_or(|partial| partial.is_idle())
+    }
+
     /// Takes the next message off the front of `input`; `None` when it needs more bytes, and then all of `input` is
     /// taken. A message may be at most `limit` bytes long, over all its fragments.
     pub(super) fn next<'decoder, 'input: 'decoder>(

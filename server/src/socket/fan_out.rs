@@ -33,7 +33,7 @@ impl Reactor {
             }
             let connection = &mut self.connections[member.connection as usize];
             let follows = member.position + 1 == delivered.first;
-            let has_room = connection.outbox.bytes() <= self.common.settings.outbound_bytes;
+            let has_room = connection.work.outbox.bytes() <= self.common.settings.outbound_bytes;
             let frame = delivered.frame(connection.encoding).filter(|_| follows && has_room);
             let Some(frame) = frame else {
                 audience.stand(place as u32, Standing::Behind);
@@ -42,7 +42,7 @@ impl Reactor {
                 self.behind.push(member.connection);
                 continue;
             };
-            connection.outbox.push(frame.clone());
+            connection.work.begin().outbox.push(frame.clone());
             self.dirty.add(member.connection, connection);
             audience.members[place].position = delivered.last;
             deliveries += count;
@@ -70,7 +70,7 @@ impl Reactor {
     fn answer(&mut self, address: Address, held: u32, answer: Answer) {
         let Some(key) = self.find(address) else { return };
         let was_paused = self.is_paused(&self.connections[key]);
-        self.connections[key].in_flight_bytes -= held as usize;
+        self.connections[key].work.begin().in_flight_bytes -= held as usize;
         if was_paused && !self.is_paused(&self.connections[key]) {
             self.go_on(key);
         }

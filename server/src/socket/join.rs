@@ -32,8 +32,7 @@ impl Reactor {
             let why = format!("a connection may join {} objects; leave one first", limits.joins);
             return self.refuse(key, Some(join.id), ErrorCode::TooManyJoins, &why);
         }
-        connection.busy = true;
-        connection.in_flight += 1;
+        connection.read_log();
         let joiner = connection.address(key, join.id);
         match self.common.registry.get(&join.object) {
             Some(handle) => {
@@ -75,8 +74,8 @@ impl Reactor {
             .or_insert_with(|| self.audiences.insert(Audience::new(handle.clone())) as u32);
         let audience = &mut self.audiences[*entry as usize];
         let member = audience.add(self.index, key as u32, connection.encoding);
-        connection.joins_ever = connection.joins_ever.wrapping_add(1);
-        let serial = connection.joins_ever;
+        self.joins = self.joins.wrapping_add(1);
+        let serial = self.joins;
         let joined = Joined { object, audience: *entry, member, serial };
         connection.joins.push(joined);
         self.common.metrics.members.inc();
@@ -123,7 +122,9 @@ impl Reactor {
             return false;
         };
         let joined = connection.joins.swap_remove(index);
-        connection.signals.retain(|kept| kept.object != object);
+        if let Some(work) = connection.work.go_on() {
+            work.signals.retain(|kept| kept.object != object);
+        }
         let encoding = connection.encoding;
         let audience = &mut self.audiences[joined.audience as usize];
         let moved = audience.remove(self.index, joined.member, encoding);

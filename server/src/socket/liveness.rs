@@ -3,6 +3,7 @@
 //! A peer that we don't read from can't be judged by what it sends, and one whose socket is full doesn't get our
 //! ping: of these only the kernel knows whether they are there.
 
+use std::num::NonZero;
 use std::time::Duration;
 
 use dormouse_protocol::CloseCode;
@@ -15,7 +16,7 @@ use super::wheel::{self, Tick};
 use crate::object::Address;
 
 /// Who was sent more than this since it was last heard may be reading still.
-const SLOW_BYTES: usize = 16 * 1024;
+const SLOW_BYTES: u32 = 16 * 1024;
 
 impl Reactor {
     /// How long a connection may be silent before it is pinged: up to an eighth less than the interval, so that
@@ -54,8 +55,8 @@ impl Reactor {
         let connection = &mut self.connections[key];
         let settings = &self.common.settings;
         let stalled = wheel::ticks(settings.stall_timeout);
-        if connection.blocked {
-            if now - connection.progress >= stalled {
+        if connection.work.blocked {
+            if now - connection.work.progress >= stalled {
                 return Err(CloseCode::Stalled);
             }
             if peer::is_gone(&connection.socket, settings.ping_interval + settings.pong_timeout) {
@@ -69,7 +70,7 @@ impl Reactor {
         }
         let ping_at = connection.heard + wheel::ticks(silence);
         match connection.pong_due {
-            Some(due) if due <= now => {
+            Some(due) if due.get() <= now => {
                 let is_slow = connection.unanswered > SLOW_BYTES;
                 if !is_slow || peer::is_gone(&connection.socket, settings.pong_timeout) {
                     return Err(CloseCode::PingTimeout);
@@ -80,11 +81,11 @@ impl Reactor {
                 // The ping may wait behind what was sent before it, in buffers that are not ours.
                 Ok(self.wheel.after(settings.pong_timeout))
             }
-            Some(due) => Ok(due),
+            Some(due) => Ok(due.get()),
             None if ping_at <= now => {
                 let due = self.wheel.after(settings.pong_timeout);
-                connection.pong_due = Some(due);
-                connection.outbox.push(frame::control(Opcode::Ping, &[]));
+                connection.pong_due = NonZero::new(due);
+                connection.work.begin().outbox.push(frame::control(Opcode::Ping, &[]));
                 self.common.metrics.pings.inc();
                 self.mark_dirty(key);
                 Ok(due)

@@ -22,6 +22,7 @@ mod read;
 mod requests;
 mod signals;
 mod wheel;
+mod work;
 mod write;
 
 use std::io;

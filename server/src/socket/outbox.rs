@@ -27,6 +27,12 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
+    pub(super) const NEW: Self = Self { frames: VecDeque::new(), bytes: 0 };
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
     pub(super) fn push(&mut self, frame: Bytes) {
         self.bytes += frame.len() + FRAME_COST;
         self.frames.push_back(frame);

@@ -12,15 +12,15 @@ use dormouse_protocol::{CloseCode, ServerMessage, Welcome};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
+use smallvec::SmallVec;
 use tracing::error;
 
 use super::audience::Audience;
-use super::connection::{Connection, Phase, Unread};
-use super::decoder::Decoder;
+use super::connection::{Connection, Phase};
 use super::inbox::{Inbox, Letter, Seat};
 use super::metrics::Metrics;
-use super::outbox::Outbox;
 use super::wheel::Wheel;
+use super::work::{Unread, Work};
 use super::write::Dirty;
 use super::{Accepted, Settings};
 use crate::log::ObjectId;
@@ -69,6 +69,8 @@ pub(super) struct Reactor {
     /// Work done so far: see [`super::read`].
     pub(super) work: u64,
     generation: u32,
+    /// How many memberships there have been.
+    pub(super) joins: u32,
     pub(super) draining: Option<CloseCode>,
     stopped: bool,
 }
@@ -92,6 +94,7 @@ impl Reactor {
             buffer: vec![0; READ_BYTES],
             work: 0,
             generation: 0,
+            joins: 0,
             draining: None,
             stopped: false,
         }
@@ -192,26 +195,15 @@ impl Reactor {
             generation: self.generation,
             encoding,
             session: session_id,
-            decoder: Decoder::default(),
-            unread: Unread::default(),
-            outbox: Outbox::default(),
-            joins: Vec::new(),
-            joins_ever: 0,
-            in_flight: 0,
-            in_flight_bytes: 0,
-            busy: false,
-            stalled: None,
-            signals: Vec::new(),
-            reading_page: false,
+            joins: SmallVec::new(),
+            work: Work::default(),
             heard: self.wheel.now(),
             unanswered: 0,
-            progress: self.wheel.now(),
             pong_due: None,
             phase: Phase::Open,
             readable: true,
             hung_up: false,
             dirty: false,
-            blocked: false,
             _slot: slot,
         });
         self.common.metrics.connections.inc();
@@ -232,7 +224,9 @@ impl Reactor {
         }
         self.mark_dirty(key);
         // A copy: the bytes may be a corner of a large buffer.
-        self.connections[key].unread = Unread::new(&read);
+        if !read.is_empty() {
+            self.connections[key].work.begin().unread = Unread::new(&read);
+        }
         self.go_on(key);
     }
 }

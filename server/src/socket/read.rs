@@ -7,11 +7,12 @@ use mio::Token;
 use mio::event::Event;
 use tracing::debug;
 
-use super::connection::{Connection, Phase, Unread};
-use super::decoder::Incoming;
+use super::connection::{Connection, Phase};
+use super::decoder::{Decoder, Incoming};
 use super::frame::{self, Opcode, Violation};
 use super::inbox::WAKER;
 use super::reactor::Reactor;
+use super::work::Unread;
 
 /// Work that one connection gets done before others have their turn: messages, and the members that its signals go to.
 const TURN_WORK: u64 = 4_096;
@@ -25,7 +26,9 @@ impl Reactor {
         }
         if event.is_writable() {
             let connection = &mut self.connections[key];
-            if std::mem::take(&mut connection.blocked) {
+            if let Some(work) = connection.work.go_on()
+                && std::mem::take(&mut work.blocked)
+            {
                 connection.heard = self.wheel.now();
                 connection.pong_due = None;
                 self.mark_dirty(key);
@@ -57,10 +60,10 @@ impl Reactor {
     /// closing there are none, and the peer's close frame must be seen.
     pub(super) fn is_paused(&self, connection: &Connection) -> bool {
         connection.is_open()
-            && (connection.busy
-                || connection.stalled.is_some()
-                || connection.in_flight_bytes > self.common.settings.in_flight_bytes
-                || connection.outbox.bytes() > self.common.settings.outbound_bytes
+            && (connection.work.reading_log
+                || connection.work.stalled.is_some()
+                || connection.work.in_flight_bytes > self.common.settings.in_flight_bytes
+                || connection.work.outbox.bytes() > self.common.settings.outbound_bytes
                 || self.draining.is_some())
     }
 
@@ -70,7 +73,7 @@ impl Reactor {
         if self.is_paused(connection) {
             return;
         }
-        if !connection.unread.is_empty() {
+        if !connection.work.unread.is_empty() {
             self.read_left_over(key);
         } else if connection.readable {
             self.read_socket(key);
@@ -80,11 +83,16 @@ impl Reactor {
     fn read_left_over(&mut self, key: usize) {
         let connection = &mut self.connections[key];
         let address = connection.address(key, 0);
-        let mut unread = std::mem::take(&mut connection.unread);
+        let mut unread = std::mem::take(&mut connection.work.begin().unread);
         let left = self.feed(key, unread.bytes());
         let Some(key) = self.find(address) else { return };
         unread.keep(left);
-        self.connections[key].unread = unread;
+        let connection = &mut self.connections[key];
+        if unread.is_empty() {
+            connection.work.rest();
+        } else {
+            connection.work.begin().unread = unread;
+        }
         self.go_on(key);
     }
 
@@ -111,7 +119,12 @@ impl Reactor {
                 self.common.metrics.bytes_in.inc_by(count as u64);
                 let left = self.feed(key, &mut buffer[..count]);
                 if let Some(key) = self.find(address) {
-                    self.connections[key].unread = Unread::new(&buffer[count - left..count]);
+                    let connection = &mut self.connections[key];
+                    if left > 0 {
+                        connection.work.begin().unread = Unread::new(&buffer[count - left..count]);
+                    } else {
+                        connection.work.rest();
+                    }
                     // There may be more: others go first.
                     self.go_on(key);
                 }
@@ -133,7 +146,8 @@ impl Reactor {
     fn feed(&mut self, key: usize, bytes: &mut [u8]) -> usize {
         let limit = self.common.settings.limits.message_bytes as usize;
         let address = self.connections[key].address(key, 0);
-        let mut decoder = std::mem::take(&mut self.connections[key].decoder);
+        let work = self.connections[key].work.go_on();
+        let mut decoder = work.map_or(Decoder::NEW, |work| std::mem::take(&mut work.decoder));
         let mut rest = bytes;
         let end = self.work + TURN_WORK;
         let left = loop {
@@ -157,7 +171,9 @@ impl Reactor {
             }
             self.work += 1;
         };
-        self.connections[key].decoder = decoder;
+        if !decoder.is_idle() {
+            self.connections[key].work.begin().decoder = decoder;
+        }
         left
     }
 
@@ -176,7 +192,7 @@ impl Reactor {
             (Incoming::Pong, _) => {}
             (Incoming::Ping(payload), _) => {
                 let pong = frame::control(Opcode::Pong, payload);
-                connection.outbox.push(pong);
+                connection.work.begin().outbox.push(pong);
                 self.mark_dirty(key);
             }
             (Incoming::Text(text), Encoding::Json) => self.request(key, text.as_bytes()),

@@ -8,10 +8,10 @@ use dormouse_protocol::{
 };
 use tracing::error;
 
-use super::connection::Stalled;
 use super::frame;
 use super::inbox::Letter;
 use super::reactor::Reactor;
+use super::work::Stalled;
 use crate::log::{Entry, ObjectId, PageLimit, ReadError};
 use crate::object::{Address, Busy, Handle, Message, ReplyTo};
 
@@ -57,12 +57,13 @@ impl Reactor {
             return self.refuse_not_joined(key, Some(publish.id));
         };
         let limit = self.common.settings.limits.in_flight;
-        if connection.in_flight >= limit {
+        if connection.work.in_flight >= limit {
             let why = format!("{limit} requests wait for their reply; wait for one of them");
             return self.refuse(key, Some(publish.id), ErrorCode::TooManyInFlight, &why);
         }
-        connection.in_flight += 1;
-        connection.in_flight_bytes += size;
+        let work = connection.work.begin();
+        work.in_flight += 1;
+        work.in_flight_bytes += size;
         let message = Message {
             sender: connection.session,
             kind: publish.kind,
@@ -77,7 +78,7 @@ impl Reactor {
         if let Err(Busy(message)) = self.audiences[joined.audience as usize].handle.send(message) {
             // To refuse it and take the next one would turn the client's order round: let it wait.
             let until = self.wheel.after(STALL);
-            connection.stalled = Some(Box::new(Stalled { message, object, until }));
+            connection.work.begin().stalled = Some(Box::new(Stalled { message, object, until }));
             self.stalled.push(connection.address(key, publish.id));
             self.common.metrics.stalls.inc();
         }
@@ -86,13 +87,16 @@ impl Reactor {
     /// Tries again to hand over a publish that found no room. True when the connection can go on.
     pub(super) fn retry_stalled(&mut self, key: usize) -> bool {
         let connection = &mut self.connections[key];
-        let Some(stalled) = connection.stalled.take() else { return true };
+        let Some(stalled) = connection.work.go_on().and_then(|work| work.stalled.take()) else {
+            return true;
+        };
         let Stalled { message, object, until } = *stalled;
         let Some(joined) = connection.joined(object) else { return true };
         match self.audiences[joined.audience as usize].handle.send(message) {
             Ok(()) => true,
             Err(Busy(message)) if self.wheel.now() < until => {
-                connection.stalled = Some(Box::new(Stalled { message, object, until }));
+                connection.work.begin().stalled =
+                    Some(Box::new(Stalled { message, object, until }));
                 false
             }
             Err(Busy(message)) => {
@@ -112,8 +116,7 @@ impl Reactor {
             let why = "a page holds at least one event: `limit` is 1 or more";
             return self.refuse(key, Some(request.id), ErrorCode::BadRequest, why);
         }
-        connection.busy = true;
-        connection.in_flight += 1;
+        connection.read_log();
         let most = self.common.settings.limits.history_events;
         let limit = PageLimit {
             events: request.limit.map_or(most, |limit| limit.min(most)) as usize,
@@ -162,17 +165,17 @@ impl Reactor {
 
     /// The request that read the log has its reply.
     pub(super) fn finish_reading(&mut self, key: usize) {
-        self.connections[key].busy = false;
+        self.connections[key].work.begin().reading_log = false;
         self.finish_request(key);
         self.go_on(key);
     }
 
     /// A request has its reply.
     pub(super) fn finish_request(&mut self, key: usize) {
-        let connection = &mut self.connections[key];
-        connection.in_flight -= 1;
+        let work = self.connections[key].work.begin();
+        work.in_flight -= 1;
         if let Some(code) = self.draining
-            && connection.in_flight == 0
+            && work.in_flight == 0
         {
             self.close(key, code);
         }

@@ -8,10 +8,10 @@ use bytes::Bytes;
 use dormouse_protocol::{Encoding, ServerMessage, Signal, SignalItem, Signals};
 
 use super::audience::Standing;
-use super::connection::{Connection, KeptSignal};
 use super::frame;
 use super::inbox::SignalFrames;
 use super::reactor::Reactor;
+use super::work::{Busy, KeptSignal};
 use crate::log::ObjectId;
 
 /// What became of a signal that its socket did not take.
@@ -22,7 +22,7 @@ enum Kept {
     Dropped,
 }
 
-impl Connection {
+impl Busy {
     /// Keeps a signal until the socket takes more: at most so many, and so many bytes of them.
     fn keep_signal(
         &mut self,
@@ -99,15 +99,16 @@ impl Reactor {
             }
             let metrics = &self.common.metrics;
             // While older ones are kept, a newer one must not overtake them.
-            let has_room = connection.outbox.bytes() <= self.common.settings.outbound_bytes;
-            if has_room && !connection.blocked && connection.signals.is_empty() {
-                connection.outbox.push(frame.clone());
+            let work = &connection.work;
+            let has_room = work.outbox.bytes() <= self.common.settings.outbound_bytes;
+            if has_room && !work.blocked && work.signals.is_empty() {
+                connection.work.begin().outbox.push(frame.clone());
                 self.dirty.add(member.connection, connection);
                 metrics.delivered_signals.inc();
                 continue;
             }
             let settings = &self.common.settings;
-            match connection.keep_signal(
+            match connection.work.begin().keep_signal(
                 signal,
                 frame,
                 settings.kept_signals,
@@ -122,9 +123,9 @@ impl Reactor {
 
     /// The socket takes more: what it still has to know of signals goes first.
     pub(super) fn release_signals(&mut self, key: usize) {
-        let connection = &mut self.connections[key];
-        for kept in std::mem::take(&mut connection.signals) {
-            connection.outbox.push(kept.frame);
+        let Some(work) = self.connections[key].work.go_on() else { return };
+        for kept in std::mem::take(&mut work.signals) {
+            work.outbox.push(kept.frame);
             self.common.metrics.delivered_signals.inc();
         }
     }

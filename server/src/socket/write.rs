@@ -41,7 +41,7 @@ impl Reactor {
             let key = key as usize;
             // A connection that went may have left its key to one that is not dirty.
             let Some(connection) = self.connections.get_mut(key) else { continue };
-            if std::mem::take(&mut connection.dirty) && !connection.blocked {
+            if std::mem::take(&mut connection.dirty) && !connection.work.blocked {
                 self.write(key);
             }
         }
@@ -49,17 +49,19 @@ impl Reactor {
 
     fn write(&mut self, key: usize) {
         // Not on top of a full queue, which would then never end.
-        if self.connections[key].outbox.bytes() <= self.common.settings.outbound_bytes {
+        if self.connections[key].work.outbox.bytes() <= self.common.settings.outbound_bytes {
             self.release_signals(key);
         }
         let was_paused = self.is_paused(&self.connections[key]);
         let connection = &mut self.connections[key];
-        match connection.outbox.write_to(&mut connection.socket) {
+        let work = connection.work.begin();
+        match work.outbox.write_to(&mut connection.socket) {
             Ok(Written { bytes, all: is_empty }) => {
                 self.common.metrics.bytes_out.inc_by(bytes as u64);
-                connection.blocked = !is_empty;
-                connection.unanswered += bytes;
-                connection.progress = self.wheel.now();
+                work.blocked = !is_empty;
+                work.progress = self.wheel.now();
+                let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+                connection.unanswered = connection.unanswered.saturating_add(bytes);
                 match connection.phase {
                     Phase::Closed(_) if is_empty => return self.lost(key),
                     // The peer learns at once that nothing more comes. To close before it stops sending would
@@ -72,10 +74,11 @@ impl Reactor {
                 if was_paused && !self.is_paused(&self.connections[key]) {
                     self.go_on(key);
                 }
-                if is_empty && !self.connections[key].signals.is_empty() {
+                if is_empty && !self.connections[key].work.signals.is_empty() {
                     self.mark_dirty(key);
                 }
                 self.catch_up(key);
+                self.connections[key].work.rest();
             }
             Err(error) => {
                 debug!(%error, "a connection is lost");

@@ -1,0 +1,148 @@
+//! What is under way on a connection. At rest that is nothing, and takes no memory.
+
+use std::ops::Deref;
+
+use bytes::Bytes;
+use dormouse_protocol::Key;
+
+use super::decoder::Decoder;
+use super::outbox::Outbox;
+use super::wheel::Tick;
+use crate::log::ObjectId;
+use crate::object::Message;
+use crate::session::SessionId;
+
+/// The work of one connection: read as if it were always there, and allocated only where something begins.
+#[derive(Default)]
+pub(super) struct Work(Option<Box<Busy>>);
+
+/// What a connection that is not at rest has besides its socket.
+#[derive(Default)]
+pub(super) struct Busy {
+    /// A message of which only a part has arrived.
+    pub(super) decoder: Decoder,
+    /// Bytes that were read and not looked at, because the connection is paused.
+    pub(super) unread: Unread,
+    pub(super) outbox: Outbox,
+    /// Requests that wait for their reply.
+    pub(super) in_flight: u32,
+    /// Bytes that those hold.
+    pub(super) in_flight_bytes: usize,
+    /// One of those reads the log (a join, a page of history): what the client sends behind it waits in its socket.
+    pub(super) reading_log: bool,
+    /// A page of catch-up is being read for this connection.
+    pub(super) reading_page: bool,
+    /// The socket took less than it was given; it will tell when it takes more.
+    pub(super) blocked: bool,
+    /// When the socket last took something, or was first full.
+    pub(super) progress: Tick,
+    /// A publish that its object had no room for.
+    pub(super) stalled: Option<Box<Stalled>>,
+    /// Signals kept while the socket takes nothing, the newest for each sender and key.
+    pub(super) signals: Vec<KeptSignal>,
+}
+
+static NOTHING: Busy = Busy {
+    decoder: Decoder::NEW,
+    unread: Unread::NEW,
+    outbox: Outbox::NEW,
+    in_flight: 0,
+    in_flight_bytes: 0,
+    reading_log: false,
+    reading_page: false,
+    blocked: false,
+    progress: 0,
+    stalled: None,
+    signals: Vec::new(),
+};
+
+impl Deref for Work {
+    type Target = Busy;
+
+    fn deref(&self) -> &Busy {
+        self.0.as_deref().unwrap_or(&NOTHING)
+    }
+}
+
+impl Work {
+    /// The work to add to.
+    pub(super) fn begin(&mut self) -> &mut Busy {
+        self.0.get_or_insert_default()
+    }
+
+    /// The work to go on with, if there is any.
+    pub(super) fn go_on(&mut self) -> Option<&mut Busy> {
+        self.0.as_deref_mut()
+    }
+
+    /// Whether nothing is under way.
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// Comes to rest if nothing is left to do.
+    pub(super) fn rest(&mut self) {
+        if self.0.as_deref().is_some_and(Busy::is_done) {
+            self.0 = None;
+        }
+    }
+}
+
+impl Busy {
+    fn is_done(&self) -> bool {
+        self.decoder.is_idle()
+            && self.unread.is_empty()
+            && self.outbox.is_empty()
+            && self.in_flight == 0
+            && !self.reading_page
+            && self.signals.is_empty()
+    }
+}
+
+/// Bytes that were read and have to wait.
+#[derive(Default)]
+pub(super) struct Unread {
+    bytes: Vec<u8>,
+    /// How many of them are done with.
+    done: usize,
+}
+
+impl Unread {
+    const NEW: Self = Self { bytes: Vec::new(), done: 0 };
+
+    pub(super) fn new(bytes: &[u8]) -> Self {
+        Self { bytes: bytes.to_vec(), done: 0 }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    pub(super) fn bytes(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.done..]
+    }
+
+    /// Only so many at the end still have to wait.
+    pub(super) fn keep(&mut self, left: usize) {
+        self.done = self.bytes.len() - left;
+        if left == 0 {
+            *self = Self::default();
+        }
+    }
+}
+
+/// A publish that waits for room in an object's mailbox.
+pub(super) struct Stalled {
+    pub(super) message: Message,
+    pub(super) object: ObjectId,
+    /// When waiting ends with a refusal.
+    pub(super) until: Tick,
+}
+
+/// A signal that waits for the socket.
+pub(super) struct KeptSignal {
+    pub(super) object: ObjectId,
+    pub(super) sender: SessionId,
+    pub(super) key: Key,
+    pub(super) frame: Bytes,
+}
