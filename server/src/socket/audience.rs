@@ -28,8 +28,14 @@ pub(super) struct Audience {
     /// How many members have a page of the log on its way.
     reading: u32,
     /// Deliveries of late, while anybody has: the seam from there to live.
-    recent: VecDeque<Arc<Delivered>>,
-    recent_bytes: usize,
+    recent: Option<Box<Recent>>,
+}
+
+/// Deliveries of late, the oldest first.
+#[derive(Default)]
+struct Recent {
+    deliveries: VecDeque<Arc<Delivered>>,
+    bytes: usize,
 }
 
 /// A connection that is a member.
@@ -87,16 +93,29 @@ impl Delivered {
     }
 }
 
+impl Recent {
+    fn keep(&mut self, delivered: &Arc<Delivered>) {
+        self.bytes += delivered.size();
+        self.deliveries.push_back(delivered.clone());
+        while self.deliveries.len() > RECENT_FRAMES || self.bytes > RECENT_BYTES {
+            match self.deliveries.pop_front() {
+                Some(oldest) => self.bytes -= oldest.size(),
+                None => break,
+            }
+        }
+    }
+}
+
 impl Audience {
     pub(super) fn new(handle: Arc<Handle>) -> Self {
         Self {
             handle,
-            members: Vec::new(),
+            // Many an object has one member only.
+            members: Vec::with_capacity(1),
             newest: 0,
             speakers: [0; 2],
             reading: 0,
-            recent: VecDeque::new(),
-            recent_bytes: 0,
+            recent: None,
         }
     }
 
@@ -137,20 +156,9 @@ impl Audience {
         let delivered = Arc::new(Delivered::new(events, self.speakers));
         self.newest = self.newest.max(delivered.last);
         if self.reading > 0 {
-            self.keep(&delivered);
+            self.recent.get_or_insert_default().keep(&delivered);
         }
         delivered
-    }
-
-    fn keep(&mut self, delivered: &Arc<Delivered>) {
-        self.recent_bytes += delivered.size();
-        self.recent.push_back(delivered.clone());
-        while self.recent.len() > RECENT_FRAMES || self.recent_bytes > RECENT_BYTES {
-            match self.recent.pop_front() {
-                Some(oldest) => self.recent_bytes -= oldest.size(),
-                None => break,
-            }
-        }
     }
 
     /// Changes where a member gets its events.
@@ -170,7 +178,8 @@ impl Audience {
         let member = &mut self.members[place as usize];
         let mut position = member.position;
         let mut missed = Vec::new();
-        for delivered in self.recent.iter().filter(|delivered| delivered.last > member.position) {
+        let recent = self.recent.iter().flat_map(|recent| &recent.deliveries);
+        for delivered in recent.filter(|delivered| delivered.last > member.position) {
             if delivered.first != position + 1 {
                 break;
             }
@@ -190,8 +199,7 @@ impl Audience {
     fn one_less_reading(&mut self) {
         self.reading -= 1;
         if self.reading == 0 {
-            self.recent = VecDeque::new();
-            self.recent_bytes = 0;
+            self.recent = None;
         }
     }
 }
