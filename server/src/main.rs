@@ -32,6 +32,7 @@ const OWN_FILES: u64 = 1_000;
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
+    refuse_huge_pages();
     let cli = Cli::parse();
     let command = cli.command();
     let config = match cli.config() {
@@ -46,6 +47,17 @@ fn main() -> ExitCode {
         Command::Config => print(&config),
     };
     done.unwrap_or_else(|error| refuse(error.as_ref(), 1))
+}
+
+/// What connections at rest take lies scattered among what comes and goes. In pages of 2 MiB nearly all of that would stay
+/// resident: 17 MB before the first connection, measured, instead of 6.
+fn refuse_huge_pages() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
+        eprintln!(
+            "warning: huge pages can't be turned off, so idle connections take more memory: {error}"
+        );
+    }
 }
 
 fn log_to_stderr() -> anyhow::Result<()> {
