@@ -166,6 +166,12 @@ fn object_settings(config: &Config) -> object::Settings {
         sleep_after: config.objects.sleep_after,
         dedupe_window: config.objects.dedupe_window,
         dedupe_events: config.objects.dedupe_events as u64,
+        presence: object::presence::Settings {
+            interval: config.presence.interval,
+            grace: config.presence.grace,
+            max_members: config.limits.roster_members,
+            page_members: config.limits.roster_page,
+        },
     }
 }
 
@@ -177,8 +183,8 @@ fn socket_settings(config: &Config) -> socket::Settings {
             joins: count(config.limits.joins),
             in_flight: count(config.limits.in_flight),
             history_events: count(config.limits.history_events),
-            presence_bytes: 1024,
-            roster_members: 500,
+            presence_bytes: count(config.limits.presence_bytes),
+            roster_members: count(config.limits.roster_page),
         },
         in_flight_bytes: config.limits.in_flight_bytes,
         outbound_bytes: config.limits.outbound_bytes,

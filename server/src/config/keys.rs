@@ -68,6 +68,10 @@ pub struct Config {
     #[config(nested)]
     pub objects: Objects,
 
+    /// How rosters are kept.
+    #[config(nested)]
+    pub presence: Presence,
+
     /// The classes of objects.
     #[config(nested)]
     pub classes: Classes,
@@ -130,6 +134,24 @@ pub struct Limits {
     /// Signals kept for one slow connection: the newest of each sender and key.
     #[config(env = "DORMOUSE_LIMITS_SIGNALS", default = 64, validate = count)]
     pub signals: usize,
+
+    /// Bytes of what a member says of itself, in MessagePack: 1B to 16KiB.
+    #[config(
+        env = "DORMOUSE_LIMITS_PRESENCE_BYTES",
+        default = "1KiB",
+        deserialize_with = size::deserialize,
+        validate((1..=16 * KIB).contains(presence_bytes), "must be between 1B and 16KiB")
+    )]
+    #[serde(serialize_with = "size::serialize")]
+    pub presence_bytes: usize,
+
+    /// Members that one object's roster holds.
+    #[config(env = "DORMOUSE_LIMITS_ROSTER_MEMBERS", default = 10_000, validate = count)]
+    pub roster_members: usize,
+
+    /// Members in one page of a roster. A page has at most 128KiB as well.
+    #[config(env = "DORMOUSE_LIMITS_ROSTER_PAGE", default = 500, validate = count)]
+    pub roster_page: usize,
 
     /// How long a new connection may take to send its HTTP request.
     #[config(
@@ -218,6 +240,35 @@ pub struct Objects {
     /// Of how many last events of an object the keys are remembered. A waking object reads so many at most.
     #[config(env = "DORMOUSE_OBJECTS_DEDUPE_EVENTS", default = 10_000, validate = count)]
     pub dedupe_events: usize,
+}
+
+/// How rosters are kept: who is present in each object.
+#[derive(Debug, Clone, PartialEq, Serialize, confique::Config)]
+#[config(layer_attr(serde(deny_unknown_fields)))]
+pub struct Presence {
+    /// The shortest time between two messages about one roster, in which changes are gathered: 10ms to 10s.
+    #[config(
+        env = "DORMOUSE_PRESENCE_INTERVAL",
+        default = "100ms",
+        deserialize_with = humantime_serde::deserialize,
+        validate(
+            (Duration::from_millis(10)..=Duration::from_secs(10)).contains(interval),
+            "must be between 10ms and 10s"
+        )
+    )]
+    #[serde(serialize_with = "humantime_serde::serialize")]
+    pub interval: Duration,
+
+    /// How long a member whose connection was lost stays in the roster; also after a restart. At most 5min; with 0s it leaves
+    /// at once.
+    #[config(
+        env = "DORMOUSE_PRESENCE_GRACE",
+        default = "10s",
+        deserialize_with = humantime_serde::deserialize,
+        validate(*grace <= Duration::from_mins(5), "must be at most 5min")
+    )]
+    #[serde(serialize_with = "humantime_serde::serialize")]
+    pub grace: Duration,
 }
 
 /// What differs between classes of objects.

@@ -17,8 +17,8 @@ use super::retention::{self, Noted};
 use super::shared::Shared;
 use super::store::Store;
 use super::{
-    Append, Failure, HistoryRange, Identity, Metrics, OpenError, Page, PageLimit, ReadError,
-    Retention, Stored, writer,
+    Append, Failure, HistoryRange, Identity, Metrics, OpenError, Page, PageLimit, PresenceChange,
+    PresenceRow, ReadError, Retention, Stored, writer,
 };
 
 /// How the log is run.
@@ -53,6 +53,8 @@ pub struct Log(pub(super) Arc<Inner>);
 
 pub(super) struct Inner {
     pub(super) shared: Arc<Shared>,
+    /// Who was present when the log was opened.
+    present: Mutex<HashMap<ObjectName, Vec<PresenceRow>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// Dropped to stop the retention thread.
     sweeping: Mutex<Option<mpsc::Sender<()>>>,
@@ -64,6 +66,7 @@ impl Log {
     pub fn open(dir: &Path, options: Options, metrics: Metrics) -> Result<Self, OpenError> {
         let store = Store::open(dir, options.cache_bytes)?;
         let storage = |source| OpenError::Storage { dir: dir.into(), source };
+        let present = Mutex::new(store.read_presence().map_err(storage)?);
         let shared = Arc::new(Shared {
             store,
             queue: Queue::new(options.queue_bytes, metrics.queue_events.clone()),
@@ -75,6 +78,7 @@ impl Log {
         let (sweeping, stop) = mpsc::channel();
         let inner = Inner {
             shared: Arc::clone(&shared),
+            present,
             threads: Mutex::default(),
             sweeping: Mutex::new(Some(sweeping)),
         };
@@ -127,6 +131,20 @@ impl Log {
     /// `done` runs exactly once, unless this is cancelled: then nothing was queued.
     pub async fn append(&self, append: Append) {
         self.0.shared.queue.append(append).await;
+    }
+
+    /// Who was present when the log was opened, by their objects. Given once.
+    pub fn take_present(&self) -> HashMap<ObjectName, Vec<PresenceRow>> {
+        std::mem::take(&mut *self.0.present.lock())
+    }
+
+    /// Queues a change of a roster, to be written with the next commit; never waits. It is left out where the queue is
+    /// full or the log takes nothing any more: a roster on disk may be wrong by that.
+    pub fn store_presence(&self, change: PresenceChange) {
+        let shared = &self.0.shared;
+        if shared.queue.change_presence(change).is_err() {
+            shared.metrics.presence_skipped.inc();
+        }
     }
 
     /// Waits until the log fails. It takes no events from then on; reads go on as far as they can.

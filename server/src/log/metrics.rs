@@ -14,6 +14,7 @@ pub struct Metrics {
     pub(super) events_per_commit: Histogram,
     pub(super) queue_events: IntGauge,
     pub(super) trimmed_events: IntCounter,
+    pub(super) presence_skipped: IntCounter,
     pub(super) failed: IntGauge,
 }
 
@@ -52,6 +53,10 @@ impl Metrics {
             trimmed_events: counter(
                 "dormouse_log_trimmed_events_total",
                 "Events removed by retention",
+            )?,
+            presence_skipped: counter(
+                "dormouse_log_presence_skipped_total",
+                "Changes of rosters that were not stored because the log was full or had failed",
             )?,
             failed: gauge(
                 "dormouse_log_failed",

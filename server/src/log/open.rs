@@ -68,7 +68,7 @@ const JOURNAL_BYTES: u64 = 256 << 20;
 /// bounds the memory (5 × 32 MiB); smaller ones mean more tables and more compaction.
 const EVENTS_MEMTABLE_BYTES: u64 = 32 << 20;
 
-/// Records are small, and written only with an object's first event and with trims.
+/// Records are small, and written only with an object's first event and with trims; rosters are small too.
 const RECORDS_MEMTABLE_BYTES: u64 = 8 << 20;
 
 /// One worker may be busy with a long compaction while the other writes out memtables.
@@ -107,12 +107,14 @@ impl Store {
         }
         let objects = records(&db, "objects").map_err(storage)?;
         let events = events(&db).map_err(storage)?;
+        let presence = records(&db, "presence").map_err(storage)?;
         let next_id = match meta.get(next_id::KEY).map_err(storage)? {
             // No object was stored yet.
             None => 1,
             Some(id) => next_id::decode(&id).ok_or_else(|| damaged("its next id is none"))?,
         };
-        Ok(Self { db, meta, objects, events, next_id: AtomicU64::new(next_id), _lock: lock })
+        let next_id = AtomicU64::new(next_id);
+        Ok(Self { db, meta, objects, events, presence, next_id, _lock: lock })
     }
 }
 

@@ -1,5 +1,6 @@
 //! The queue into the writer: bounded in bytes, each event counting [`EVENT_OVERHEAD`] on top of its own, so that the
-//! number of events is bounded too. Appends wait while it is full; trims, of which one waits at a time, don't.
+//! number of events is bounded too. Appends wait while it is full, changes of rosters are left out; trims, of which one
+//! waits at a time, need no room.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use prometheus::IntGauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::trim::Trim;
-use super::{Entry, Identity, Unavailable};
+use super::{Entry, Identity, PresenceChange, Unavailable};
 
 /// What an event costs in the queue beyond its stored bytes, generously.
 const EVENT_OVERHEAD: usize = 128;
@@ -21,6 +22,10 @@ const COMMIT_BYTES: usize = 4 << 20;
 
 /// Runs on the writer thread, in the order of commits; must be quick and must not panic.
 pub(super) type Callback = Box<dyn FnOnce(Result<(), Unavailable>) + Send>;
+
+/// The queue has no room, or is closed.
+#[derive(Debug)]
+pub(super) struct Full;
 
 /// Events of one object to be stored.
 pub struct Append {
@@ -39,6 +44,7 @@ pub struct Append {
 pub(super) enum Task {
     Append { object: Arc<Identity>, first: u64, entries: Vec<Entry> },
     Trim(Trim),
+    Presence(PresenceChange),
 }
 
 impl Task {
@@ -46,7 +52,7 @@ impl Task {
     fn events(&self) -> u32 {
         match self {
             Self::Append { entries, .. } => entries.len() as u32,
-            Self::Trim(_) => 0,
+            Self::Trim(_) | Self::Presence(_) => 0,
         }
     }
 
@@ -54,6 +60,7 @@ impl Task {
         match self {
             Self::Append { entries, .. } => weight(entries),
             Self::Trim(_) => 0,
+            Self::Presence(change) => change.bytes(),
         }
     }
 }
@@ -132,6 +139,15 @@ impl Queue {
 
     pub(super) fn trim(&self, trim: Trim, done: Callback) {
         self.push(Task::Trim(trim), done, None);
+    }
+
+    /// Queues a change of a roster, if there is room for it.
+    pub(super) fn change_presence(&self, change: PresenceChange) -> Result<(), Full> {
+        let weight = change.bytes().min(self.capacity);
+        let room = Arc::clone(&self.room).try_acquire_many_owned(weight as u32);
+        let room = room.map_err(|_| Full)?;
+        self.push(Task::Presence(change), Box::new(|_| ()), Some(room));
+        Ok(())
     }
 
     fn push(&self, task: Task, done: Callback, room: Option<OwnedSemaphorePermit>) {

@@ -5,15 +5,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use fjall::{Database, Keyspace, OwnedWriteBatch, PersistMode};
 
-use super::keys::{event, next_id, object};
+use super::keys::{event, next_id, object, presence};
 use super::trim::Trim;
-use super::{Entry, Identity, ObjectId, Tail};
+use super::{Entry, Identity, ObjectId, PresenceChange, Tail};
 
 pub(super) struct Store {
     pub(super) db: Database,
     pub(super) meta: Keyspace,
     pub(super) objects: Keyspace,
     pub(super) events: Keyspace,
+    pub(super) presence: Keyspace,
     /// The id of the next new object: greater than all that are stored.
     pub(super) next_id: AtomicU64,
     /// Held as long as the directory is in use.
@@ -61,6 +62,17 @@ impl Batch<'_> {
         self.put_record(&trim.object, trim.to);
         for offset in trim.from + 1..=trim.to.offset {
             self.writes.remove(&self.store.events, event::encode_key(trim.object.id, offset));
+        }
+    }
+
+    pub(super) fn change_presence(&mut self, change: &PresenceChange) {
+        for row in &change.put {
+            let key = presence::encode_key(&change.object, row.member);
+            self.writes.insert(&self.store.presence, key, presence::encode(row));
+        }
+        for member in &change.removed {
+            let key = presence::encode_key(&change.object, *member);
+            self.writes.remove(&self.store.presence, key);
         }
     }
 

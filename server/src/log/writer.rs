@@ -55,6 +55,7 @@ fn commit(shared: &Shared, heads: &mut Heads, works: &[Work]) -> Result<(), fjal
                 stored += entries.len() as u32;
                 bytes += entries.iter().map(|entry| entry.wire().len() as u64).sum::<u64>();
             }
+            Task::Presence(change) => batch.change_presence(change),
             Task::Trim(trim) => {
                 batch.trim(trim);
                 removed += trim.events();

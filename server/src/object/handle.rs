@@ -15,6 +15,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use super::class::Message;
 use super::instance;
 use super::outlet::{Delivery, EventFrames};
+use super::presence;
 use super::registry::Shared;
 use crate::log::{HistoryRange, Identity, ObjectId, Page, PageLimit, ReadError};
 
@@ -39,6 +40,7 @@ pub struct Handle {
     /// Another object needs the instance's place.
     asked_to_sleep: AtomicBool,
     pub(super) asked: Notify,
+    pub(super) presence: presence::Slot,
 }
 
 impl Handle {
@@ -53,6 +55,7 @@ impl Handle {
             last_use: AtomicU64::new(0),
             asked_to_sleep: AtomicBool::new(false),
             asked: Notify::new(),
+            presence: presence::Slot::default(),
         }
     }
 

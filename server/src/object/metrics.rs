@@ -2,6 +2,8 @@
 
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntGauge, Registry};
 
+use super::presence;
+
 /// Counters of all objects together.
 #[derive(Clone)]
 pub struct Metrics {
@@ -11,6 +13,7 @@ pub struct Metrics {
     pub(super) failures: IntCounter,
     pub(super) evictions: IntCounter,
     pub(super) duplicates: IntCounter,
+    pub(super) presence: presence::Metrics,
 }
 
 impl Metrics {
@@ -37,6 +40,7 @@ impl Metrics {
                 "dormouse_publish_duplicates_total",
                 "Publishes that were stored before under the same key.",
             )?,
+            presence: presence::Metrics::register(registry)?,
         };
         registry.register(Box::new(metrics.awake.clone()))?;
         registry.register(Box::new(metrics.wakes.clone()))?;

@@ -10,6 +10,7 @@ mod handle;
 mod instance;
 mod metrics;
 mod outlet;
+pub mod presence;
 mod registry;
 
 pub use class::{Class, Classes, Context, Message, Object};

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use dormouse_protocol::{Encoding, ErrorCode, encode_events};
 
+use super::presence::{PresenceFrames, RosterFrames};
 use crate::log::{Entry, ObjectId};
 
 /// A reactor as objects see it. Deliveries from one thread arrive in order.
@@ -29,6 +30,16 @@ pub enum Delivery {
     },
     /// Events that one append brought, for the object's members on this reactor.
     Events(Arc<EventFrames>),
+    /// What has changed in the object's roster, for the members on this reactor that watch.
+    Presence(Arc<PresenceFrames>),
+    /// A roster, for one member: the reply to its request, or what it gets first because it watches from now on. It stands
+    /// before exactly those [`Delivery::Presence`] that follow on from its version.
+    Roster {
+        /// Who gets it.
+        to: Address,
+        /// The roster.
+        roster: Arc<RosterFrames>,
+    },
 }
 
 /// The events of one append, encoded once for all members in each encoding that any of them speaks.

@@ -13,6 +13,7 @@ use super::class::Classes;
 use super::handle::Handle;
 use super::metrics::Metrics;
 use super::outlet::Outlet;
+use super::presence;
 use crate::log::{Log, ReadError};
 
 /// What the operator decides about objects.
@@ -28,6 +29,8 @@ pub struct Settings {
     pub dedupe_window: Duration,
     /// Of how many last events the keys are remembered.
     pub dedupe_events: u64,
+    /// About rosters.
+    pub presence: presence::Settings,
 }
 
 /// The outcome of opening an object.
@@ -49,6 +52,7 @@ pub(super) struct Shared {
     pub(super) runtime: tokio::runtime::Handle,
     pub(super) instances: TaskTracker,
     pub(super) awake: Awake,
+    pub(super) presence: presence::Shared,
     slots: Mutex<HashMap<ObjectName, Slot>>,
 }
 
@@ -78,7 +82,8 @@ impl Registry {
         metrics: Metrics,
     ) -> Self {
         assert!(outlets.len() <= 64, "an audience is a 64-bit set");
-        Self(Arc::new(Shared {
+        let presence = presence::Shared::new(&log, settings.presence, metrics.presence.clone());
+        let shared = Arc::new(Shared {
             log,
             classes,
             outlets,
@@ -87,12 +92,16 @@ impl Registry {
             runtime: tokio::runtime::Handle::current(),
             instances: TaskTracker::new(),
             awake: Awake::new(settings.max_awake),
+            presence,
             slots: Mutex::default(),
-        }))
+        });
+        shared.forget_absent();
+        Self(shared)
     }
 
     /// Ends all instances and waits for them. Nobody may send to objects any more.
     pub async fn end(&self) {
+        self.0.presence.end();
         let awake: Vec<_> = self.0.slots.lock().values().filter_map(Slot::handle).collect();
         for handle in awake {
             handle.end();
@@ -140,7 +149,9 @@ impl Shared {
                 Some(stored) => (stored.identity, stored.tail.offset),
                 None => (self.log.new_identity(name.clone()), 0),
             };
-            Arc::new(Handle::new(identity, head, self.clone()))
+            let handle = Arc::new(Handle::new(identity, head, self.clone()));
+            handle.restore_presence();
+            handle
         });
         let mut slots = self.slots.lock();
         let slot = match &found {

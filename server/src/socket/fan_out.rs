@@ -16,6 +16,7 @@ impl Reactor {
                 self.inbox.taken_events(&events);
                 self.fan_out(&events);
             }
+            Delivery::Presence(_) | Delivery::Roster { .. } => {}
             Delivery::Answer { to, held, answer } => self.answer(to, held, answer),
         }
     }

@@ -6,6 +6,10 @@
 //! | `meta` | `next_id` | an id beyond all stored objects', u64 | from the first object, for ever |
 //! | `objects` | object name | [`object::Record`] | from the object's first event, for ever |
 //! | `events` | object id u64, offset u64 | [`Entry`](super::Entry) | until retention trims it |
+//! | `presence` | object name, 0u8, member u64 | user, data | while the member is in the roster |
+//!
+//! `presence` came later. It is made where it is missing, and a program that doesn't know it leaves it alone, so the format
+//! is the same: rosters left behind are those of members that were lost.
 //!
 //! Numbers in keys and values are big-endian.
 
@@ -13,3 +17,4 @@ pub(super) mod event;
 pub(super) mod format;
 pub(super) mod next_id;
 pub(super) mod object;
+pub(super) mod presence;

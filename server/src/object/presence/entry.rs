@@ -1,0 +1,93 @@
+//! A member's place in a roster: who it is, what it says of itself, and who holds the place.
+
+use std::sync::Arc;
+
+use dormouse_protocol::Payload;
+
+use crate::session::SessionId;
+
+/// Milliseconds since the registry began: the clock of everything about presence that has a deadline.
+pub(super) type Millis = u64;
+
+/// A connection as the holder of a place in a roster. A reactor's generations are its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Holder {
+    /// The outlet of the connection's reactor.
+    pub outlet: u8,
+    /// Which of the reactor's connections it is.
+    pub generation: u32,
+}
+
+/// What a member says of itself: the `MessagePack` form of a [`Payload`], shared by the roster, what is told of it and what
+/// is stored.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Data(Arc<[u8]>);
+
+impl Data {
+    pub(super) fn new(payload: &Payload) -> Self {
+        Self(payload.as_msgpack().into())
+    }
+
+    /// What the log gives back, which has checked that it is a payload.
+    pub(super) fn stored(bytes: Arc<[u8]>) -> Self {
+        Self(bytes)
+    }
+
+    pub(super) fn payload(&self) -> Payload {
+        Payload::from_msgpack(&self.0).expect("the bytes were taken from a payload")
+    }
+
+    pub(super) fn bytes(&self) -> &Arc<[u8]> {
+        &self.0
+    }
+}
+
+/// A member as others are told of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Seen {
+    pub(super) member: u64,
+    pub(super) user: SessionId,
+    pub(super) data: Data,
+}
+
+/// A place in the roster. There are many: it has 64 bytes.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) member: u64,
+    /// The version in which this was told last; 0 if nobody was told of it yet.
+    pub(super) changed: u64,
+    /// What was told last; before that what is to be told.
+    pub(super) data: Data,
+    pub(super) state: State,
+    pub(super) user: SessionId,
+}
+
+const _: () = assert!(size_of::<Entry>() <= 64);
+
+/// What has become of a member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    /// Its connection is there.
+    Held(Holder),
+    /// Its connection was lost; until then it may come back.
+    Lost(Millis),
+    /// It has left, and nobody was told yet.
+    Leaving,
+    /// It has left, and everybody was told. Kept for those who ask what has changed.
+    Gone,
+}
+
+impl Entry {
+    pub(super) fn is_told(&self) -> bool {
+        self.changed > 0
+    }
+
+    /// Whether it is in the roster as it was told last.
+    pub(super) fn is_seen(&self) -> bool {
+        self.is_told() && self.state != State::Gone
+    }
+
+    pub(super) fn seen(&self) -> Seen {
+        Seen { member: self.member, user: self.user, data: self.data.clone() }
+    }
+}

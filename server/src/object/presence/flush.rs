@@ -1,0 +1,154 @@
+//! A flush: what has happened since the last one, merged into what others are told.
+
+use std::collections::HashMap;
+
+use super::entry::{Data, Seen, State};
+use super::roster::Roster;
+use crate::session::SessionId;
+
+/// Departures that a roster of any size remembers for those who ask what has changed.
+const DEPARTURES: usize = 4;
+
+/// What leads from the version before to this one.
+#[derive(Debug)]
+pub(super) struct Delta {
+    pub(super) version: u64,
+    pub(super) members: u32,
+    pub(super) users: u32,
+    pub(super) join: Vec<Arrival>,
+    pub(super) update: Vec<Seen>,
+    pub(super) leave: Vec<Departure>,
+}
+
+#[derive(Debug)]
+pub(super) struct Arrival {
+    pub(super) seen: Seen,
+    /// The user was not here before.
+    pub(super) first: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Departure {
+    pub(super) member: u64,
+    pub(super) user: SessionId,
+    /// The user is not here any more.
+    pub(super) last: bool,
+}
+
+/// What a flush does to a user's members.
+#[derive(Default)]
+struct Touched {
+    before: u32,
+    joins: u32,
+    leaves: u32,
+}
+
+impl Touched {
+    fn after(&self) -> u32 {
+        self.before + self.joins - self.leaves
+    }
+}
+
+impl Roster {
+    /// Makes everything that has happened the next version; `None` if that is nothing.
+    pub(super) fn flush(&mut self) -> Option<Delta> {
+        if !self.has_changes() {
+            return None;
+        }
+        self.version += 1;
+        let users = self.touched_users();
+        for touched in users.values() {
+            let (before, after) = (touched.before > 0, touched.after() > 0);
+            self.users = self.users + u32::from(after) - u32::from(before);
+        }
+        self.members = self.members + self.untold - self.leaving;
+        let mut delta = Delta {
+            version: self.version,
+            members: self.members,
+            users: self.users,
+            join: Vec::with_capacity(self.untold as usize),
+            update: Vec::with_capacity(self.updates.len()),
+            leave: Vec::with_capacity(self.leaving as usize),
+        };
+        let mut updates = std::mem::take(&mut self.updates).into_iter().peekable();
+        for entry in &mut self.entries {
+            // Only members that are here and were told of have updates, so none is skipped.
+            let update = updates.next_if(|(member, _)| *member == entry.member);
+            if !entry.is_told() {
+                entry.changed = self.version;
+                delta.join.push(Arrival { seen: entry.seen(), first: false });
+            } else if entry.state == State::Leaving {
+                entry.changed = self.version;
+                entry.state = State::Gone;
+                entry.data = Data::default();
+                let (member, user) = (entry.member, entry.user);
+                delta.leave.push(Departure { member, user, last: false });
+            } else if let Some((_, data)) = update {
+                entry.changed = self.version;
+                entry.data = data;
+                delta.update.push(entry.seen());
+            }
+        }
+        (self.untold, self.leaving) = (0, 0);
+        mark(&mut delta, users);
+        if !delta.leave.is_empty() {
+            self.forget_departures();
+        }
+        Some(delta)
+    }
+
+    /// The users of whom members come or go.
+    fn touched_users(&self) -> HashMap<SessionId, Touched> {
+        let mut users: HashMap<SessionId, Touched> = HashMap::new();
+        if self.untold + self.leaving == 0 {
+            return users;
+        }
+        for entry in &self.entries {
+            if !entry.is_told() {
+                users.entry(entry.user).or_default().joins += 1;
+            } else if entry.state == State::Leaving {
+                users.entry(entry.user).or_default().leaves += 1;
+            }
+        }
+        for entry in self.entries.iter().filter(|entry| entry.is_seen()) {
+            if let Some(touched) = users.get_mut(&entry.user) {
+                touched.before += 1;
+            }
+        }
+        users
+    }
+
+    /// Keeps only the newest departures, and no more memory than the roster needs.
+    fn forget_departures(&mut self) {
+        let most = DEPARTURES.max(self.members as usize / 4);
+        let gone = self.entries.iter().filter(|entry| entry.state == State::Gone);
+        let mut versions: Vec<_> = gone.map(|entry| entry.changed).collect();
+        if versions.len() > most {
+            let surplus = versions.len() - most;
+            let (_, floor, _) = versions.select_nth_unstable(surplus - 1);
+            self.floor = self.floor.max(*floor);
+            let floor = self.floor;
+            self.entries.retain(|entry| entry.state != State::Gone || entry.changed > floor);
+        }
+        if self.entries.len() < self.entries.capacity() / 4 {
+            self.entries.shrink_to(self.entries.len() / 2 * 3);
+        }
+    }
+}
+
+/// Marks each user's first arrival and last departure.
+fn mark(delta: &mut Delta, mut users: HashMap<SessionId, Touched>) {
+    for arrival in &mut delta.join {
+        if let Some(touched) = users.get_mut(&arrival.seen.user) {
+            arrival.first = touched.before == 0;
+            // Another one of the same flush is not the first.
+            touched.before += 1;
+        }
+    }
+    for departure in &mut delta.leave {
+        if let Some(touched) = users.get_mut(&departure.user) {
+            touched.before -= 1;
+            departure.last = touched.before == 0;
+        }
+    }
+}

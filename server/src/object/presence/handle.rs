@@ -1,0 +1,162 @@
+//! What connections do about presence. Every call returns at once and may come from any thread except from within
+//! [`Outlet::deliver`](crate::object::Outlet::deliver), which is called under the roster's lock.
+
+use std::sync::Arc;
+
+use dormouse_protocol::Payload;
+
+use super::entry::{Data, Holder};
+use super::frames::{RosterFrames, View};
+use super::keeper::Kept;
+use super::page::{Page, Range};
+use super::roster::RosterFull;
+use crate::object::handle::Handle;
+use crate::object::outlet::{Address, Delivery};
+use crate::session::SessionId;
+
+/// A member that comes into the roster.
+#[derive(Debug, Clone)]
+pub struct Entrant {
+    /// The member that it was before its connection was lost, if it says so.
+    pub asked: Option<u64>,
+    /// Its number otherwise, from [`Handle::new_member`].
+    pub member: u64,
+    /// Whose connection it is.
+    pub user: SessionId,
+    /// Its connection.
+    pub holder: Holder,
+    /// What it says of itself.
+    pub data: Payload,
+}
+
+/// How a member goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Departing {
+    /// It has said so: it is gone with the next flush.
+    Leave,
+    /// Its connection is gone: it may come back within the grace period.
+    Lost,
+}
+
+impl Handle {
+    /// A number for a new membership: no other of this object has or ever had it. Below 2⁵³.
+    pub fn new_member(&self) -> u64 {
+        self.shared.presence.new_member()
+    }
+
+    /// Brings a member into the roster and returns its number. It takes the place that it asks for if that is its user's,
+    /// whoever holds it; else a place of its user whose connection was lost; else a new one.
+    ///
+    /// Whoever comes back to a place is told to nobody, unless it says something else of itself.
+    pub fn present(self: &Arc<Self>, entrant: Entrant) -> Result<u64, RosterFull> {
+        let Entrant { asked, member, user, holder, data } = entrant;
+        let (data, presence) = (Data::new(&data), &self.shared.presence);
+        let max = presence.settings.max_members;
+        let placed = self
+            .with_roster(|roster| roster.present(asked, member, user, holder, data, max))
+            .inspect_err(|_| presence.metrics.full.inc())?;
+        if placed.returned {
+            presence.metrics.returns.inc();
+        }
+        Ok(placed.member)
+    }
+
+    /// Changes what a member says of itself; `None` takes it out of the roster. A member that is not in the roster comes in
+    /// under its number. Nothing happens to one that another connection holds by now.
+    pub fn update(
+        self: &Arc<Self>,
+        member: u64,
+        user: SessionId,
+        holder: Holder,
+        data: Option<&Payload>,
+    ) -> Result<(), RosterFull> {
+        let (data, presence) = (data.map(Data::new), &self.shared.presence);
+        let max = presence.settings.max_members;
+        self.with_roster(|roster| roster.update(member, user, holder, data, max))
+            .inspect_err(|_| presence.metrics.full.inc())
+    }
+
+    /// Ends a membership. Nothing happens where it is not in the roster, or another connection holds it by now.
+    pub fn depart(self: &Arc<Self>, member: u64, holder: Holder, how: Departing) {
+        let mut place = self.presence.0.lock();
+        let Some(kept) = &mut place.kept else { return };
+        let presence = &self.shared.presence;
+        if how == Departing::Lost && presence.grace() > 0 {
+            if kept.roster.lose(member, holder, presence.now() + presence.grace()) {
+                presence.metrics.lost.inc();
+            }
+        } else {
+            kept.roster.leave(member, holder);
+        }
+        self.attend(&mut place);
+    }
+
+    /// Gives the outlet the roster for a member that watches from now on, and from then on every change, until
+    /// [`Handle::unwatch`]. `since` is the version that the member has: it is given only what has changed, if
+    /// that can be told.
+    pub fn watch(&self, outlet: usize, to: Address, view: View, since: Option<u64>) {
+        let limit = self.shared.presence.settings.page_members;
+        let mut place = self.presence.0.lock();
+        let kept = place.keep();
+        kept.watchers |= 1 << outlet;
+        let roster = match view {
+            View::Counts => {
+                let range = Range { since: None, after: None, limit: 0 };
+                Arc::new(RosterFrames::new(self.id(), None, kept.roster.page(range)))
+            }
+            View::Members => match since.and_then(|since| kept.roster.changes(since, limit)) {
+                Some(changes) => Arc::new(RosterFrames::new(self.id(), None, changes)),
+                None => self.first_page(kept, limit),
+            },
+        };
+        self.shared.outlets[outlet].deliver(Delivery::Roster { to, roster });
+    }
+
+    /// The outlet has no more members that watch.
+    pub fn unwatch(self: &Arc<Self>, outlet: usize) {
+        let mut place = self.presence.0.lock();
+        if let Some(kept) = &mut place.kept {
+            kept.watchers &= !(1 << outlet);
+            self.attend(&mut place);
+        }
+    }
+
+    /// Answers, through the outlet, the request that is named by `to`: what has changed since a version if that can be
+    /// told and is asked for; otherwise the members after one, at most `limit`; with 0 only the counts.
+    pub fn roster(
+        &self,
+        outlet: usize,
+        to: Address,
+        since: Option<u64>,
+        after: Option<u64>,
+        limit: Option<u32>,
+    ) {
+        let most = self.shared.presence.settings.page_members;
+        let limit = limit.map_or(most, |limit| most.min(limit as usize));
+        let mut place = self.presence.0.lock();
+        let page = match &place.kept {
+            Some(kept) => kept.roster.page(Range { since, after, limit }),
+            None => Page::empty(place.version()),
+        };
+        let roster = Arc::new(RosterFrames::new(self.id(), Some(to.request), page));
+        self.shared.outlets[outlet].deliver(Delivery::Roster { to, roster });
+    }
+
+    /// How many members there are, and how many users they are; as told last.
+    pub fn counts(&self) -> (u32, u32) {
+        let place = self.presence.0.lock();
+        place.kept.as_ref().map_or((0, 0), |kept| (kept.roster.members, kept.roster.users))
+    }
+
+    /// Made once for all who ask for it at the same time: many join at once where the roster is long.
+    fn first_page(&self, kept: &mut Kept, limit: usize) -> Arc<RosterFrames> {
+        let version = kept.roster.version;
+        if let Some(page) = kept.first_page.upgrade().filter(|page| page.version() == version) {
+            return page;
+        }
+        let range = Range { since: None, after: None, limit };
+        let page = Arc::new(RosterFrames::new(self.id(), None, kept.roster.page(range)));
+        kept.first_page = Arc::downgrade(&page);
+        page
+    }
+}

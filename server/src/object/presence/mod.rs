@@ -1,0 +1,105 @@
+//! Presence: who is here, of each object, with what they say of themselves.
+//!
+//! A roster belongs to the object's handle and needs no instance (promise 6). What happens to it is gathered and told in
+//! flushes, at most one each interval, so that a storm of joins costs each member a few messages (promise 8). Every flush
+//! makes one version; it is delivered under the roster's lock, and so are the rosters that members are given first: in the
+//! order of an outlet's deliveries a roster stands exactly before the changes that follow on from it.
+//!
+//! `roster.rs`, `flush.rs` and `page.rs` are pure; `keeper.rs` knows the time, `handle.rs` is what connections call.
+
+mod entry;
+mod flush;
+mod frames;
+mod handle;
+mod keeper;
+mod metrics;
+mod page;
+mod restored;
+mod roster;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::now_ms;
+use crate::log::Log;
+
+pub use entry::Holder;
+use entry::Millis;
+pub use frames::{PresenceFrames, RosterFrames, View};
+pub use handle::{Departing, Entrant};
+pub(super) use keeper::Slot;
+pub(super) use metrics::Metrics;
+use restored::Restored;
+pub use roster::RosterFull;
+
+/// What the operator decides about presence.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// The shortest time between two flushes of one roster, at least a millisecond: versions must not overtake the clock,
+    /// which a roster's first version is taken from.
+    pub interval: Duration,
+    /// How long a member whose connection was lost may stay away. Zero: it leaves at once.
+    pub grace: Duration,
+    /// Members that one roster may hold.
+    pub max_members: usize,
+    /// Members in one page of a roster.
+    pub page_members: usize,
+}
+
+/// What the rosters of all objects share.
+pub(super) struct Shared {
+    settings: Settings,
+    pub(super) metrics: Metrics,
+    start: Instant,
+    /// The next membership's number. One for all objects, and from the clock: so never the same again, over restarts too.
+    next_member: AtomicU64,
+    restored: Restored,
+    end: CancellationToken,
+}
+
+impl Shared {
+    pub(super) fn new(log: &Log, settings: Settings, metrics: Metrics) -> Self {
+        assert!(settings.interval >= Duration::from_millis(1), "a version is at least 1 ms");
+        let restored = Restored::new(log.take_present());
+        let beyond_stored = restored.last_member().map_or(0, |last| last + 1);
+        Self {
+            settings,
+            metrics,
+            start: Instant::now(),
+            next_member: AtomicU64::new(beyond_stored.max(now_ms() * 1000)),
+            restored,
+            end: CancellationToken::new(),
+        }
+    }
+
+    /// Tells what is to be told, and ends what waits. Rosters stay stored for the next start.
+    pub(super) fn end(&self) {
+        self.end.cancel();
+    }
+
+    fn new_member(&self) -> u64 {
+        self.next_member.fetch_add(1, Relaxed)
+    }
+
+    fn now(&self) -> Millis {
+        self.start.elapsed().as_millis() as Millis
+    }
+
+    fn instant(&self, at: Millis) -> Instant {
+        self.start + Duration::from_millis(at)
+    }
+
+    fn interval(&self) -> Millis {
+        self.settings.interval.as_millis() as Millis
+    }
+
+    fn grace(&self) -> Millis {
+        self.settings.grace.as_millis() as Millis
+    }
+}

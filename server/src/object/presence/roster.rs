@@ -1,0 +1,279 @@
+//! The roster: who is present in an object, as it was told last, and what has happened since.
+//!
+//! Pure: time and bounds are passed in. What happens is kept until a flush tells it (`flush.rs`); what is read
+//! (`page.rs`) is always what was told last, so that all who watch see the same versions with the same content.
+
+use std::collections::BTreeMap;
+
+use super::entry::{Data, Entry, Holder, Millis, State};
+use crate::session::SessionId;
+
+/// The roster has as many members as it may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the roster holds as many members as it may")]
+pub struct RosterFull;
+
+/// Who is present.
+pub(super) struct Roster {
+    /// Grows by one with every flush.
+    pub(super) version: u64,
+    /// What has changed since a version can be told from this one on.
+    pub(super) floor: u64,
+    /// By their numbers.
+    pub(super) entries: Vec<Entry>,
+    /// What members that were told of want to say now.
+    pub(super) updates: BTreeMap<u64, Data>,
+    /// Members as told last.
+    pub(super) members: u32,
+    /// Users as told last.
+    pub(super) users: u32,
+    /// Entries that nobody was told of.
+    pub(super) untold: u32,
+    pub(super) leaving: u32,
+    lost: u32,
+    /// No lost member's time is over before.
+    soonest: Millis,
+}
+
+/// What came of asking for a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Placed {
+    pub(super) member: u64,
+    /// It was the place of a member that was lost.
+    pub(super) returned: bool,
+}
+
+impl Roster {
+    /// An empty roster.
+    pub(super) fn new(version: u64) -> Self {
+        Self {
+            version,
+            floor: version,
+            entries: Vec::new(),
+            updates: BTreeMap::new(),
+            members: 0,
+            users: 0,
+            untold: 0,
+            leaving: 0,
+            lost: 0,
+            soonest: Millis::MAX,
+        }
+    }
+
+    /// Nobody is here, and there is nothing to tell.
+    pub(super) fn is_empty(&self) -> bool {
+        self.members == 0 && self.untold == 0
+    }
+
+    pub(super) fn has_changes(&self) -> bool {
+        self.untold > 0 || self.leaving > 0 || !self.updates.is_empty()
+    }
+
+    /// When the next lost member may have to leave.
+    pub(super) fn next_expiry(&self) -> Option<Millis> {
+        (self.lost > 0).then_some(self.soonest)
+    }
+
+    /// Gives a member a place: the one that it asks for, if that is its user's; else that of a member of the same user
+    /// that was lost; else a new one, if there are fewer than `max`.
+    pub(super) fn present(
+        &mut self,
+        asked: Option<u64>,
+        member: u64,
+        user: SessionId,
+        holder: Holder,
+        data: Data,
+        max: usize,
+    ) -> Result<Placed, RosterFull> {
+        let Some(at) =
+            asked.and_then(|asked| self.find_of(asked, user)).or_else(|| self.lost_of(user))
+        else {
+            self.insert(member, user, holder, data, max)?;
+            return Ok(Placed { member, returned: false });
+        };
+        let was = self.hold(at, holder);
+        self.say(at, data);
+        let returned = matches!(was, State::Lost(_));
+        Ok(Placed { member: self.entries[at].member, returned })
+    }
+
+    /// Changes what a member says of itself, or takes it out. One that is not in the roster comes in under its number.
+    /// Nothing happens to a member that somebody else holds.
+    pub(super) fn update(
+        &mut self,
+        member: u64,
+        user: SessionId,
+        holder: Holder,
+        data: Option<Data>,
+        max: usize,
+    ) -> Result<(), RosterFull> {
+        let Some(data) = data else {
+            self.leave(member, holder);
+            return Ok(());
+        };
+        match self.find(member) {
+            Ok(at) if self.entries[at].user != user => {}
+            Ok(at) => match self.entries[at].state {
+                State::Held(other) if other == holder => self.say(at, data),
+                State::Held(_) | State::Lost(_) => {}
+                State::Leaving => {
+                    self.hold(at, holder);
+                    self.say(at, data);
+                }
+                State::Gone => self.insert(member, user, holder, data, max)?,
+            },
+            Err(_) => self.insert(member, user, holder, data, max)?,
+        }
+        Ok(())
+    }
+
+    /// A member goes; whether it was the holder's.
+    pub(super) fn leave(&mut self, member: u64, holder: Holder) -> bool {
+        let Some(at) = self.held(member, holder) else { return false };
+        if self.entries[at].is_told() {
+            self.set(at, State::Leaving);
+            self.updates.remove(&member);
+        } else {
+            self.entries.remove(at);
+            self.untold -= 1;
+        }
+        true
+    }
+
+    /// A member's connection is lost, and it may come back until then; whether it was the holder's.
+    pub(super) fn lose(&mut self, member: u64, holder: Holder, until: Millis) -> bool {
+        let Some(at) = self.held(member, holder) else { return false };
+        self.set(at, State::Lost(until));
+        self.soonest = self.soonest.min(until);
+        true
+    }
+
+    /// A member of before a restart: told to those who watched then, and lost since.
+    pub(super) fn restore(&mut self, member: u64, user: SessionId, data: Data, until: Millis) {
+        let Err(at) = self.find(member) else { return };
+        let is_new = !self.entries.iter().any(|entry| entry.user == user);
+        let state = State::Lost(until);
+        self.entries.insert(at, Entry { member, changed: self.version, data, state, user });
+        self.members += 1;
+        self.users += u32::from(is_new);
+        self.lost += 1;
+        self.soonest = self.soonest.min(until);
+    }
+
+    /// Lost members whose time is over leave.
+    pub(super) fn expire(&mut self, now: Millis) {
+        if self.next_expiry().is_none_or(|soonest| soonest > now) {
+            return;
+        }
+        self.soonest = Millis::MAX;
+        let (mut over, mut untold) = (0, 0);
+        self.entries.retain_mut(|entry| match entry.state {
+            State::Lost(until) if until <= now => {
+                over += 1;
+                if !entry.is_told() {
+                    untold += 1;
+                    return false;
+                }
+                entry.state = State::Leaving;
+                self.updates.remove(&entry.member);
+                true
+            }
+            State::Lost(until) => {
+                self.soonest = self.soonest.min(until);
+                true
+            }
+            _ => true,
+        });
+        self.lost -= over;
+        self.untold -= untold;
+        self.leaving += over - untold;
+    }
+
+    pub(super) fn find(&self, member: u64) -> Result<usize, usize> {
+        // Numbers grow, so mostly it is a new one.
+        if self.entries.last().is_none_or(|last| last.member < member) {
+            return Err(self.entries.len());
+        }
+        self.entries.binary_search_by_key(&member, |entry| entry.member)
+    }
+
+    fn find_of(&self, member: u64, user: SessionId) -> Option<usize> {
+        let at = self.find(member).ok()?;
+        let entry = &self.entries[at];
+        (entry.user == user && entry.state != State::Gone).then_some(at)
+    }
+
+    fn lost_of(&self, user: SessionId) -> Option<usize> {
+        if self.lost == 0 {
+            return None;
+        }
+        let is_lost = |entry: &Entry| matches!(entry.state, State::Lost(_)) && entry.user == user;
+        self.entries.iter().position(is_lost)
+    }
+
+    fn held(&self, member: u64, holder: Holder) -> Option<usize> {
+        let at = self.find(member).ok()?;
+        (self.entries[at].state == State::Held(holder)).then_some(at)
+    }
+
+    /// Those who are here by now, told or not.
+    fn present_count(&self) -> usize {
+        (self.members + self.untold - self.leaving) as usize
+    }
+
+    fn insert(
+        &mut self,
+        member: u64,
+        user: SessionId,
+        holder: Holder,
+        data: Data,
+        max: usize,
+    ) -> Result<(), RosterFull> {
+        if self.present_count() >= max {
+            return Err(RosterFull);
+        }
+        let entry = Entry { member, changed: 0, data, state: State::Held(holder), user };
+        match self.find(member) {
+            Ok(gone) => {
+                // That it had left can't be told any more: who asks for changes since then gets the whole roster.
+                self.floor = self.version;
+                self.entries[gone] = entry;
+            }
+            Err(at) => {
+                if self.entries.len() == self.entries.capacity() {
+                    self.entries.reserve_exact(self.entries.len() / 2 + 1);
+                }
+                self.entries.insert(at, entry);
+            }
+        }
+        self.untold += 1;
+        Ok(())
+    }
+
+    /// Makes the connection the holder; returns what was before.
+    fn hold(&mut self, at: usize, holder: Holder) -> State {
+        let was = self.entries[at].state;
+        self.set(at, State::Held(holder));
+        was
+    }
+
+    fn set(&mut self, at: usize, state: State) {
+        let was = std::mem::replace(&mut self.entries[at].state, state);
+        let count = |state, is: fn(State) -> bool| u32::from(is(state));
+        let is_lost = |state| matches!(state, State::Lost(_));
+        let is_leaving = |state| state == State::Leaving;
+        self.lost = self.lost + count(state, is_lost) - count(was, is_lost);
+        self.leaving = self.leaving + count(state, is_leaving) - count(was, is_leaving);
+    }
+
+    fn say(&mut self, at: usize, data: Data) {
+        let entry = &mut self.entries[at];
+        if !entry.is_told() {
+            entry.data = data;
+        } else if entry.data == data {
+            self.updates.remove(&entry.member);
+        } else {
+            self.updates.insert(entry.member, data);
+        }
+    }
+}
