@@ -10,7 +10,8 @@ use bytes::Bytes;
 use dormouse_protocol::Encoding;
 
 use super::frame;
-use crate::object::{EventFrames, Handle};
+use crate::object::presence::View;
+use crate::object::{Address, EventFrames, Handle};
 
 /// Recent deliveries that are kept for members who catch up.
 const RECENT_FRAMES: usize = 64;
@@ -27,6 +28,8 @@ pub(super) struct Audience {
     speakers: [u32; 2],
     /// How many members have a page of the log on its way.
     reading: u32,
+    /// How many members watch who is here.
+    watching: u32,
     /// Deliveries of late, while anybody has: the seam from there to live.
     recent: Option<Box<Recent>>,
 }
@@ -41,11 +44,27 @@ struct Recent {
 /// A connection that is a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Member {
+    /// The last event that was queued for it.
+    pub(super) position: u64,
+    /// The membership's number, in the roster too.
+    pub(super) number: u64,
     /// The connection's key.
     pub(super) connection: u32,
     pub(super) standing: Standing,
-    /// The last event that was queued for it.
-    pub(super) position: u64,
+    pub(super) watching: Watching,
+}
+
+/// What a member is told of who is here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Watching {
+    /// Nothing.
+    Nobody,
+    /// The roster is on its way; changes that come before it are in it.
+    FromNext(View),
+    /// Every change.
+    Following(View),
+    /// It has missed a change, and gets the whole roster once its socket takes more.
+    Missed(View),
 }
 
 /// Where a member gets its events.
@@ -115,27 +134,40 @@ impl Audience {
             newest: 0,
             speakers: [0; 2],
             reading: 0,
+            watching: 0,
             recent: None,
         }
     }
 
     /// Adds a member that stands behind and returns its place. The object is heard before its head is read, so that no
     /// commit falls between what the log shows and what is delivered (promise 5).
-    pub(super) fn add(&mut self, outlet: usize, connection: u32, encoding: Encoding) -> u32 {
+    pub(super) fn add(
+        &mut self,
+        outlet: usize,
+        connection: u32,
+        encoding: Encoding,
+        number: u64,
+    ) -> u32 {
         self.speakers[encoding as usize] += 1;
         self.handle.listen(outlet, encoding);
         self.newest = self.newest.max(self.handle.head());
-        self.members.push(Member { connection, standing: Standing::Behind, position: 0 });
+        self.members.push(Member {
+            position: 0,
+            number,
+            connection,
+            standing: Standing::Behind,
+            watching: Watching::Nobody,
+        });
         self.members.len() as u32 - 1
     }
 
-    /// Removes a member; another may take its place and is returned.
+    /// Removes a member and returns it, and the one that has taken its place.
     pub(super) fn remove(
         &mut self,
         outlet: usize,
         place: u32,
         encoding: Encoding,
-    ) -> Option<Member> {
+    ) -> (Member, Option<Member>) {
         let gone = self.members.swap_remove(place as usize);
         if gone.standing.is_reading() {
             self.one_less_reading();
@@ -144,7 +176,28 @@ impl Audience {
         if self.speakers[encoding as usize] == 0 {
             self.handle.unlisten(outlet, encoding);
         }
-        self.members.get(place as usize).copied()
+        if gone.watching != Watching::Nobody {
+            self.watching -= 1;
+            if self.watching == 0 {
+                self.handle.unwatch(outlet);
+            }
+        }
+        (gone, self.members.get(place as usize).copied())
+    }
+
+    /// The member watches from now on: first it gets the roster, then every change. `to` is told with the roster.
+    pub(super) fn watch(
+        &mut self,
+        outlet: usize,
+        place: u32,
+        to: Address,
+        view: View,
+        since: Option<u64>,
+    ) {
+        let watching = &mut self.members[place as usize].watching;
+        let before = std::mem::replace(watching, Watching::FromNext(view));
+        self.watching += u32::from(before == Watching::Nobody);
+        self.handle.watch(outlet, to, view, since);
     }
 
     pub(super) fn is_empty(&self) -> bool {

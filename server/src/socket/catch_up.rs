@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use dormouse_protocol::{
     CaughtUp, CloseCode, Encoding, ErrorCode, Joined as JoinReply, Reset, ResetReason,
-    ServerMessage, encode_events,
+    ServerMessage, Watch, encode_events,
 };
 use tracing::error;
 
@@ -16,6 +16,7 @@ use super::frame;
 use super::inbox::Letter;
 use super::reactor::Reactor;
 use crate::log::{ObjectId, PageLimit, ReadError};
+use crate::object::presence::Departing;
 use crate::object::{Address, Handle};
 
 /// What one read of the log gives at most.
@@ -30,6 +31,8 @@ pub(super) struct FirstPage {
     pub(super) is_resume: bool,
     /// Why it is known not to be.
     pub(super) reset: Option<ResetReason>,
+    /// What the member is to be told of who is here.
+    pub(super) watch: Watch,
 }
 
 /// A page that was read for a connection.
@@ -135,7 +138,7 @@ impl Reactor {
                 error!(%error, object = %self.name_of(joined), "a page of the log can't be read");
                 match read.join {
                     Some(first) => {
-                        self.leave(key, read.object);
+                        self.leave(key, read.object, Departing::Leave);
                         let why = "the log can't be read at present; try again later";
                         self.refuse(key, Some(first.request), ErrorCode::Unavailable, why);
                         self.finish_reading(key);
@@ -159,7 +162,8 @@ impl Reactor {
         let epoch = audience.handle.identity().epoch;
         let from = page.after.max(page.trimmed);
         let is_trimmed = page.trimmed > page.after;
-        let is_join = join.is_some();
+        let watch = join.as_ref().map(|first| first.watch);
+        let number = audience.members[joined.member as usize].number;
         if let Some(first) = join {
             let reset =
                 first.reset.or((first.is_resume && is_trimmed).then_some(ResetReason::Trimmed));
@@ -170,7 +174,7 @@ impl Reactor {
                 head: first.head.max(from),
                 from,
                 resumed: first.is_resume && reset.is_none(),
-                member: 0,
+                member: number,
                 reset,
             }));
             self.common.metrics.count_join(first.is_resume, reset);
@@ -187,7 +191,8 @@ impl Reactor {
         audience.members[joined.member as usize].position = page.last.max(from);
         self.go_live(key, joined);
         self.mark_dirty(key);
-        if is_join {
+        if let Some(watch) = watch {
+            self.watch(key, joined, watch);
             self.finish_reading(key);
         }
     }

@@ -8,6 +8,15 @@ use super::connection::Phase;
 use super::frame;
 use super::reactor::Reactor;
 use crate::log::ObjectId;
+use crate::object::presence::Departing;
+
+/// A peer that is dead has been away for long already; all others may come again.
+fn departing(code: CloseCode) -> Departing {
+    match code {
+        CloseCode::PingTimeout | CloseCode::Stalled => Departing::Leave,
+        _ => Departing::Lost,
+    }
+}
 
 impl Reactor {
     /// Begins the closing handshake, unless it has begun: what was queued before still goes out.
@@ -24,7 +33,7 @@ impl Reactor {
         let address = connection.address(key, 0);
         self.common.metrics.count_close(code);
         self.wheel.insert(due, address);
-        self.leave_all(key);
+        self.leave_all(key, departing(code));
         self.mark_dirty(key);
         self.go_on(key);
     }
@@ -60,17 +69,17 @@ impl Reactor {
         }
     }
 
-    fn leave_all(&mut self, key: usize) {
+    pub(super) fn leave_all(&mut self, key: usize, how: Departing) {
         let joins: Vec<ObjectId> =
             self.connections[key].joins.iter().map(|joined| joined.object).collect();
         for object in joins {
-            self.leave(key, object);
+            self.leave(key, object, how);
         }
     }
 
     /// The connection is over.
     pub(super) fn lost(&mut self, key: usize) {
-        self.leave_all(key);
+        self.leave_all(key, Departing::Lost);
         let mut connection = self.connections.remove(key);
         let _ = self.poll.registry().deregister(&mut connection.socket);
         // The last frames may be in the kernel still: a plain close sends them, and then a FIN.

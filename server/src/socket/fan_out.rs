@@ -6,6 +6,7 @@
 use dormouse_protocol::{Published, ServerMessage};
 
 use super::audience::Standing;
+use super::inbox::Lagging;
 use super::reactor::Reactor;
 use crate::object::{Address, Answer, Delivery, EventFrames};
 
@@ -16,7 +17,11 @@ impl Reactor {
                 self.inbox.taken_events(&events);
                 self.fan_out(&events);
             }
-            Delivery::Presence(_) | Delivery::Roster { .. } => {}
+            Delivery::Presence(changes) => {
+                self.inbox.taken_presence(&changes);
+                self.fan_out_presence(&changes);
+            }
+            Delivery::Roster { to, roster } => self.roster(to, &roster),
             Delivery::Answer { to, held, answer } => self.answer(to, held, answer),
         }
     }
@@ -51,9 +56,15 @@ impl Reactor {
         self.common.metrics.delivered_events.inc_by(deliveries);
     }
 
-    /// Events of some objects did not fit into the inbox: their members read them from the log.
+    /// What some objects had to say did not fit into the inbox: their members read the log, and those who watch get the
+    /// roster anew.
     pub(super) fn lagging(&mut self) {
-        for object in self.inbox.take_lagging() {
+        let Lagging { events, presence } = self.inbox.take_lagging();
+        for object in presence {
+            self.common.metrics.lagged.inc();
+            self.miss_presence(object);
+        }
+        for object in events {
             self.common.metrics.lagged.inc();
             let Some(&audience) = self.audience_of.get(&object) else { continue };
             let audience = &mut self.audiences[audience as usize];

@@ -113,11 +113,7 @@ pub(super) fn unmask(payload: &mut [u8], mask: [u8; 4], done: u64) {
 
 /// A whole message as one frame of the server.
 pub(super) fn message(encoding: Encoding, payload: &[u8]) -> Bytes {
-    let opcode = match encoding {
-        Encoding::Msgpack => Opcode::Binary,
-        Encoding::Json => Opcode::Text,
-    };
-    frame(opcode, payload)
+    frame(opcode(encoding), payload)
 }
 
 /// A pong that answers `payload`, or a ping.
@@ -134,10 +130,30 @@ pub(super) fn close(code: CloseCode) -> Bytes {
     frame(Opcode::Close, &payload)
 }
 
+/// The header alone of a message whose payload is shared with others.
+pub(super) fn header(encoding: Encoding, payload: usize) -> Bytes {
+    let mut out = BytesMut::with_capacity(10);
+    put_header(&mut out, opcode(encoding), payload);
+    out.freeze()
+}
+
+fn opcode(encoding: Encoding) -> Opcode {
+    match encoding {
+        Encoding::Msgpack => Opcode::Binary,
+        Encoding::Json => Opcode::Text,
+    }
+}
+
 fn frame(opcode: Opcode, payload: &[u8]) -> Bytes {
     let mut out = BytesMut::with_capacity(10 + payload.len());
+    put_header(&mut out, opcode, payload.len());
+    out.put_slice(payload);
+    out.freeze()
+}
+
+fn put_header(out: &mut BytesMut, opcode: Opcode, len: usize) {
     out.put_u8(0x80 | opcode.bits());
-    match payload.len() {
+    match len {
         len @ 0..=125 => out.put_u8(len as u8),
         len @ 126..=0xFFFF => {
             out.put_u8(126);
@@ -148,8 +164,6 @@ fn frame(opcode: Opcode, payload: &[u8]) -> Bytes {
             out.put_u64(len as u64);
         }
     }
-    out.put_slice(payload);
-    out.freeze()
 }
 
 /// Whether a peer may send this close code: RFC 6455, section 7.4, and the IANA registry.

@@ -15,10 +15,11 @@ use super::Accepted;
 use super::catch_up::PageRead;
 use super::join::JoinOpened;
 use crate::log::ObjectId;
+use crate::object::presence::PresenceFrames;
 use crate::object::{Address, Delivery, EventFrames, Outlet};
 use crate::session::SessionId;
 
-/// Bytes of events that may wait for a reactor. What does not fit is read from the log instead.
+/// Bytes of events and of presence that may wait for a reactor. What does not fit is read again from the log and the roster.
 const EVENT_BYTES: usize = 32 << 20;
 /// Bytes of signals that may wait for a reactor. What does not fit is dropped.
 const SIGNAL_BYTES: usize = 8 << 20;
@@ -27,7 +28,7 @@ const SIGNAL_BYTES: usize = 8 << 20;
 pub(super) enum Letter {
     Accepted(Box<Accepted>),
     Delivery(Delivery),
-    /// Some objects have events that did not fit: see [`Inbox::take_lagging`].
+    /// What some objects had to say did not fit: see [`Inbox::take_lagging`].
     Lagging,
     Signal(Arc<SignalFrames>),
     Opened(Box<JoinOpened>),
@@ -63,7 +64,14 @@ pub(super) struct Inbox {
     woken: AtomicBool,
     event_bytes: AtomicUsize,
     signal_bytes: AtomicUsize,
-    lagging: Mutex<HashSet<ObjectId>>,
+    lagging: Mutex<Lagging>,
+}
+
+/// Objects of which something did not fit.
+#[derive(Default)]
+pub(super) struct Lagging {
+    pub(super) events: HashSet<ObjectId>,
+    pub(super) presence: HashSet<ObjectId>,
 }
 
 impl Inbox {
@@ -117,34 +125,52 @@ impl Inbox {
         self.event_bytes.fetch_sub(events.size(), Ordering::Relaxed);
     }
 
+    /// The changes of a roster have left the inbox.
+    pub(super) fn taken_presence(&self, changes: &PresenceFrames) {
+        self.event_bytes.fetch_sub(changes.size(), Ordering::Relaxed);
+    }
+
     /// The signal has left the inbox.
     pub(super) fn taken_signal(&self, signal: &SignalFrames) {
         self.signal_bytes.fetch_sub(signal.size(), Ordering::Relaxed);
     }
 
-    /// Objects with events that did not fit since this was last asked.
-    pub(super) fn take_lagging(&self) -> HashSet<ObjectId> {
+    /// Objects of which something did not fit since this was last asked.
+    pub(super) fn take_lagging(&self) -> Lagging {
         std::mem::take(&mut *self.lagging.lock())
+    }
+
+    /// Whether so many more bytes fit; then they count.
+    fn fits(&self, size: usize) -> bool {
+        let fits = self.event_bytes.fetch_add(size, Ordering::Relaxed) + size <= EVENT_BYTES;
+        if !fits {
+            self.event_bytes.fetch_sub(size, Ordering::Relaxed);
+        }
+        fits
+    }
+
+    fn lag(&self, note: impl FnOnce(&mut Lagging)) {
+        let mut lagging = self.lagging.lock();
+        let is_first = lagging.events.is_empty() && lagging.presence.is_empty();
+        note(&mut lagging);
+        drop(lagging);
+        if is_first {
+            self.push(Letter::Lagging);
+        }
     }
 }
 
 impl Outlet for Inbox {
     fn deliver(&self, delivery: Delivery) {
-        if let Delivery::Events(events) = &delivery {
-            let size = events.size();
-            if self.event_bytes.fetch_add(size, Ordering::Relaxed) + size > EVENT_BYTES {
-                self.event_bytes.fetch_sub(size, Ordering::Relaxed);
-                let mut lagging = self.lagging.lock();
-                let is_first = lagging.is_empty();
-                lagging.insert(events.object);
-                drop(lagging);
-                if is_first {
-                    self.push(Letter::Lagging);
-                }
-                return;
+        match &delivery {
+            Delivery::Events(events) if !self.fits(events.size()) => {
+                self.lag(|lagging| _ = lagging.events.insert(events.object));
             }
+            Delivery::Presence(changes) if !self.fits(changes.size()) => {
+                self.lag(|lagging| _ = lagging.presence.insert(changes.object));
+            }
+            _ => self.push(Letter::Delivery(delivery)),
         }
-        self.push(Letter::Delivery(delivery));
     }
 }
 

@@ -11,17 +11,18 @@ use super::connection::Joined;
 use super::inbox::Letter;
 use super::reactor::Reactor;
 use crate::log::ObjectId;
+use crate::object::presence::Departing;
 use crate::object::{Address, Opened};
 
 /// An object was opened for a join.
 pub(super) struct JoinOpened {
     joiner: Address,
-    start: Start,
+    join: Join,
     opened: Opened,
 }
 
 impl Reactor {
-    pub(super) fn join(&mut self, key: usize, join: &Join) {
+    pub(super) fn join(&mut self, key: usize, join: Join) {
         let limits = &self.common.settings.limits;
         let connection = &mut self.connections[key];
         if !self.common.registry.knows_class(join.object.class()) {
@@ -32,27 +33,31 @@ impl Reactor {
             let why = format!("a connection may join {} objects; leave one first", limits.joins);
             return self.refuse(key, Some(join.id), ErrorCode::TooManyJoins, &why);
         }
+        if join.presence.as_ref().is_some_and(|presence| self.is_too_large(presence)) {
+            return self.refuse_presence(key, join.id);
+        }
+        let connection = &mut self.connections[key];
         connection.read_log();
         let joiner = connection.address(key, join.id);
         match self.common.registry.get(&join.object) {
-            Some(handle) => {
-                self.join_opened(JoinOpened { joiner, start: join.from, opened: Ok(handle) });
-            }
-            None => self.open(joiner, &join.object, join.from),
+            Some(handle) => self.join_opened(JoinOpened { joiner, join, opened: Ok(handle) }),
+            None => self.open(joiner, join),
         }
     }
 
-    fn open(&mut self, joiner: Address, name: &ObjectName, start: Start) {
+    fn open(&mut self, joiner: Address, join: Join) {
         let inbox = self.inbox.clone();
-        self.common.registry.open(name, move |opened| {
-            inbox.push(Letter::Opened(Box::new(JoinOpened { joiner, start, opened })));
+        let name = join.object.clone();
+        self.common.registry.open(&name, move |opened| {
+            inbox.push(Letter::Opened(Box::new(JoinOpened { joiner, join, opened })));
         });
     }
 
-    pub(super) fn join_opened(&mut self, join: JoinOpened) {
-        let Some(key) = self.find(join.joiner) else { return };
-        let request = join.joiner.request;
-        let handle = match join.opened {
+    pub(super) fn join_opened(&mut self, opened: JoinOpened) {
+        let JoinOpened { joiner, join, opened } = opened;
+        let Some(key) = self.find(joiner) else { return };
+        let request = joiner.request;
+        let handle = match opened {
             Ok(handle) => handle,
             Err(error) => {
                 error!(%error, "an object can't be opened");
@@ -68,26 +73,31 @@ impl Reactor {
             self.refuse(key, Some(request), ErrorCode::AlreadyJoined, why);
             return self.finish_reading(key);
         }
+        let Ok(number) = self.enter(key, &handle, &join) else {
+            self.refuse_full_roster(key, request);
+            return self.finish_reading(key);
+        };
+        let connection = &mut self.connections[key];
         let entry = self
             .audience_of
             .entry(object)
             .or_insert_with(|| self.audiences.insert(Audience::new(handle.clone())) as u32);
         let audience = &mut self.audiences[*entry as usize];
-        let member = audience.add(self.index, key as u32, connection.encoding);
+        let member = audience.add(self.index, key as u32, connection.encoding, number);
         self.joins = self.joins.wrapping_add(1);
         let serial = self.joins;
         let joined = Joined { object, audience: *entry, member, serial };
         connection.joins.push(joined);
         self.common.metrics.members.inc();
-        self.start_member(key, joined, request, join.start);
+        self.start_member(key, joined, &join);
     }
 
     /// Decides where a new member starts. It is heard of already, so the head is read after the registration.
-    fn start_member(&mut self, key: usize, joined: Joined, request: u32, start: Start) {
+    fn start_member(&mut self, key: usize, joined: Joined, join: &Join) {
         let audience = &mut self.audiences[joined.audience as usize];
         let epoch = audience.handle.identity().epoch;
         let head = audience.newest;
-        let (after, is_resume, reset) = match start {
+        let (after, is_resume, reset) = match join.from {
             Start::Now => (head, false, None),
             Start::All => (0, false, None),
             Start::Last(count) => (head.saturating_sub(count.into()), false, None),
@@ -99,24 +109,32 @@ impl Reactor {
             Start::After(position) => (position.offset, true, None),
         };
         if after < head {
-            let first = FirstPage { request, head, is_resume, reset };
+            let first = FirstPage { request: join.id, head, is_resume, reset, watch: join.watch };
             return self.read_page(key, joined, after, Some(first));
         }
         let connection = &mut self.connections[key];
-        audience.members[joined.member as usize].position = head;
-        let object = joined.object.0;
-        let resumed = is_resume && reset.is_none();
-        let reply =
-            Reply { id: request, object, epoch, head, from: head, resumed, member: 0, reset };
-        connection.queue(&ServerMessage::Joined(reply));
+        let member = &mut audience.members[joined.member as usize];
+        member.position = head;
+        connection.queue(&ServerMessage::Joined(Reply {
+            id: join.id,
+            object: joined.object.0,
+            epoch,
+            head,
+            from: head,
+            resumed: is_resume && reset.is_none(),
+            member: member.number,
+            reset,
+        }));
         self.common.metrics.count_join(is_resume, reset);
+        self.watch(key, joined, join.watch);
         self.go_live(key, joined);
         self.mark_dirty(key);
         self.finish_reading(key);
     }
 
     /// Ends a membership, if there is one.
-    pub(super) fn leave(&mut self, key: usize, object: ObjectId) -> bool {
+    pub(super) fn leave(&mut self, key: usize, object: ObjectId, how: Departing) -> bool {
+        let holder = self.holder(key);
         let connection = &mut self.connections[key];
         let Some(index) = connection.joins.iter().position(|joined| joined.object == object) else {
             return false;
@@ -127,7 +145,8 @@ impl Reactor {
         }
         let encoding = connection.encoding;
         let audience = &mut self.audiences[joined.audience as usize];
-        let moved = audience.remove(self.index, joined.member, encoding);
+        let (gone, moved) = audience.remove(self.index, joined.member, encoding);
+        audience.handle.depart(gone.number, holder, how);
         let is_empty = audience.is_empty();
         if let Some(moved) = moved {
             let joins = &mut self.connections[moved.connection as usize].joins;

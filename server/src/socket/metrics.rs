@@ -20,6 +20,8 @@ pub struct Metrics {
     pub(super) delivered_signals: IntCounter,
     pub(super) signals_dropped: IntCounter,
     pub(super) signals_conflated: IntCounter,
+    pub(super) delivered_presence: IntCounter,
+    pub(super) missed_presence: IntCounter,
     pub(super) pings: IntCounter,
     pub(super) stalls: IntCounter,
     joins: IntCounterVec,
@@ -85,6 +87,14 @@ impl Metrics {
             signals_conflated: counter(
                 "dormouse_signals_conflated_total",
                 "Signals that a newer one with the same key replaced for a slow member.",
+            )?,
+            delivered_presence: counter(
+                "dormouse_presence_delivered_total",
+                "Changes of rosters queued for members, one for each member that watches.",
+            )?,
+            missed_presence: counter(
+                "dormouse_presence_missed_total",
+                "Times that a slow member missed a change of a roster; it gets the whole roster instead.",
             )?,
             pings: counter("dormouse_pings_total", "Pings sent to silent connections.")?,
             stalls: counter(

@@ -17,6 +17,7 @@ mod liveness;
 mod metrics;
 mod outbox;
 mod peer;
+mod presence;
 mod reactor;
 mod read;
 mod requests;

@@ -13,6 +13,7 @@ use super::frame::{self, Opcode, Violation};
 use super::inbox::WAKER;
 use super::reactor::Reactor;
 use super::work::Unread;
+use crate::object::presence::Departing;
 
 /// Work that one connection gets done before others have their turn: messages, and the members that its signals go to.
 const TURN_WORK: u64 = 4_096;
@@ -182,6 +183,11 @@ impl Reactor {
         match (incoming, connection.encoding) {
             (Incoming::Close(code), _) => {
                 debug!(?code, "the client closes");
+                if code == Some(CloseCode::Normal.number()) {
+                    // It takes its leave; with any other code it may be a page that is loaded again.
+                    self.leave_all(key, Departing::Leave);
+                }
+                let connection = &self.connections[key];
                 if connection.is_open() {
                     self.close(key, CloseCode::Normal);
                 }

@@ -13,6 +13,7 @@ use super::inbox::Letter;
 use super::reactor::Reactor;
 use super::work::Stalled;
 use crate::log::{Entry, ObjectId, PageLimit, ReadError};
+use crate::object::presence::Departing;
 use crate::object::{Address, Busy, Handle, Message, ReplyTo};
 
 /// How long a publish waits for room in its object's mailbox.
@@ -37,15 +38,16 @@ impl Reactor {
             ClientMessage::Signal(signal) => self.signal(key, signal),
             ClientMessage::Ping(ping) => self.done(key, ping.id),
             ClientMessage::Leave(leave) => {
-                if self.leave(key, ObjectId(leave.object)) {
+                if self.leave(key, ObjectId(leave.object), Departing::Leave) {
                     self.done(key, leave.id);
                 } else {
                     self.refuse_not_joined(key, Some(leave.id));
                 }
             }
-            ClientMessage::Join(join) => self.join(key, &join),
+            ClientMessage::Join(join) => self.join(key, join),
             ClientMessage::History(history) => self.history(key, &history),
-            ClientMessage::PresenceSet(_) | ClientMessage::PresenceGet(_) => {}
+            ClientMessage::PresenceSet(set) => self.set_presence(key, &set),
+            ClientMessage::PresenceGet(get) => self.read_roster(key, &get),
             ClientMessage::Publish(publish) => self.publish(key, publish, bytes.len()),
         }
     }
@@ -56,11 +58,10 @@ impl Reactor {
         let Some(joined) = connection.joined(object) else {
             return self.refuse_not_joined(key, Some(publish.id));
         };
-        let limit = self.common.settings.limits.in_flight;
-        if connection.work.in_flight >= limit {
-            let why = format!("{limit} requests wait for their reply; wait for one of them");
-            return self.refuse(key, Some(publish.id), ErrorCode::TooManyInFlight, &why);
+        if self.has_too_many_in_flight(key) {
+            return self.refuse_in_flight(key, publish.id);
         }
+        let connection = &mut self.connections[key];
         let work = connection.work.begin();
         work.in_flight += 1;
         work.in_flight_bytes += size;
@@ -185,6 +186,18 @@ impl Reactor {
     pub(super) fn done(&mut self, key: usize, id: u32) {
         self.connections[key].queue(&ServerMessage::Done(Done { id }));
         self.mark_dirty(key);
+    }
+
+    /// Whether one more request would be too many.
+    pub(super) fn has_too_many_in_flight(&self, key: usize) -> bool {
+        self.connections[key].work.in_flight >= self.common.settings.limits.in_flight
+    }
+
+    /// Refuses a request that is one too many.
+    pub(super) fn refuse_in_flight(&mut self, key: usize, id: u32) {
+        let limit = self.common.settings.limits.in_flight;
+        let why = format!("{limit} requests wait for their reply; wait for one of them");
+        self.refuse(key, Some(id), ErrorCode::TooManyInFlight, &why);
     }
 
     /// Refuses a request about an object that the connection has not joined.

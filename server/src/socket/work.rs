@@ -17,6 +17,10 @@ use crate::session::SessionId;
 pub(super) struct Work(Option<Box<Busy>>);
 
 /// What a connection that is not at rest has besides its socket.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own about the socket or the requests"
+)]
 #[derive(Default)]
 pub(super) struct Busy {
     /// A message of which only a part has arrived.
@@ -32,6 +36,8 @@ pub(super) struct Busy {
     pub(super) reading_log: bool,
     /// A page of catch-up is being read for this connection.
     pub(super) reading_page: bool,
+    /// It watches who is here in some object and has missed a change.
+    pub(super) missed_presence: bool,
     /// The socket took less than it was given; it will tell when it takes more.
     pub(super) blocked: bool,
     /// When the socket last took something, or was first full.
@@ -50,6 +56,7 @@ static NOTHING: Busy = Busy {
     in_flight_bytes: 0,
     reading_log: false,
     reading_page: false,
+    missed_presence: false,
     blocked: false,
     progress: 0,
     stalled: None,
@@ -95,6 +102,7 @@ impl Busy {
             && self.outbox.is_empty()
             && self.in_flight == 0
             && !self.reading_page
+            && !self.missed_presence
             && self.signals.is_empty()
     }
 }

@@ -78,6 +78,7 @@ impl Reactor {
                     self.mark_dirty(key);
                 }
                 self.catch_up(key);
+                self.tell_missed(key);
                 self.connections[key].work.rest();
             }
             Err(error) => {

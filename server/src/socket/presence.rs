@@ -1,0 +1,203 @@
+//! Presence on this side: what members say of themselves goes to their object's roster, and what rosters tell goes to the
+//! members that watch.
+//!
+//! No version is kept for a member: a roster stands in the inbox exactly before the changes that follow on from it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use dormouse_protocol::{Encoding, ErrorCode, Join, Payload, PresenceGet, PresenceSet, Watch};
+
+use super::audience::Watching;
+use super::connection::Joined;
+use super::frame;
+use super::reactor::Reactor;
+use crate::log::ObjectId;
+use crate::object::presence::{Entrant, Holder, PresenceFrames, RosterFrames, RosterFull, View};
+use crate::object::{Address, Handle};
+
+impl Reactor {
+    /// The connection as rosters know it.
+    pub(super) fn holder(&self, key: usize) -> Holder {
+        Holder { outlet: self.index as u8, generation: self.connections[key].generation }
+    }
+
+    /// Gives a member its number, and a place in the roster if it wants one.
+    pub(super) fn enter(
+        &self,
+        key: usize,
+        handle: &Arc<Handle>,
+        join: &Join,
+    ) -> Result<u64, RosterFull> {
+        let member = handle.new_member();
+        let Some(data) = join.presence.clone() else { return Ok(member) };
+        let user = self.connections[key].session;
+        let holder = self.holder(key);
+        handle.present(Entrant { asked: join.member, member, user, holder, data })
+    }
+
+    /// The member is told from now on what it wants to know. Comes after the reply to its join.
+    pub(super) fn watch(&mut self, key: usize, joined: Joined, watch: Watch) {
+        let (view, since) = match watch {
+            Watch::None => return,
+            Watch::Count => (View::Counts, None),
+            Watch::Roster => (View::Members, None),
+            Watch::Since(version) => (View::Members, Some(version)),
+        };
+        self.begin_watching(key, joined, view, since);
+    }
+
+    fn begin_watching(&mut self, key: usize, joined: Joined, view: View, since: Option<u64>) {
+        let to = self.connections[key].address(key, joined.serial);
+        let audience = &mut self.audiences[joined.audience as usize];
+        audience.watch(self.index, joined.member, to, view, since);
+    }
+
+    pub(super) fn set_presence(&mut self, key: usize, set: &PresenceSet) {
+        let connection = &self.connections[key];
+        let Some(joined) = connection.joined(ObjectId(set.object)) else {
+            return self.refuse_not_joined(key, Some(set.id));
+        };
+        if set.data.as_ref().is_some_and(|data| self.is_too_large(data)) {
+            return self.refuse_presence(key, set.id);
+        }
+        let (user, holder) = (connection.session, self.holder(key));
+        let audience = &self.audiences[joined.audience as usize];
+        let number = audience.members[joined.member as usize].number;
+        match audience.handle.update(number, user, holder, set.data.as_ref()) {
+            Ok(()) => self.done(key, set.id),
+            Err(RosterFull) => self.refuse_full_roster(key, set.id),
+        }
+    }
+
+    pub(super) fn read_roster(&mut self, key: usize, get: &PresenceGet) {
+        let connection = &self.connections[key];
+        let Some(joined) = connection.joined(ObjectId(get.object)) else {
+            return self.refuse_not_joined(key, Some(get.id));
+        };
+        if self.has_too_many_in_flight(key) {
+            return self.refuse_in_flight(key, get.id);
+        }
+        let connection = &mut self.connections[key];
+        connection.work.begin().in_flight += 1;
+        let to = connection.address(key, get.id);
+        let handle = &self.audiences[joined.audience as usize].handle;
+        handle.roster(self.index, to, get.since, get.after, get.limit);
+    }
+
+    /// A roster has come for one member: the reply to its request, or what it has to know before it follows the changes.
+    pub(super) fn roster(&mut self, to: Address, roster: &RosterFrames) {
+        let Some(key) = self.find(to) else { return };
+        if roster.id.is_some() {
+            self.queue_shared(key, roster);
+            return self.finish_request(key);
+        }
+        let joined = self.connections[key].joined(roster.object);
+        let Some(joined) = joined.filter(|joined| joined.serial == to.request) else { return };
+        let audience = &mut self.audiences[joined.audience as usize];
+        let watching = &mut audience.members[joined.member as usize].watching;
+        if let Watching::FromNext(view) = *watching {
+            *watching = Watching::Following(view);
+            self.queue_shared(key, roster);
+        }
+    }
+
+    /// Many who join at once get the same bytes.
+    fn queue_shared(&mut self, key: usize, roster: &RosterFrames) {
+        let connection = &mut self.connections[key];
+        let message = roster.encoded(connection.encoding);
+        connection.queue_frame(frame::header(connection.encoding, message.len()));
+        connection.queue_frame(message.clone());
+        self.mark_dirty(key);
+    }
+
+    /// Queues the changes of a roster for the members here that watch.
+    pub(super) fn fan_out_presence(&mut self, changes: &PresenceFrames) {
+        let Some(&audience) = self.audience_of.get(&changes.object) else { return };
+        let mut frames = Frames::new(changes);
+        for member in &mut self.audiences[audience as usize].members {
+            let Watching::Following(view) = member.watching else { continue };
+            let connection = &mut self.connections[member.connection as usize];
+            if connection.work.outbox.bytes() > self.common.settings.outbound_bytes {
+                member.watching = Watching::Missed(view);
+                connection.work.begin().missed_presence = true;
+                self.common.metrics.missed_presence.inc();
+                continue;
+            }
+            connection.queue_frame(frames.get(connection.encoding, view));
+            self.dirty.add(member.connection, connection);
+            self.common.metrics.delivered_presence.inc();
+        }
+    }
+
+    /// The members here that watch have missed a change.
+    pub(super) fn miss_presence(&mut self, object: ObjectId) {
+        let Some(&audience) = self.audience_of.get(&object) else { return };
+        for place in 0..self.audiences[audience as usize].members.len() {
+            let member = &mut self.audiences[audience as usize].members[place];
+            let Watching::Following(view) = member.watching else { continue };
+            member.watching = Watching::Missed(view);
+            let key = member.connection as usize;
+            self.connections[key].work.begin().missed_presence = true;
+            self.common.metrics.missed_presence.inc();
+            self.tell_missed(key);
+        }
+    }
+
+    /// Asks for one roster of which the connection has missed a change, if its socket takes more.
+    pub(super) fn tell_missed(&mut self, key: usize) {
+        let connection = &self.connections[key];
+        let work = &connection.work;
+        let is_full = work.outbox.bytes() > self.common.settings.outbound_bytes;
+        if !work.missed_presence || is_full || !connection.is_open() {
+            return;
+        }
+        let missed = connection.joins.iter().find_map(|joined| {
+            let member = &self.audiences[joined.audience as usize].members[joined.member as usize];
+            match member.watching {
+                Watching::Missed(view) => Some((*joined, view)),
+                _ => None,
+            }
+        });
+        match missed {
+            // The next one when this one has been written.
+            Some((joined, view)) => self.begin_watching(key, joined, view, None),
+            None => self.connections[key].work.begin().missed_presence = false,
+        }
+    }
+
+    pub(super) fn is_too_large(&self, presence: &Payload) -> bool {
+        presence.as_msgpack().len() > self.common.settings.limits.presence_bytes as usize
+    }
+
+    pub(super) fn refuse_presence(&mut self, key: usize, id: u32) {
+        let limit = self.common.settings.limits.presence_bytes;
+        let why = format!("a presence has at most {limit} bytes in MessagePack");
+        self.refuse(key, Some(id), ErrorCode::PresenceTooLarge, &why);
+    }
+
+    pub(super) fn refuse_full_roster(&mut self, key: usize, id: u32) {
+        let why =
+            "the roster holds as many members as it may; join without presence, or try again later";
+        self.refuse(key, Some(id), ErrorCode::RosterFull, why);
+    }
+}
+
+/// The changes of a roster as WebSocket frames, made where the first member needs them.
+struct Frames<'a> {
+    changes: &'a PresenceFrames,
+    /// By view and encoding.
+    made: [[Option<Bytes>; 2]; 2],
+}
+
+impl<'a> Frames<'a> {
+    fn new(changes: &'a PresenceFrames) -> Self {
+        Self { changes, made: Default::default() }
+    }
+
+    fn get(&mut self, encoding: Encoding, view: View) -> Bytes {
+        let made = &mut self.made[view as usize][encoding as usize];
+        made.get_or_insert_with(|| frame::message(encoding, self.changes.encoded(encoding, view)))
+            .clone()
+    }
+}
