@@ -50,6 +50,11 @@ impl Partial {
 }
 
 impl Decoder {
+    /// Whether nothing has begun that has not ended.
+    pub(super) fn is_between_messages(&self) -> bool {
+        self.0.as_ref().is_none_or(|partial| partial.is_idle())
+    }
+
     /// Takes the next message off the front of `input`; `None` when it needs more bytes, and then all of `input` is
     /// taken. A message may be at most `limit` bytes long, over all its fragments.
     pub(super) fn next<'decoder, 'input: 'decoder>(

@@ -10,9 +10,11 @@ use bytes::Bytes;
 use dormouse_protocol::{CloseCode, Key};
 use mio::{Poll, Waker};
 use parking_lot::Mutex;
+use tokio::sync::oneshot;
 
 use super::Accepted;
 use super::catch_up::PageRead;
+use super::census::Census;
 use super::join::JoinOpened;
 use crate::log::ObjectId;
 use crate::object::{Address, Delivery, EventFrames, Outlet};
@@ -33,6 +35,11 @@ pub(super) enum Letter {
     Page(Box<PageRead>),
     /// The encoded reply to a request that was worked on elsewhere.
     Reply(Address, Bytes),
+    /// How many members has the object here?
+    Census {
+        object: ObjectId,
+        reply: oneshot::Sender<Census>,
+    },
     /// Finish what was begun and close every connection with this code.
     Drain(CloseCode),
     /// End now.

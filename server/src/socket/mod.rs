@@ -6,6 +6,7 @@
 mod accepted;
 mod audience;
 mod catch_up;
+mod census;
 mod close;
 mod connection;
 mod decoder;
@@ -34,6 +35,7 @@ use dormouse_protocol::{CloseCode, Limits};
 use parking_lot::Mutex;
 
 pub use self::accepted::{Accepted, Slot, Slots};
+pub use self::census::Census;
 use self::inbox::{Inbox, Letter, Seat};
 pub use self::metrics::Metrics;
 use self::reactor::{Common, Reactor};

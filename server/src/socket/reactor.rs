@@ -161,6 +161,10 @@ impl Reactor {
             Letter::Opened(join) => self.join_opened(*join),
             Letter::Page(page) => self.page_read(*page),
             Letter::Reply(address, reply) => self.reply(address, reply),
+            Letter::Census { object, reply } => {
+                // Whoever asked may have gone.
+                let _ = reply.send(self.census(object));
+            }
             Letter::Drain(code) => self.drain(code),
             Letter::Stop => self.stopped = true,
         }

@@ -110,7 +110,9 @@ fn what_is_printed_gives_the_same_configuration() {
     let again = dormouse(&["config", "--config"]).arg(path).output().unwrap();
     assert_eq!(String::from_utf8(again.stdout).unwrap(), first);
     assert!(first.contains("message_bytes = \"65537B\"\n"), "{first}");
-    assert!(first.contains("# Environment: DORMOUSE_OBJECTS_SLEEP_AFTER\nsleep_after = \"10s\"\n"));
+    assert!(
+        first.contains("# Environment: DORMOUSE_CLASSES_ROOM_SLEEP_AFTER\nsleep_after = \"10s\"\n")
+    );
 }
 
 #[test]
