@@ -36,7 +36,6 @@ pub use health::{Health, NotReady};
 pub type HandOver = Arc<dyn Fn(Accepted) + Send + Sync>;
 
 /// The other parts of the server, as far as HTTP shows them to operators.
-#[derive(Clone)]
 pub struct Inside {
     /// The objects.
     pub registry: Registry,

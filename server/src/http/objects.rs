@@ -38,6 +38,7 @@ struct View {
     wakes: u32,
     pinned: bool,
     log: LogView,
+    /// See [`Status::memory_bytes`]; where the members are asked for, their memberships are counted too.
     memory_bytes: usize,
     #[serde(flatten)]
     members: Option<Members>,

@@ -44,8 +44,11 @@ impl Handle {
 
 /// For the other objects.
 impl Handle {
-    /// Wakes an object that is pinned.
+    /// Wakes an object that is pinned, unless the server ends.
     pub(super) fn wake_pinned(self: &Arc<Self>) {
+        if self.shared.instances.is_closed() {
+            return;
+        }
         let capacity = self.shared.settings.mailbox;
         let begun = self.step(|life| life.wake(WakeCause::Pin, capacity, now_ms()));
         self.begin(begun);

@@ -1,12 +1,14 @@
 //! The life of an object: whether it has an instance, and every way in which that changes.
 //!
 //! ```text
-//!          post, pin                woke             fall_asleep                    gone
-//!   Asleep ─────────▶ Waking ─────────────▶ Awake ─────────────▶ FallingAsleep ───────────▶ Asleep
-//!     ▲                │ ▲ ▲                ▲ │ ▲                   │     │
-//!     └─ can_not_wake ─┘ │ └──── gone ──────┼─┘ └──── stay_awake ───┘     │
-//!     ▲                  └───────────────── │ ─────────── gone ───────────┘
-//!     └────────────────── gone ─────────────┘
+//!          post, wake           woke           fall_asleep
+//!   Asleep ─────────▶ Waking ────────▶ Awake ─────────────▶ FallingAsleep
+//!     ▲                │  ▲             │ ▲                   │    │
+//!     │  can_not_wake  │  │    gone,    │ └─── stay_awake ────┘    │
+//!     ├────────────────┘  └── where ────┼──────────────────────────┤
+//!     │                  messages wait  │                          │
+//!     └─────────────────────────────────┴──────────────────────────┘
+//!                                     gone
 //! ```
 //!
 //! A [`Life`] stands in the object's handle behind one lock, so each step here is decided at one moment for everybody.
@@ -22,8 +24,8 @@
 //!   event is on disk. Whoever is asleep or falling asleep has nothing to remember.
 //! - **An instance that panics**: the same step as falling asleep; the messages that wait go to the next instance, and
 //!   without any the object sleeps.
-//! - **The end of the server**: the mailbox is closed to senders, and the task ends when it has done what waits. Nothing
-//!   wakes any more while it does.
+//! - **The end of the server**: the mailbox is closed to senders, and the task ends when it has done what waits. Whoever
+//!   sleeps does not wake any more.
 //!
 //! A pinned object is one that wakes again whenever its instance has gone, and refuses to be asked.
 
@@ -123,12 +125,13 @@ pub(super) struct Life {
     last_wake: Option<LastWake>,
     wakes: u32,
     is_pinned: bool,
+    has_ended: bool,
 }
 
 struct Active {
     stage: Stage,
     cause: WakeCause,
-    /// Gone once the server ends.
+    /// Dropped at the end: the instance then finds its mailbox closed.
     mailbox: Option<mpsc::Sender<Message>>,
     asked: Arc<Notify>,
     is_to_crash: bool,
@@ -148,7 +151,7 @@ enum Stage {
 impl Life {
     /// An object that is asleep and never woke.
     pub(super) fn new(is_pinned: bool, now_ms: u64) -> Self {
-        Self { active: None, since: now_ms, last_wake: None, wakes: 0, is_pinned }
+        Self { active: None, since: now_ms, last_wake: None, wakes: 0, is_pinned, has_ended: false }
     }
 
     /// A message arrives: it goes to the mailbox, or comes back where that is full or closed. Whoever gets a [`Begun`] has
@@ -177,9 +180,9 @@ impl Life {
         Ok(begun)
     }
 
-    /// Asleep → waking; nothing in any other state.
+    /// Asleep → waking; nothing in any other state, and after the end.
     pub(super) fn wake(&mut self, cause: WakeCause, capacity: usize, now_ms: u64) -> Option<Begun> {
-        if self.active.is_some() {
+        if self.active.is_some() || self.has_ended {
             return None;
         }
         let (sender, mailbox) = mpsc::channel(capacity);
@@ -234,7 +237,7 @@ impl Life {
             return false;
         };
         debug_assert_ne!(active.stage, Stage::Waking);
-        let is_wanted = messages_wait || self.is_pinned && active.mailbox.is_some();
+        let is_wanted = messages_wait || self.is_pinned && !self.has_ended;
         if is_wanted {
             active.stage = Stage::Waking;
             active.cause = if messages_wait { WakeCause::Publish } else { WakeCause::Pin };
@@ -248,8 +251,9 @@ impl Life {
         is_wanted
     }
 
-    /// Closes the mailbox: the instances end when they have done what waits in it.
+    /// Closes the mailbox, for good: the instances end when they have done what waits in it.
     pub(super) fn end(&mut self) {
+        self.has_ended = true;
         if let Some(active) = &mut self.active {
             active.mailbox = None;
             active.asked.notify_one();

@@ -115,11 +115,12 @@ impl Registry {
 
     /// Ends all instances and waits for them. Nobody may send to objects any more.
     pub async fn end(&self) {
-        let awake: Vec<_> = self.0.slots.lock().values().filter_map(Slot::handle).collect();
-        for handle in awake {
+        // First, for what is being opened: see `wake_pinned`.
+        self.0.instances.close();
+        let in_use: Vec<_> = self.0.slots.lock().values().filter_map(Slot::handle).collect();
+        for handle in in_use {
             handle.end();
         }
-        self.0.instances.close();
         self.0.instances.wait().await;
     }
 

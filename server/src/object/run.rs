@@ -98,7 +98,7 @@ async fn serve(
     asked: &Notify,
 ) -> SleepReason {
     let (mut messages, mut last_use) = (Vec::new(), Instant::now());
-    let sleep_after = handle.class().sleep_after();
+    let (sleep_after, is_pinned) = (handle.class().sleep_after(), handle.is_pinned());
     loop {
         handle.crash_if_asked();
         let should_sleep = handle.should_sleep();
@@ -114,7 +114,7 @@ async fn serve(
                 last_use = Instant::now();
                 handle.used(last_use, instance.memory_bytes());
             }
-            reason = idle(should_sleep, last_use + sleep_after, handle.is_pinned()) => return reason,
+            reason = idle(should_sleep, last_use + sleep_after, is_pinned) => return reason,
         }
     }
 }

@@ -191,6 +191,8 @@ fn at_the_end_nothing_wakes_while_the_last_messages_are_served() {
     life.woke(Duration::ZERO, 6);
     begun.mailbox.try_recv().unwrap();
     assert!(!life.gone(false, 7));
+    assert!(life.post(message(&Arc::default(), 9), CAPACITY, 8).is_err());
+    assert!(life.wake(WakeCause::Pin, CAPACITY, 8).is_none());
 }
 
 #[derive(Debug, Clone, Copy)]
