@@ -10,13 +10,13 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use dormouse_protocol::{CloseCode, Limits};
+use dormouse_protocol::{CloseCode, Limits, ObjectName};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::Config;
-use crate::http::{Front, Health, NotReady};
+use crate::http::{Front, Health, Inside, NotReady};
 use crate::log::{Log, OpenError};
 use crate::metrics::Metrics;
 use crate::object::{Classes, Registry};
@@ -50,6 +50,9 @@ pub enum StartError {
     /// The HTTP server can't be started.
     #[error(transparent)]
     Front(#[from] http::Error),
+    /// An object is pinned that can't be.
+    #[error("objects.pinned names `{0}`, and there is no such class")]
+    Pinned(ObjectName),
     /// Two metrics have one name.
     #[error("cannot register the metrics")]
     Metrics(#[from] prometheus::Error),
@@ -58,11 +61,16 @@ pub enum StartError {
 impl Server {
     /// Starts a server, which then accepts clients. Has to be called within a tokio runtime.
     pub async fn start(config: Config) -> Result<Self, StartError> {
-        Self::start_with(config, Classes::from([(room::CLASS, room::class())])).await
+        let room = room::class(config.classes.room.sleep_after);
+        Self::start_with(config, Classes::from([(room::CLASS, room)])).await
     }
 
     /// Starts a server of objects of other classes.
     pub async fn start_with(config: Config, classes: Classes) -> Result<Self, StartError> {
+        let is_unknown = |name: &&ObjectName| !classes.contains_key(name.class());
+        if let Some(name) = config.objects.pinned.iter().find(is_unknown) {
+            return Err(StartError::Pinned(name.clone()));
+        }
         let metrics = Metrics::new()?;
         let health = Health::new();
         let log = open_log(&config, log::Metrics::register(metrics.registry())?).await?;
@@ -84,7 +92,10 @@ impl Server {
             let reactors = reactors.clone();
             move |accepted| reactors.accept(accepted)
         });
-        let front = Front::start(&config, &metrics, health.clone(), hand_over)?;
+        let inside =
+            Inside { registry: registry.clone(), reactors: reactors.clone(), log: log.clone() };
+        let front = Front::start(&config, &metrics, health.clone(), inside, hand_over)?;
+        registry.wake_pinned();
         let watch = AbortOnDropHandle::new(tokio::spawn({
             let (log, health) = (log.clone(), health.clone());
             async move {
@@ -163,7 +174,8 @@ fn object_settings(config: &Config) -> object::Settings {
     object::Settings {
         mailbox: config.limits.mailbox,
         max_awake: config.objects.max_awake,
-        sleep_after: config.objects.sleep_after,
+        max_waking: config.objects.max_waking,
+        pinned: config.objects.pinned.iter().cloned().collect(),
         dedupe_window: config.objects.dedupe_window,
         dedupe_events: config.objects.dedupe_events as u64,
         presence: object::presence::Settings {

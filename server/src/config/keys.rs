@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use dormouse_protocol::ObjectName;
 use serde::Serialize;
 
 use super::list;
@@ -46,6 +47,11 @@ pub struct Config {
     )]
     pub reactors: usize,
 
+    /// Lets HTTP requests put objects to sleep, crash them and slow the log down: for tests, and for operators who rehearse
+    /// failures. Never on a public server.
+    #[config(env = "DORMOUSE_TEST_CONTROLS", default = false)]
+    pub test_controls: bool,
+
     /// How long a stop may take: accepted requests are answered, commits finished and clients told to reconnect.
     #[config(
         env = "DORMOUSE_SHUTDOWN_TIMEOUT",
@@ -64,7 +70,7 @@ pub struct Config {
     #[config(nested)]
     pub liveness: Liveness,
 
-    /// When objects fall asleep and what they remember.
+    /// How many objects are awake and what they remember.
     #[config(nested)]
     pub objects: Objects,
 
@@ -211,21 +217,19 @@ pub struct Liveness {
 
 /// The life of objects of every class.
 #[derive(Debug, Clone, PartialEq, Serialize, confique::Config)]
-#[config(layer_attr(serde(deny_unknown_fields)))]
+#[config(layer_attr(serde(deny_unknown_fields)), validate = Self::check)]
 pub struct Objects {
-    /// An object with nothing to do for this long falls asleep.
-    #[config(
-        env = "DORMOUSE_OBJECTS_SLEEP_AFTER",
-        default = "10s",
-        deserialize_with = humantime_serde::deserialize,
-        validate = timer
-    )]
-    #[serde(serialize_with = "humantime_serde::serialize")]
-    pub sleep_after: Duration,
-
     /// Objects that may be awake at one time. When one more is to wake, the one that was used the longest ago sleeps.
     #[config(env = "DORMOUSE_OBJECTS_MAX_AWAKE", default = 10_000, validate = count)]
     pub max_awake: usize,
+
+    /// Objects that may read their logs to wake at one time. More wait in line, and are served in the order in which they came.
+    #[config(env = "DORMOUSE_OBJECTS_MAX_WAKING", default = 64, validate = count)]
+    pub max_waking: usize,
+
+    /// Objects that are woken at the start and do not fall asleep, `class/name` each. Fewer than `max_awake`.
+    #[config(env = "DORMOUSE_OBJECTS_PINNED", default = [], deserialize_with = list::deserialize)]
+    pub pinned: Vec<ObjectName>,
 
     /// How long the key of a publish is remembered, so that its repeat is not stored again.
     #[config(
@@ -284,6 +288,16 @@ pub struct Classes {
 #[derive(Debug, Clone, PartialEq, Serialize, confique::Config)]
 #[config(layer_attr(serde(deny_unknown_fields)))]
 pub struct Class {
+    /// An object with nothing to do for this long falls asleep.
+    #[config(
+        env = "DORMOUSE_CLASSES_ROOM_SLEEP_AFTER",
+        default = "10s",
+        deserialize_with = humantime_serde::deserialize,
+        validate = timer
+    )]
+    #[serde(serialize_with = "humantime_serde::serialize")]
+    pub sleep_after: Duration,
+
     /// How much of a log is kept.
     #[config(nested)]
     pub retention: Retention,
@@ -331,6 +345,20 @@ impl Limits {
             "limits.outbound_bytes ({}) must be at least limits.message_bytes ({})",
             Size(self.outbound_bytes as u64),
             Size(self.message_bytes as u64)
+        ))
+    }
+}
+
+impl Objects {
+    /// With a pinned object in every place no other one could ever wake.
+    fn check(&self) -> Result<(), String> {
+        if self.pinned.len() < self.max_awake {
+            return Ok(());
+        }
+        Err(format!(
+            "objects.pinned ({} objects) must leave a place of objects.max_awake ({}) free",
+            self.pinned.len(),
+            self.max_awake
         ))
     }
 }

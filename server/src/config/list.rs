@@ -1,31 +1,41 @@
 //! A list of texts: in TOML a list, in an environment variable with commas between.
 
 use std::fmt;
+use std::marker::PhantomData;
+use std::str::FromStr;
 
 use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 
-pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
-    struct Texts;
+pub(super) fn deserialize<'de, D, T>(from: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr<Err: fmt::Display>,
+{
+    struct Texts<T>(PhantomData<T>);
 
-    impl<'de> Visitor<'de> for Texts {
-        type Value = Vec<String>;
+    impl<'de, T: FromStr<Err: fmt::Display>> Visitor<'de> for Texts<T> {
+        type Value = Vec<T>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str("a list of texts")
         }
 
-        fn visit_str<E: Error>(self, text: &str) -> Result<Vec<String>, E> {
-            Ok(text.split(',').map(|item| item.trim().to_owned()).collect())
+        fn visit_str<E: Error>(self, text: &str) -> Result<Vec<T>, E> {
+            text.split(',').map(|item| parse(item.trim())).collect()
         }
 
-        fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Vec<String>, A::Error> {
+        fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Vec<T>, A::Error> {
             let mut list = Vec::new();
-            while let Some(item) = items.next_element()? {
-                list.push(item);
+            while let Some(item) = items.next_element::<String>()? {
+                list.push(parse(&item)?);
             }
             Ok(list)
         }
     }
 
-    from.deserialize_any(Texts)
+    from.deserialize_any(Texts(PhantomData))
+}
+
+fn parse<T: FromStr<Err: fmt::Display>, E: Error>(item: &str) -> Result<T, E> {
+    item.parse().map_err(|error| E::custom(format_args!("`{item}`: {error}")))
 }

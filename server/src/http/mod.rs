@@ -4,12 +4,15 @@
 //! WebSocket: an upgraded connection is handed over as [`Accepted`] and forgotten.
 
 mod connection;
+mod controls;
 mod handshake;
 mod health;
 mod listener;
 mod metrics;
+mod objects;
 mod origin;
 mod page;
+mod problem;
 mod routes;
 
 use std::io;
@@ -22,13 +25,25 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
 use crate::config::Config;
+use crate::log::Log;
 use crate::metrics::Metrics;
-use crate::socket::{Accepted, Slots};
+use crate::object::Registry;
+use crate::socket::{Accepted, Reactors, Slots};
 
 pub use health::{Health, NotReady};
 
 /// Takes the connections that have become WebSockets. It is called on a worker of the runtime and must not block.
 pub type HandOver = Arc<dyn Fn(Accepted) + Send + Sync>;
+
+/// The other parts of the server, as far as HTTP shows them to operators.
+pub struct Inside {
+    /// The objects.
+    pub registry: Registry,
+    /// The sockets.
+    pub reactors: Arc<Reactors>,
+    /// The log.
+    pub log: Log,
+}
 
 /// Connections that may be in HTTP at once. Further ones wait in the listener's backlog: in a storm of
 /// reconnecting clients waiting is better than a refusal, after which they would all come again.
@@ -69,6 +84,7 @@ impl Front {
         config: &Config,
         metrics: &Metrics,
         health: Health,
+        inside: Inside,
         hand_over: HandOver,
     ) -> Result<Self, Error> {
         let counts = metrics::Counts::register(metrics.registry())?;
@@ -80,6 +96,8 @@ impl Front {
             slots: Slots::new(config.limits.connections),
             origins: origin::Origins::new(&config.allowed_origins),
             health,
+            inside,
+            test_controls: config.test_controls,
             counts: counts.clone(),
             metrics: metrics.clone(),
         });

@@ -11,11 +11,12 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
 use super::connection::{Pending, Upgrade};
+use super::controls;
 use super::handshake::{Handshake, Refusal};
 use super::health::Health;
 use super::metrics::Counts;
 use super::origin::Origins;
-use super::page;
+use super::{Inside, objects, page};
 use crate::metrics::Metrics;
 use crate::socket::Slots;
 
@@ -24,6 +25,8 @@ pub(super) struct Shared {
     pub(super) slots: Slots,
     pub(super) origins: Origins,
     pub(super) health: Health,
+    pub(super) inside: Inside,
+    pub(super) test_controls: bool,
     pub(super) counts: Counts,
     pub(super) metrics: Metrics,
 }
@@ -35,6 +38,8 @@ pub(super) fn routes(shared: Shared) -> Router {
         .route("/health/live", get(|| async { "live\n" }))
         .route("/health/ready", get(ready))
         .route("/metrics", get(metrics))
+        .merge(objects::routes())
+        .merge(controls::routes(&shared))
         .merge(page::routes())
         .fallback(unknown)
         .layer(from_fn_with_state(Arc::clone(&shared), complete))
@@ -83,6 +88,7 @@ async fn ready(State(shared): State<Arc<Shared>>) -> Response {
 }
 
 async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
+    shared.inside.reactors.survey().await;
     match shared.metrics.gather() {
         Ok(text) => ([(CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
         Err(error) => {

@@ -12,6 +12,7 @@ use dormouse_protocol::ObjectName;
 use parking_lot::Mutex;
 use tokio::sync::SetOnce;
 
+use super::delay::Delay;
 use super::queue::Queue;
 use super::retention::{self, Noted};
 use super::shared::Shared;
@@ -74,6 +75,7 @@ impl Log {
             failure: SetOnce::new(),
             retention: options.retention,
             noted: Noted::default(),
+            delay: Delay::default(),
         });
         let (sweeping, stop) = mpsc::channel();
         let inner = Inner {
@@ -147,6 +149,11 @@ impl Log {
         }
     }
 
+    /// Makes the writer wait so long before every commit of events, as a slow disk would; the wait under way changes too.
+    pub fn delay_commits(&self, time: Duration) {
+        self.0.shared.delay.set(time);
+    }
+
     /// Waits until the log fails. It takes no events from then on; reads go on as far as they can.
     pub async fn failed(&self) -> Failure {
         self.0.shared.failure.wait().await.clone()
@@ -165,6 +172,7 @@ impl Log {
 impl Inner {
     fn stop(&self) {
         self.shared.queue.close();
+        self.shared.delay.set(Duration::ZERO);
         self.sweeping.lock().take();
     }
 }

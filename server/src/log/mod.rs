@@ -3,6 +3,7 @@
 //! Owns the fjall database and the only thread that writes to it. Readers use snapshots and never wait for the
 //! writer. Knows no socket and no instance: an object is here its identity and the end of its log.
 
+mod delay;
 mod entry;
 mod handle;
 mod identity;

@@ -49,7 +49,7 @@ pub(super) enum Task {
 
 impl Task {
     /// Events to be stored.
-    fn events(&self) -> u32 {
+    pub(super) fn events(&self) -> u32 {
         match self {
             Self::Append { entries, .. } => entries.len() as u32,
             Self::Trim(_) | Self::Presence(_) => 0,

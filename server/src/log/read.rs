@@ -34,6 +34,8 @@ pub struct Stored {
     pub tail: Tail,
     /// Events up to this offset are no longer kept; 0 if all are.
     pub trimmed: u64,
+    /// The size of the events that are kept, in bytes of their wire form.
+    pub bytes: u64,
 }
 
 /// How much one read returns at most; at least one event, whatever its size, if there is any.
@@ -175,7 +177,8 @@ impl Store {
             }
         };
         let identity = Arc::new(record.identity(name));
-        Ok(Stored { identity, tail, trimmed: trimmed.offset })
+        let bytes = tail.bytes.saturating_sub(trimmed.bytes);
+        Ok(Stored { identity, tail, trimmed: trimmed.offset, bytes })
     }
 
     /// The events between two offsets, which are left out. Never reaches below what is trimmed if `after` doesn't, so

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use tokio::sync::SetOnce;
 
+use super::delay::Delay;
 use super::metrics::Metrics;
 use super::queue::Queue;
 use super::retention::{Noted, Retention};
@@ -32,6 +33,8 @@ pub(super) struct Shared {
     pub(super) retention: HashMap<String, Retention>,
     /// What the next sweep looks at.
     pub(super) noted: Noted,
+    /// What the writer waits before each commit.
+    pub(super) delay: Delay,
 }
 
 impl Shared {

@@ -45,7 +45,7 @@ pub(super) fn next(
 
 /// The newest offset that is not to be kept, or any offset up to `trimmed`.
 fn cut(store: &Store, stored: &Stored, limits: &Retention, now_ms: u64) -> Result<u64, ReadError> {
-    let Stored { identity, tail, trimmed } = stored;
+    let Stored { identity, tail, trimmed, .. } = stored;
     let last_where = |surplus: &dyn Fn(u64, &Entry) -> Result<bool, ReadError>| {
         let (mut gone, mut kept) = (*trimmed, tail.offset + 1);
         while kept - gone > 1 {

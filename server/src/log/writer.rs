@@ -17,6 +17,9 @@ pub(super) fn run(shared: &Shared) {
     let _end = End(shared);
     let mut heads = Heads::default();
     while let Some(works) = shared.queue.take() {
+        if works.iter().any(|work| work.task.events() > 0) {
+            shared.delay.pass();
+        }
         if let Err(error) = commit(shared, &mut heads, &works) {
             shared.fail(error.to_string());
             return;

@@ -1,27 +1,29 @@
-//! The objects that are awake: at most so many. When one more is to wake, the one that was used the longest ago is asked
-//! to sleep, and the waking one waits for its place.
+//! The objects that are awake: at most so many, and of them at most so many that wake at one time. When one more is to
+//! wake and there is no place, the one that was used the longest ago is asked to sleep, and the waking one waits.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Weak};
-use std::time::Instant;
 
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::handle::Handle;
+use super::life::SleepReason;
 use crate::log::ObjectId;
 
 /// Of how many awake objects one is asked to sleep when there is no place.
 const AT_ONCE: usize = 64;
 
-/// The places of awake objects.
+/// The places of awake objects, and the line of those that wake.
 pub(super) struct Awake {
+    /// Places and turns are given in the order in which they are asked for: a storm is served, nobody is passed over.
     places: Semaphore,
+    turns: Semaphore,
+    /// Those with a place that may be asked for it.
     objects: Mutex<HashMap<ObjectId, Weak<Handle>>>,
     /// Objects that wait for a place.
     waiting: AtomicUsize,
-    start: Instant,
 }
 
 /// An object's place among those that are awake; given back when dropped.
@@ -32,14 +34,13 @@ pub(super) struct Place<'a> {
 }
 
 impl Awake {
-    /// Room for `most` objects.
-    pub(super) fn new(most: usize) -> Self {
-        let places = Semaphore::new(most.min(Semaphore::MAX_PERMITS));
+    /// Room for `most` objects, of which `waking` may wake at one time.
+    pub(super) fn new(most: usize, waking: usize) -> Self {
         Self {
-            places,
+            places: Semaphore::new(most.min(Semaphore::MAX_PERMITS)),
+            turns: Semaphore::new(waking.min(Semaphore::MAX_PERMITS)),
             objects: Mutex::default(),
             waiting: AtomicUsize::new(0),
-            start: Instant::now(),
         }
     }
 
@@ -53,9 +54,16 @@ impl Awake {
         let permit = self.places.acquire().await;
         self.waiting.fetch_sub(1, SeqCst);
         let permit = permit.expect("the semaphore is never closed");
-        handle.use_at(self.now());
-        self.objects.lock().insert(handle.id(), Arc::downgrade(handle));
+        if !handle.is_pinned() {
+            self.objects.lock().insert(handle.id(), Arc::downgrade(handle));
+        }
         Place { _permit: permit, awake: self, id: handle.id() }
+    }
+
+    /// Waits for a turn to wake, which lasts until it is dropped. Whoever waits has a place, and whoever has a turn needs
+    /// nothing of another object to finish it.
+    pub(super) async fn turn(&self) -> SemaphorePermit<'_> {
+        self.turns.acquire().await.expect("the semaphore is never closed")
     }
 
     /// Whether others wait for a place: then whoever has one and nothing to do gives it up.
@@ -63,24 +71,19 @@ impl Awake {
         self.waiting.load(SeqCst) > 0
     }
 
-    /// Milliseconds since the registry began: the clock of last uses.
-    pub(super) fn now(&self) -> u64 {
-        self.start.elapsed().as_millis() as u64
-    }
-
     /// Asks the objects that were used the longest ago, and are not asked yet, to sleep: some more than the one that is
     /// needed, since whoever looks for them looks at all.
     fn make_room(&self) {
         let awake: Vec<_> = self.objects.lock().values().filter_map(Weak::upgrade).collect();
-        let unasked = awake.into_iter().filter(|handle| !handle.is_asked_to_sleep());
-        let mut by_use: Vec<_> = unasked.map(|handle| (handle.last_use(), handle)).collect();
+        let unasked = awake.iter().filter_map(|handle| Some((handle.unasked_since()?, handle)));
+        let mut by_use: Vec<_> = unasked.collect();
         if by_use.is_empty() {
             return;
         }
         let count = by_use.len().div_ceil(AT_ONCE);
         by_use.select_nth_unstable_by_key(count - 1, |(last_use, _)| *last_use);
         for (_, handle) in &by_use[..count] {
-            handle.ask_to_sleep();
+            handle.ask_to_sleep(SleepReason::Evicted);
         }
     }
 }

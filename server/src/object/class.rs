@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use dormouse_protocol::{ErrorCode, Event, Key, Kind, Payload};
 
@@ -28,8 +29,32 @@ pub trait Object: Send {
     fn sleep(&mut self) {}
 }
 
-/// Makes the instances of a class.
-pub type Class = Arc<dyn Fn(&Identity) -> Box<dyn Object> + Send + Sync>;
+type Maker = dyn Fn(&Identity) -> Box<dyn Object> + Send + Sync;
+
+/// A class of objects: how its instances are made, and when they sleep. Cheap to clone.
+#[derive(Clone)]
+pub struct Class {
+    maker: Arc<Maker>,
+    sleep_after: Duration,
+}
+
+impl Class {
+    /// A class whose instances `maker` makes, and which sleep after so long without a message.
+    pub fn new(
+        maker: impl Fn(&Identity) -> Box<dyn Object> + Send + Sync + 'static,
+        sleep_after: Duration,
+    ) -> Self {
+        Self { maker: Arc::new(maker), sleep_after }
+    }
+
+    pub(super) fn make(&self, identity: &Identity) -> Box<dyn Object> {
+        (self.maker)(identity)
+    }
+
+    pub(super) fn sleep_after(&self) -> Duration {
+        self.sleep_after
+    }
+}
 
 /// The classes that a server knows, by name.
 pub type Classes = HashMap<&'static str, Class>;

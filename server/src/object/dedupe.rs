@@ -20,6 +20,8 @@ pub(super) struct Dedupe {
     known: HashMap<Box<str>, Place>,
     /// Oldest first.
     order: VecDeque<(Place, Box<str>)>,
+    /// Bytes of the names in `order`.
+    name_bytes: usize,
     age_ms: u64,
     events: u64,
 }
@@ -28,7 +30,7 @@ impl Dedupe {
     /// A window of events that are at most so old, and at most so many.
     pub(super) fn new(age: Duration, events: u64) -> Self {
         let age_ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
-        Self { known: HashMap::new(), order: VecDeque::new(), age_ms, events }
+        Self { known: HashMap::new(), order: VecDeque::new(), name_bytes: 0, age_ms, events }
     }
 
     /// Where the event stands that `sender` stored under `key`.
@@ -39,6 +41,7 @@ impl Dedupe {
     /// Notes the newest event.
     pub(super) fn insert(&mut self, sender: &str, key: &Key, place: Place) {
         let name = name(sender, key);
+        self.name_bytes += name.len();
         self.known.insert(name.clone(), place);
         self.order.push_back((place, name));
     }
@@ -46,6 +49,7 @@ impl Dedupe {
     /// Notes an event older than all noted ones.
     pub(super) fn insert_older(&mut self, sender: &str, key: &Key, place: Place) {
         let name = name(sender, key);
+        self.name_bytes += name.len();
         // A key that left the window may stand in the log twice: the newer event counts.
         self.known.entry(name.clone()).or_insert(place);
         self.order.push_front((place, name));
@@ -57,12 +61,20 @@ impl Dedupe {
             && place.time.saturating_add(self.age_ms) >= now
     }
 
+    /// The memory that it takes, roughly: a name stands in it twice.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.known.capacity() * size_of::<(Box<str>, Place)>()
+            + self.order.capacity() * size_of::<(Place, Box<str>)>()
+            + 2 * self.name_bytes
+    }
+
     /// Forgets what is out of the window of a log that ends at `head`.
     pub(super) fn expire(&mut self, head: u64, now: u64) {
         while let Some((place, _)) = self.order.front()
             && !self.holds(*place, head, now)
             && let Some((place, name)) = self.order.pop_front()
         {
+            self.name_bytes -= name.len();
             if self.known.get(&name) == Some(&place) {
                 self.known.remove(&name);
             }

@@ -1,27 +1,21 @@
 //! One object in use: how members' connections reach it, awake or asleep.
 //!
-//! The handle lives while anybody holds it: reactors with members, the instance, a commit under way. It guards
-//! promise 1: the mailbox's lock decides whether there is an instance, so two never run at once.
+//! The handle lives while anybody holds it: reactors with members, the instance, a commit under way. What changes its
+//! [`Life`] is in [`super::control`].
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 use dormouse_protocol::Encoding;
 use parking_lot::Mutex;
-use tokio::sync::Notify;
-use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::TrySendError;
 
-use super::class::Message;
-use super::instance;
+use super::class::Class;
+use super::life::Life;
 use super::outlet::{Delivery, EventFrames};
 use super::presence;
 use super::registry::Shared;
+use crate::clock::now_ms;
 use crate::log::{HistoryRange, Identity, ObjectId, Page, PageLimit, ReadError};
-
-/// The object has as many messages waiting as it may; the message comes back.
-#[derive(Debug)]
-pub struct Busy(pub Message);
 
 /// An object in use.
 pub struct Handle {
@@ -33,29 +27,23 @@ pub struct Handle {
     appended: AtomicU64,
     /// For each encoding, a bit for each outlet with members that speak it.
     audience: [AtomicU64; 2],
-    /// The way to the instance; none while asleep.
-    mailbox: Mutex<Option<mpsc::Sender<Message>>>,
-    /// When the instance last had a turn, by the clock of [`super::awake`].
-    last_use: AtomicU64,
-    /// Another object needs the instance's place.
-    asked_to_sleep: AtomicBool,
-    pub(super) asked: Notify,
     pub(super) presence: presence::Slot,
+    /// Whether there is an instance, and the way to it.
+    pub(super) life: Mutex<Life>,
 }
 
 impl Handle {
     pub(super) fn new(identity: Arc<Identity>, head: u64, shared: Arc<Shared>) -> Self {
+        let life = Life::new(shared.settings.pinned.contains(&identity.name), now_ms());
+        shared.metrics.count_in(life.state());
         Self {
             identity,
             shared,
             head: AtomicU64::new(head),
             appended: AtomicU64::new(head),
             audience: [AtomicU64::new(0), AtomicU64::new(0)],
-            mailbox: Mutex::new(None),
-            last_use: AtomicU64::new(0),
-            asked_to_sleep: AtomicBool::new(false),
-            asked: Notify::new(),
             presence: presence::Slot::default(),
+            life: Mutex::new(life),
         }
     }
 
@@ -67,6 +55,11 @@ impl Handle {
     /// Who the object is.
     pub fn identity(&self) -> &Arc<Identity> {
         &self.identity
+    }
+
+    pub(super) fn class(&self) -> &Class {
+        let class = self.shared.classes.get(self.identity.name.class());
+        class.expect("only objects of known classes are opened to be used")
     }
 
     /// The newest event on disk. Who listens first and reads the head then misses no event: it is either
@@ -121,72 +114,6 @@ impl Handle {
         self.shared.log.range(&self.identity, after, Some(before), reverse, max)
     }
 
-    /// Hands a message to the instance, waking the object if it sleeps.
-    pub fn send(self: &Arc<Self>, message: Message) -> Result<(), Busy> {
-        let mut mailbox = self.mailbox.lock();
-        let message = match mailbox.as_ref() {
-            None => message,
-            Some(sender) => match sender.try_send(message) {
-                Ok(()) => return Ok(()),
-                Err(TrySendError::Full(message)) => return Err(Busy(message)),
-                // The runtime has dropped the instance's task.
-                Err(TrySendError::Closed(message)) => message,
-            },
-        };
-        let (sender, receiver) = mpsc::channel(self.shared.settings.mailbox);
-        sender.try_send(message).map_err(|e| Busy(e.into_inner()))?;
-        *mailbox = Some(sender);
-        let instances = instance::run(self.clone(), receiver);
-        self.shared.instances.spawn_on(instances, &self.shared.runtime);
-        Ok(())
-    }
-
-    /// Leaves the object asleep once its instance is gone, unless a message has arrived. Decided under the lock that
-    /// senders take, so no message is lost in between.
-    pub(super) fn retire(&self, mailbox: &mpsc::Receiver<Message>) -> bool {
-        let mut sender = self.mailbox.lock();
-        if !mailbox.is_empty() {
-            return false;
-        }
-        *sender = None;
-        true
-    }
-
-    /// Ends the instance once it has done what waits for it.
-    pub(super) fn end(&self) {
-        *self.mailbox.lock() = None;
-    }
-
-    /// Closes the mailbox of an instance that could not wake and gives back what waits in it.
-    pub(super) fn refuse_all(&self, mailbox: &mut mpsc::Receiver<Message>) -> Vec<Message> {
-        *self.mailbox.lock() = None;
-        std::iter::from_fn(|| mailbox.try_recv().ok()).collect()
-    }
-
-    /// Notes a turn of the instance, or that it begins.
-    pub(super) fn use_at(&self, now: u64) {
-        self.last_use.store(now, Relaxed);
-    }
-
-    pub(super) fn last_use(&self) -> u64 {
-        self.last_use.load(Relaxed)
-    }
-
-    /// Asks the instance to sleep as soon as it has nothing to do.
-    pub(super) fn ask_to_sleep(&self) {
-        self.asked_to_sleep.store(true, Relaxed);
-        self.asked.notify_one();
-    }
-
-    pub(super) fn is_asked_to_sleep(&self) -> bool {
-        self.asked_to_sleep.load(Relaxed)
-    }
-
-    /// A new instance has not been asked anything.
-    pub(super) fn forget_being_asked(&self) {
-        self.asked_to_sleep.store(false, Relaxed);
-    }
-
     /// Notes that events up to `offset` were given to the log.
     pub(super) fn note_appended(&self, offset: u64) {
         self.appended.store(offset, SeqCst);
@@ -212,6 +139,7 @@ impl Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
+        self.shared.metrics.count_out(self.life.get_mut().state());
         self.shared.forget(&self.identity.name);
     }
 }

@@ -1,17 +1,23 @@
 //! What objects count.
 
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntGauge, Registry};
+use prometheus::{
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
+
+use super::life::{SleepReason, SleepRefusal, State, WakeCause};
 
 use super::presence;
 
 /// Counters of all objects together.
 #[derive(Clone)]
 pub struct Metrics {
-    pub(super) awake: IntGauge,
-    pub(super) wakes: IntCounter,
+    /// By [`State::index`].
+    objects: [IntGauge; 4],
+    wakes: IntCounterVec,
     pub(super) wake_seconds: Histogram,
+    sleeps: IntCounterVec,
+    sleeps_refused: IntCounterVec,
     pub(super) failures: IntCounter,
-    pub(super) evictions: IntCounter,
     pub(super) duplicates: IntCounter,
     pub(super) presence: presence::Metrics,
 }
@@ -19,22 +25,36 @@ pub struct Metrics {
 impl Metrics {
     /// Registers the metrics of objects.
     pub fn register(registry: &Registry) -> prometheus::Result<Self> {
-        let buckets = prometheus::exponential_buckets(50e-6, 2.0, 16)?;
+        let objects = IntGaugeVec::new(
+            Opts::new("dormouse_objects", "Objects in use, by whether they have an instance."),
+            &["state"],
+        )?;
+        let buckets = prometheus::exponential_buckets(20e-6, 2.0, 18)?;
         let wake = HistogramOpts::new(
             "dormouse_object_wake_seconds",
-            "Time from an instance's start until it takes messages.",
+            "Time from what wakes an object until its instance takes messages, waiting in line included.",
         );
         let metrics = Self {
-            awake: IntGauge::new("dormouse_objects_awake", "Objects that have an instance.")?,
-            wakes: IntCounter::new("dormouse_object_wakes_total", "Instances started.")?,
+            objects: State::ALL.map(|state| objects.with_label_values(&[state.as_str()])),
+            wakes: IntCounterVec::new(
+                Opts::new("dormouse_object_wakes_total", "Instances that woke."),
+                &["cause"],
+            )?,
             wake_seconds: Histogram::with_opts(wake.buckets(buckets))?,
+            sleeps: IntCounterVec::new(
+                Opts::new("dormouse_object_sleeps_total", "Times that an object fell asleep."),
+                &["reason"],
+            )?,
+            sleeps_refused: IntCounterVec::new(
+                Opts::new(
+                    "dormouse_object_sleeps_refused_total",
+                    "Times that an object was to sleep and did not, or not at once.",
+                ),
+                &["reason"],
+            )?,
             failures: IntCounter::new(
                 "dormouse_object_failures_total",
                 "Instances that ended by a panic of their class.",
-            )?,
-            evictions: IntCounter::new(
-                "dormouse_object_evictions_total",
-                "Instances that slept because other objects needed their place.",
             )?,
             duplicates: IntCounter::new(
                 "dormouse_publish_duplicates_total",
@@ -42,27 +62,50 @@ impl Metrics {
             )?,
             presence: presence::Metrics::register(registry)?,
         };
-        registry.register(Box::new(metrics.awake.clone()))?;
+        show(&metrics.wakes, WakeCause::ALL.map(WakeCause::as_str));
+        show(&metrics.sleeps, SleepReason::ALL.map(SleepReason::as_str));
+        show(&metrics.sleeps_refused, SleepRefusal::ALL.map(SleepRefusal::as_str));
+        registry.register(Box::new(objects))?;
         registry.register(Box::new(metrics.wakes.clone()))?;
         registry.register(Box::new(metrics.wake_seconds.clone()))?;
+        registry.register(Box::new(metrics.sleeps.clone()))?;
+        registry.register(Box::new(metrics.sleeps_refused.clone()))?;
         registry.register(Box::new(metrics.failures.clone()))?;
-        registry.register(Box::new(metrics.evictions.clone()))?;
         registry.register(Box::new(metrics.duplicates.clone()))?;
         Ok(metrics)
     }
 
-    /// Counts an instance until the guard is dropped, and whether a panic dropped it.
-    pub(super) fn count_awake(&self) -> impl Drop + Send + use<> {
-        struct Awake(Metrics);
-        impl Drop for Awake {
-            fn drop(&mut self) {
-                self.0.awake.dec();
-                if std::thread::panicking() {
-                    self.0.failures.inc();
-                }
-            }
-        }
-        self.awake.inc();
-        Awake(self.clone())
+    /// An object comes into use, in this state.
+    pub(super) fn count_in(&self, state: State) {
+        self.objects[state.index()].inc();
+    }
+
+    /// An object goes out of use, in this state.
+    pub(super) fn count_out(&self, state: State) {
+        self.objects[state.index()].dec();
+    }
+
+    /// Objects in use that are in this state.
+    pub(super) fn objects_in(&self, state: State) -> u64 {
+        self.objects[state.index()].get().try_into().unwrap_or(0)
+    }
+
+    pub(super) fn woke(&self, cause: WakeCause) {
+        self.wakes.with_label_values(&[cause.as_str()]).inc();
+    }
+
+    pub(super) fn slept(&self, reason: SleepReason) {
+        self.sleeps.with_label_values(&[reason.as_str()]).inc();
+    }
+
+    pub(super) fn refused_sleep(&self, refusal: SleepRefusal) {
+        self.sleeps_refused.with_label_values(&[refusal.as_str()]).inc();
+    }
+}
+
+/// A counter that is not there until it counts shows no rise when it first does.
+fn show<const N: usize>(counters: &IntCounterVec, labels: [&str; N]) {
+    for label in labels {
+        counters.with_label_values(&[label]);
     }
 }

@@ -5,16 +5,23 @@
 
 mod awake;
 mod class;
+mod control;
 mod dedupe;
 mod handle;
 mod instance;
+mod life;
 mod metrics;
 mod outlet;
 pub mod presence;
 mod registry;
+mod run;
+mod status;
 
 pub use class::{Class, Classes, Context, Message, Object};
-pub use handle::{Busy, Handle};
+pub use control::Busy;
+pub use handle::Handle;
+pub use life::{LastWake, SleepAnswer, State, WakeCause};
 pub use metrics::Metrics;
 pub use outlet::{Address, Answer, Delivery, EventFrames, Outlet, ReplyTo};
-pub use registry::{Opened, Registry, Settings};
+pub use registry::{InUse, Opened, Registry, Settings};
+pub use status::Status;

@@ -1,36 +1,48 @@
 //! Finds the one handle of an object, reading the log where nobody has it in use.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use dormouse_protocol::ObjectName;
 use parking_lot::Mutex;
 use tokio_util::task::TaskTracker;
+use tracing::error;
 
 use super::awake::Awake;
 use super::class::Classes;
 use super::handle::Handle;
+use super::life::State;
 use super::metrics::Metrics;
 use super::outlet::Outlet;
 use super::presence;
-use crate::log::{Log, ReadError};
+use crate::log::{Log, ReadError, Stored};
 
 /// What the operator decides about objects.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Settings {
     /// Messages that may wait for one object.
     pub mailbox: usize,
     /// Objects that may be awake at one time.
     pub max_awake: usize,
-    /// How long an instance stays without a message.
-    pub sleep_after: Duration,
+    /// Objects that may read their logs to wake at one time.
+    pub max_waking: usize,
+    /// Objects that do not sleep.
+    pub pinned: HashSet<ObjectName>,
     /// How long a publish's key is remembered.
     pub dedupe_window: Duration,
     /// Of how many last events the keys are remembered.
     pub dedupe_events: u64,
     /// About rosters.
     pub presence: presence::Settings,
+}
+
+/// Some of the objects in use.
+pub struct InUse {
+    /// In the order of their names.
+    pub objects: Vec<Arc<Handle>>,
+    /// Whether there are more.
+    pub more: bool,
 }
 
 /// The outcome of opening an object.
@@ -87,26 +99,37 @@ impl Registry {
             log,
             classes,
             outlets,
-            settings,
             metrics,
             runtime: tokio::runtime::Handle::current(),
             instances: TaskTracker::new(),
-            awake: Awake::new(settings.max_awake),
+            awake: Awake::new(settings.max_awake, settings.max_waking),
             presence,
+            settings,
             slots: Mutex::default(),
         });
         shared.forget_absent();
         Self(shared)
     }
 
+    /// Wakes the pinned objects, in the background.
+    pub fn wake_pinned(&self) {
+        for name in &self.0.settings.pinned {
+            self.open(name, |opened| match opened {
+                Ok(handle) => handle.wake_pinned(),
+                Err(error) => error!(%error, "a pinned object can't be opened"),
+            });
+        }
+    }
+
     /// Ends all instances and waits for them. Nobody may send to objects any more.
     pub async fn end(&self) {
         self.0.presence.end();
-        let awake: Vec<_> = self.0.slots.lock().values().filter_map(Slot::handle).collect();
-        for handle in awake {
+        // First, for what is being opened: see `wake_pinned`.
+        self.0.instances.close();
+        let in_use: Vec<_> = self.0.slots.lock().values().filter_map(Slot::handle).collect();
+        for handle in in_use {
             handle.end();
         }
-        self.0.instances.close();
         self.0.instances.wait().await;
     }
 
@@ -118,6 +141,33 @@ impl Registry {
     /// The object's handle, if it is in use.
     pub fn get(&self, name: &ObjectName) -> Option<Arc<Handle>> {
         self.0.slots.lock().get(name)?.handle()
+    }
+
+    /// The objects in use whose names come after `after`, in the order of their names, at most `limit`; only those in one
+    /// state where one is named. Looks at every object in use.
+    pub fn in_use(&self, after: &str, state: Option<State>, limit: usize) -> InUse {
+        let slots = self.0.slots.lock();
+        let later = slots.iter().filter(|(name, _)| name.as_str() > after);
+        let mut objects: Vec<_> = later.filter_map(|(_, slot)| slot.handle()).collect();
+        // Unlocked first: whoever drops the last use of an object takes this lock.
+        drop(slots);
+        objects.retain(|handle| state.is_none_or(|state| handle.state() == state));
+        objects.sort_unstable_by(|a, b| a.identity.name.cmp(&b.identity.name));
+        let more = objects.len() > limit;
+        objects.truncate(limit);
+        InUse { objects, more }
+    }
+
+    /// How many objects in use are in a state.
+    pub fn count(&self, state: State) -> u64 {
+        self.0.metrics.objects_in(state)
+    }
+
+    /// What is stored of an object, if an event of it ever was. Reads on another thread.
+    pub async fn stored(&self, name: &ObjectName) -> Result<Option<Stored>, ReadError> {
+        let (log, name) = (self.0.log.clone(), name.clone());
+        let found = self.0.runtime.spawn_blocking(move || log.find(&name)).await;
+        found.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
     }
 
     /// Opens an object and passes it to `then`, which runs at once or on another thread and must not block.

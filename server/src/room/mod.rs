@@ -2,7 +2,7 @@
 //!
 //! Knows objects only, and has no privileges over the classes to come.
 
-use std::sync::Arc;
+use std::time::Duration;
 
 use crate::object::{Class, Context, Message, Object};
 
@@ -11,9 +11,9 @@ pub const CLASS: &str = "room";
 
 struct Room;
 
-/// Makes rooms.
-pub fn class() -> Class {
-    Arc::new(|_identity| Box::new(Room))
+/// Rooms that fall asleep after so long without a message.
+pub fn class(sleep_after: Duration) -> Class {
+    Class::new(|_identity| Box::new(Room), sleep_after)
 }
 
 impl Object for Room {

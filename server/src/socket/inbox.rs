@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 
 use super::Accepted;
 use super::catch_up::PageRead;
+use super::census::Question;
 use super::join::JoinOpened;
 use crate::log::ObjectId;
 use crate::object::presence::PresenceFrames;
@@ -35,6 +36,9 @@ pub(super) enum Letter {
     Page(Box<PageRead>),
     /// The encoded reply to a request that was worked on elsewhere.
     Reply(Address, Bytes),
+    /// How many members has the object here?
+    /// Someone wants to know something.
+    Question(Question),
     /// Finish what was begun and close every connection with this code.
     Drain(CloseCode),
     /// End now.

@@ -8,6 +8,9 @@ use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 pub struct Metrics {
     pub(super) connections: IntGauge,
     pub(super) members: IntGauge,
+    pub(super) at_rest: IntGauge,
+    pub(super) busy: IntGauge,
+    pub(super) rest_bytes: IntGauge,
     pub(super) messages_in: IntCounter,
     pub(super) bytes_in: IntCounter,
     pub(super) bytes_out: IntCounter,
@@ -51,6 +54,18 @@ impl Metrics {
         };
         let metrics = Self {
             connections: gauge("dormouse_connections", "Open WebSockets.")?,
+            at_rest: gauge(
+                "dormouse_connections_at_rest",
+                "Connections that nothing waits on, as of this scrape.",
+            )?,
+            busy: gauge(
+                "dormouse_connections_busy",
+                "Connections with a request, a message or bytes under way, as of this scrape.",
+            )?,
+            rest_bytes: gauge(
+                "dormouse_connections_rest_bytes",
+                "Memory of the connections at rest with their memberships, as of this scrape.",
+            )?,
             members: gauge("dormouse_members", "Memberships: connections joined to objects.")?,
             messages_in: counter("dormouse_messages_received_total", "Messages of clients.")?,
             bytes_in: counter("dormouse_received_bytes_total", "Bytes read from WebSockets.")?,
@@ -113,17 +128,21 @@ impl Metrics {
                 "code",
             )?,
         };
-        // A series that is not there until the first time would hide that time from `rate`.
+        metrics.begin_series();
+        Ok(metrics)
+    }
+
+    /// A series that is not there until the first time would hide that time from `rate`.
+    fn begin_series(&self) {
         for code in ErrorCode::ALL {
-            metrics.errors.with_label_values(&[code.as_str()]);
+            self.errors.with_label_values(&[code.as_str()]);
         }
         for code in CloseCode::ALL {
-            metrics.closes.with_label_values(&[code.reason()]);
+            self.closes.with_label_values(&[code.reason()]);
         }
         for outcome in JOIN_OUTCOMES {
-            metrics.joins.with_label_values(&[outcome]);
+            self.joins.with_label_values(&[outcome]);
         }
-        Ok(metrics)
     }
 
     pub(super) fn count_error(&self, code: ErrorCode) {

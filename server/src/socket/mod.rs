@@ -6,6 +6,7 @@
 mod accepted;
 mod audience;
 mod catch_up;
+mod census;
 mod close;
 mod connection;
 mod decoder;
@@ -36,6 +37,7 @@ use dormouse_protocol::{CloseCode, Limits};
 use parking_lot::Mutex;
 
 pub use self::accepted::{Accepted, Slot, Slots};
+pub use self::census::Census;
 use self::inbox::{Inbox, Letter, Seat};
 pub use self::metrics::Metrics;
 use self::reactor::{Common, Reactor};
@@ -91,6 +93,7 @@ impl Drop for AbortOnPanic {
 pub struct Reactors {
     inboxes: Arc<[Arc<Inbox>]>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    metrics: Metrics,
     next: AtomicUsize,
 }
 
@@ -104,7 +107,13 @@ impl Reactors {
     ) -> io::Result<Self> {
         let inboxes: Arc<[_]> = seats.0.iter().map(|seat| seat.inbox.clone()).collect();
         let runtime = tokio::runtime::Handle::current();
-        let common = Common { registry, runtime, settings, metrics, inboxes: inboxes.clone() };
+        let common = Common {
+            registry,
+            runtime,
+            settings,
+            metrics: metrics.clone(),
+            inboxes: inboxes.clone(),
+        };
         let start = |(index, seat)| {
             let reactor = Reactor::new(index, seat, common.clone());
             thread::Builder::new().name(format!("reactor-{index}")).spawn(move || {
@@ -117,7 +126,7 @@ impl Reactors {
         };
         let threads: Vec<_> =
             seats.0.into_iter().enumerate().map(start).collect::<io::Result<_>>()?;
-        Ok(Self { inboxes, threads: Mutex::new(threads), next: AtomicUsize::new(0) })
+        Ok(Self { inboxes, threads: Mutex::new(threads), metrics, next: AtomicUsize::new(0) })
     }
 
     /// Gives a socket to one of the reactors, in turn.

@@ -165,6 +165,7 @@ impl Reactor {
             Letter::Opened(join) => self.join_opened(*join),
             Letter::Page(page) => self.page_read(*page),
             Letter::Reply(address, reply) => self.reply(address, reply),
+            Letter::Question(question) => question(self),
             Letter::Drain(code) => self.drain(code),
             Letter::Stop => self.stopped = true,
         }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// Which parts a part may use besides itself; what is not named here may use nothing.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("server", &["config", "http", "log", "metrics", "object", "room", "socket"]),
-    ("http", &["config", "metrics", "session", "socket"]),
+    ("http", &["config", "log", "metrics", "object", "session", "socket"]),
     ("socket", &["log", "object", "session"]),
     ("object", &["clock", "log", "session"]),
     ("log", &["clock"]),

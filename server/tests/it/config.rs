@@ -110,7 +110,9 @@ fn what_is_printed_gives_the_same_configuration() {
     let again = dormouse(&["config", "--config"]).arg(path).output().unwrap();
     assert_eq!(String::from_utf8(again.stdout).unwrap(), first);
     assert!(first.contains("message_bytes = \"65537B\"\n"), "{first}");
-    assert!(first.contains("# Environment: DORMOUSE_OBJECTS_SLEEP_AFTER\nsleep_after = \"10s\"\n"));
+    assert!(
+        first.contains("# Environment: DORMOUSE_CLASSES_ROOM_SLEEP_AFTER\nsleep_after = \"10s\"\n")
+    );
 }
 
 #[test]
@@ -149,6 +151,7 @@ fn a_bad_value_is_named_with_its_source() {
         ("DORMOUSE_LIMITS_MESSAGE_BYTES", "much", "expected a size"),
         ("DORMOUSE_LIVENESS_PING_INTERVAL", "0s", "must be between 1ms"),
         ("DORMOUSE_LIVENESS_PING_INTERVAL", "25", "expected a duration"),
+        ("DORMOUSE_OBJECTS_PINNED", "room/a,lobby", "`lobby`: an object's name must be"),
     ] {
         let refusal = Run::new().variable(name, value).refusal();
         assert!(refusal.contains(name) && refusal.contains(why), "{refusal}");
@@ -161,10 +164,26 @@ fn a_bad_value_is_named_with_its_source() {
         ("[classes.room.retention]\nmax_age = '900y'\n", "max_age", "at most 100 years"),
         ("[limits]\nmessage_bytes = '1MiB'\n", "limits.outbound_bytes (256KiB)", "at least"),
         ("[limits\n", "line 1", "dormouse.conf"),
+        ("[objects]\npinned = ['room/a b']\n", "pinned", "`room/a b`: an object's name must be"),
+        (
+            "[objects]\nmax_awake = 2\npinned = ['room/a', 'room/b']\n",
+            "objects.pinned (2 objects)",
+            "objects.max_awake (2)",
+        ),
     ] {
         let refusal = Run::new().file(content).refusal();
         assert!(refusal.contains(key) && refusal.contains(why), "{refusal}");
     }
+}
+
+#[test]
+fn pinned_objects_leave_a_place() {
+    let values = Run::new()
+        .file("[objects]\nmax_awake = 3\n")
+        .variable("DORMOUSE_OBJECTS_PINNED", "room/a, room/b")
+        .values();
+    let pinned = values["objects"]["pinned"].as_array().unwrap();
+    assert!(pinned.iter().filter_map(|name| name.as_str()).eq(["room/a", "room/b"]));
 }
 
 #[test]

@@ -129,7 +129,7 @@ async fn follow(address: SocketAddr, encoding: Encoding) -> Vec<Event> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kill_after_kill_nothing_promised_is_lost() {
     let data = TempDir::new().unwrap();
-    let variables = [("RUST_LOG", "off"), ("DORMOUSE_OBJECTS_SLEEP_AFTER", "5ms")];
+    let variables = [("RUST_LOG", "off"), ("DORMOUSE_CLASSES_ROOM_SLEEP_AFTER", "5ms")];
     let mut program = Program::start(data.path(), 0, &variables);
     let address = program.address;
     let progress = Arc::new(Progress::default());

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
+use dormouse::log::Identity;
 use dormouse::object::{Class, Classes, Context, Message, Object};
 use dormouse_protocol::{ClientMessage, ErrorCode, Publish, Start};
 use tokio::task::JoinSet;
@@ -23,15 +24,16 @@ struct Counts {
 /// Counts its like, and panics where it is told to.
 struct Counting(Arc<Counts>);
 
-fn class(counts: &Arc<Counts>) -> Class {
+fn class(counts: &Arc<Counts>, sleep_after: Duration) -> Class {
     let counts = counts.clone();
-    Arc::new(move |_| {
+    let maker = move |_: &Identity| {
         counts.woken.fetch_add(1, SeqCst);
         if counts.live.fetch_add(1, SeqCst) > 0 {
             counts.overlaps.fetch_add(1, SeqCst);
         }
-        Box::new(Counting(counts.clone()))
-    })
+        Box::new(Counting(counts.clone())) as Box<dyn Object>
+    };
+    Class::new(maker, sleep_after)
 }
 
 impl Counting {
@@ -67,8 +69,8 @@ impl Drop for Counting {
 }
 
 async fn start(counts: &Arc<Counts>, sleep_after: Duration) -> TestServer {
-    let classes = Classes::from([("counting", class(counts))]);
-    TestServer::start_with(classes, |config| config.objects.sleep_after = sleep_after).await
+    let classes = Classes::from([("counting", class(counts, sleep_after))]);
+    TestServer::start_with(classes, |_| {}).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -101,7 +103,11 @@ async fn waking_and_falling_asleep_do_not_meet() {
     assert!(offsets.into_iter().eq(1..=CLIENTS * EACH), "every publish has an offset of its own");
     assert!(counts.woken.load(SeqCst) > 1, "the object slept meanwhile");
     assert_eq!(counts.overlaps.load(SeqCst), 0);
-    server.metric_is("dormouse_objects_awake", |awake| awake == 0).await;
+    for state in ["awake", "falling_asleep"] {
+        server
+            .metric_is(&format!("dormouse_objects{{state=\"{state}\"}}"), |count| count == 0)
+            .await;
+    }
     assert_eq!(counts.live.load(SeqCst), 0);
 }
 
@@ -129,7 +135,7 @@ async fn an_instance_that_panics_takes_nothing_with_it() {
     assert_eq!(witness.events_until(object, 10).await.len(), 10);
     witness.nothing_more().await;
     assert_eq!(server.metric("dormouse_object_failures_total").await, 5);
-    assert_eq!(server.metric("dormouse_objects_awake").await, 1);
+    assert_eq!(server.metric("dormouse_objects{state=\"awake\"}").await, 1);
     assert_eq!(counts.live.load(SeqCst), 1);
     assert_eq!(counts.overlaps.load(SeqCst), 0);
 }

@@ -58,7 +58,8 @@ async fn a_key_is_its_sessions_own_and_its_objects() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn keys_are_remembered_through_sleep_and_restart() {
     let mut server =
-        TestServer::start(|config| config.objects.sleep_after = Duration::from_millis(1)).await;
+        TestServer::start(|config| config.classes.room.sleep_after = Duration::from_millis(1))
+            .await;
     let mut client = Client::connect(server.address, Encoding::Msgpack).await;
     let object = client.join_now("room/once").await;
     let mut firsts = Vec::new();
@@ -66,11 +67,15 @@ async fn keys_are_remembered_through_sleep_and_restart() {
         firsts.push(client.publish_once(object, number, &format!("key {number}")).await);
         client.publish(object, number).await;
     }
-    server.metric_is("dormouse_objects_awake", |awake| awake == 0).await;
-    let wakes = server.metric("dormouse_object_wakes_total").await;
+    server.metric_is("dormouse_objects{state=\"awake\"}", |awake| awake == 0).await;
+    let wakes = server.metric("dormouse_object_wakes_total{cause=\"publish\"}").await;
     let repeat = client.publish_once(object, 0, "key 7").await;
     assert_eq!((repeat.duplicate, repeat.offset), (true, firsts[7].offset));
-    assert_eq!(server.metric("dormouse_object_wakes_total").await, wakes + 1, "it slept");
+    assert_eq!(
+        server.metric("dormouse_object_wakes_total{cause=\"publish\"}").await,
+        wakes + 1,
+        "it slept"
+    );
 
     let token = client.token().to_owned();
     drop(client);

@@ -17,6 +17,9 @@ use crate::client::{Client, ENCODINGS, Payload, history, noise, number, publish}
 use crate::raw::{PING, Raw, TEXT, frame};
 use crate::server::TestServer;
 
+/// No object sleeps for want of messages.
+const SLEEP_AFTER: Duration = Duration::from_hours(1);
+
 async fn refused(server: &TestServer, code: ErrorCode) -> u64 {
     let code = code.as_str();
     server.metric(&format!("dormouse_request_errors_total{{code=\"{code}\"}}")).await
@@ -135,8 +138,8 @@ impl Object for Gated {
 
 fn classes(gate: &Arc<Gate>) -> Classes {
     let gate = gate.clone();
-    let gated: Class = Arc::new(move |_| Box::new(Gated(gate.clone())));
-    Classes::from([("gated", gated), ("room", dormouse::room::class())])
+    let gated = Class::new(move |_| Box::new(Gated(gate.clone())), SLEEP_AFTER);
+    Classes::from([("gated", gated), ("room", dormouse::room::class(SLEEP_AFTER))])
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -214,16 +217,15 @@ impl Drop for Counted {
 async fn objects_awake() {
     const OBJECTS: usize = 40;
     let counts = Arc::new((AtomicUsize::new(0), AtomicUsize::new(0)));
-    let class: Class = Arc::new({
-        let counts = counts.clone();
-        move |_| Box::new(Counted::new(&counts))
-    });
-    let classes = Classes::from([("counted", class), ("room", dormouse::room::class())]);
-    let server = TestServer::start_with(classes, |config| {
-        config.objects.max_awake = 3;
-        config.objects.sleep_after = Duration::from_hours(1);
-    })
-    .await;
+    let class = Class::new(
+        {
+            let counts = counts.clone();
+            move |_| Box::new(Counted::new(&counts))
+        },
+        SLEEP_AFTER,
+    );
+    let classes = Classes::from([("counted", class), ("room", dormouse::room::class(SLEEP_AFTER))]);
+    let server = TestServer::start_with(classes, |config| config.objects.max_awake = 3).await;
     let mut client = Client::connect(server.address, Encoding::Msgpack).await;
     let mut objects = Vec::new();
     for number in 0..OBJECTS {
@@ -239,7 +241,9 @@ async fn objects_awake() {
         }
     }
     assert_eq!(counts.1.load(SeqCst), 3, "so many were awake at one time");
-    assert!(server.metric("dormouse_object_evictions_total").await >= OBJECTS as u64);
+    assert!(
+        server.metric("dormouse_object_sleeps_total{reason=\"evicted\"}").await >= OBJECTS as u64
+    );
     bystander(server.address).await;
 }
 

@@ -7,6 +7,7 @@ use dormouse::config::Config;
 use dormouse::log::OpenError;
 use dormouse::object::Classes;
 use dormouse::{Server, StartError, room};
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -25,17 +26,17 @@ pub(crate) struct TestServer {
 
 impl TestServer {
     pub(crate) async fn start(change: impl FnOnce(&mut Config)) -> Self {
-        Self::start_with(Classes::from([(room::CLASS, room::class())]), change).await
+        let (data, config) = configured(change);
+        let room = room::class(config.classes.room.sleep_after);
+        Self::launch(data, config, Classes::from([(room::CLASS, room)])).await
     }
 
     pub(crate) async fn start_with(classes: Classes, change: impl FnOnce(&mut Config)) -> Self {
-        let data = TempDir::new().unwrap();
-        let mut config = Config::default();
-        config.listen.set_port(0);
-        config.data = data.path().join("log");
-        config.reactors = 2;
-        config.liveness.close_timeout = Duration::from_secs(1);
-        change(&mut config);
+        let (data, config) = configured(change);
+        Self::launch(data, config, classes).await
+    }
+
+    async fn launch(data: TempDir, mut config: Config, classes: Classes) -> Self {
         let (runtime, server) = run(&config, &classes).await;
         let address = server.address();
         config.listen = address;
@@ -56,6 +57,34 @@ impl TestServer {
 
     pub(crate) async fn metrics(&self) -> String {
         metrics(self.address).await
+    }
+
+    /// Asks with a method and a path; the status and the body.
+    pub(crate) async fn ask(&self, request: &str) -> (u16, Value) {
+        let answer =
+            exchange(self.address, &format!("{request} HTTP/1.1\r\nHost: test\r\n\r\n")).await;
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, serde_json::from_str(body).unwrap_or_else(|_| panic!("{answer}")))
+    }
+
+    /// An object as the server shows it.
+    pub(crate) async fn object(&self, name: &str) -> Value {
+        let (status, object) = self.ask(&format!("GET /v1/objects/{name}")).await;
+        assert_eq!(status, 200, "{object}");
+        object
+    }
+
+    /// Asks until an object is in a state.
+    pub(crate) async fn object_is(&self, name: &str, state: &str) -> Value {
+        let since = Instant::now();
+        loop {
+            let object = self.object(name).await;
+            if object["state"] == state {
+                return object;
+            }
+            assert!(since.elapsed() < PATIENCE, "{name} is not {state}: {object}");
+        }
     }
 
     /// The value of a metric, named with its labels as `GET /metrics` prints them.
@@ -86,6 +115,17 @@ impl Drop for TestServer {
     }
 }
 
+fn configured(change: impl FnOnce(&mut Config)) -> (TempDir, Config) {
+    let data = TempDir::new().unwrap();
+    let mut config = Config::default();
+    config.listen.set_port(0);
+    config.data = data.path().join("log");
+    config.reactors = 2;
+    config.liveness.close_timeout = Duration::from_secs(1);
+    change(&mut config);
+    (data, config)
+}
+
 async fn run(config: &Config, classes: &Classes) -> (Runtime, Server) {
     let since = Instant::now();
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
@@ -101,8 +141,13 @@ async fn run(config: &Config, classes: &Classes) -> (Runtime, Server) {
 }
 
 pub(crate) async fn metrics(address: SocketAddr) -> String {
+    exchange(address, "GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n").await
+}
+
+/// Sends a request and reads until the server closes.
+pub(crate) async fn exchange(address: SocketAddr, request: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n").await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
     answer

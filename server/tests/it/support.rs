@@ -1,17 +1,23 @@
 //! What several topics need: the program, a front with a place for what it hands over, and HTTP by hand.
 
+use std::collections::HashSet;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use dormouse::config::Config;
-use dormouse::http::{Front, Health};
+use dormouse::http::{Front, Health, Inside};
+use dormouse::log::{self, Log};
 use dormouse::metrics::Metrics;
-use dormouse::socket::Accepted;
+use dormouse::object::{self, Classes, Registry};
+use dormouse::socket::{self, Accepted, Reactors, Seats};
+use dormouse_protocol::Limits;
 use parking_lot::Mutex;
+use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 /// No test waits this long unless it fails.
@@ -36,6 +42,7 @@ pub(crate) struct TestFront {
     pub(crate) address: SocketAddr,
     pub(crate) health: Health,
     pub(crate) accepted: Receiver<Accepted>,
+    _data: TempDir,
 }
 
 impl TestFront {
@@ -44,6 +51,7 @@ impl TestFront {
         config.listen.set_port(0);
         change(&mut config);
         let runtime = Runtime::new().unwrap();
+        let data = TempDir::new().unwrap();
         let health = Health::new();
         let (sender, accepted) = channel();
         let sender = Mutex::new(sender);
@@ -54,9 +62,17 @@ impl TestFront {
         let front = {
             let _guard = runtime.enter();
             let metrics = Metrics::new().unwrap();
-            Front::start(&config, &metrics, health.clone(), hand_over).unwrap()
+            let inside = inside(data.path(), &metrics);
+            Front::start(&config, &metrics, health.clone(), inside, hand_over).unwrap()
         };
-        Self { runtime, address: front.address(), front: Some(front), health, accepted }
+        Self {
+            runtime,
+            address: front.address(),
+            front: Some(front),
+            health,
+            accepted,
+            _data: data,
+        }
     }
 
     pub(crate) fn accepted(&self) -> Accepted {
@@ -81,6 +97,49 @@ impl TestFront {
     pub(crate) fn get(&self, path: &str) -> String {
         self.exchange(&format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n"))
     }
+}
+
+/// A log, no objects and no reactors.
+fn inside(data: &Path, metrics: &Metrics) -> Inside {
+    let counts = log::Metrics::register(metrics.registry()).unwrap();
+    let log = Log::open(data, log::Options::default(), counts).unwrap();
+    let seats = Seats::new(0).unwrap();
+    let settings = object::Settings {
+        mailbox: 1,
+        max_awake: 1,
+        max_waking: 1,
+        pinned: HashSet::new(),
+        dedupe_window: PATIENCE,
+        dedupe_events: 1,
+        presence: object::presence::Settings {
+            interval: PATIENCE,
+            grace: PATIENCE,
+            max_members: 1,
+            page_members: 1,
+        },
+    };
+    let counts = object::Metrics::register(metrics.registry()).unwrap();
+    let registry = Registry::new(log.clone(), Classes::new(), seats.outlets(), settings, counts);
+    let settings = socket::Settings {
+        limits: Limits {
+            message_bytes: 1,
+            joins: 1,
+            in_flight: 1,
+            history_events: 1,
+            presence_bytes: 1,
+            roster_members: 1,
+        },
+        in_flight_bytes: 1,
+        outbound_bytes: 1,
+        kept_signals: 1,
+        ping_interval: PATIENCE,
+        pong_timeout: PATIENCE,
+        stall_timeout: PATIENCE,
+        close_timeout: PATIENCE,
+    };
+    let counts = socket::Metrics::register(metrics.registry()).unwrap();
+    let reactors = Reactors::start(seats, registry.clone(), settings, counts).unwrap();
+    Inside { registry, reactors: Arc::new(reactors), log }
 }
 
 /// A handshake in order, with further header lines.

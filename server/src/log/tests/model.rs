@@ -204,7 +204,8 @@ impl World {
                 continue;
             }
             let identity = Arc::clone(model.identity.as_ref().unwrap());
-            let expected = Stored { identity, tail: model.tail, trimmed: model.trimmed };
+            let bytes = model.events.values().map(|event| event.len() as u64).sum();
+            let expected = Stored { identity, tail: model.tail, trimmed: model.trimmed, bytes };
             assert_eq!(found, Some(expected));
         }
     }

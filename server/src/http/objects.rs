@@ -1,0 +1,205 @@
+//! Objects as operators see them: one, or all in use.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
+use axum::routing::get;
+use axum::{Json, Router};
+use dormouse_protocol::ObjectName;
+use serde::{Deserialize, Serialize};
+
+use super::Inside;
+use super::problem::Problem;
+use super::routes::Shared;
+use crate::log::{Identity, Stored};
+use crate::object::{self, Handle, Status};
+
+/// Objects in one answer, unless the request says how many.
+const LIMIT: usize = 100;
+const MAX_LIMIT: usize = 1_000;
+
+pub(super) fn routes() -> Router<Arc<Shared>> {
+    Router::new().route("/v1/objects", get(list)).route("/v1/objects/{class}/{name}", get(one))
+}
+
+/// One object. What is not known of an object that is not in use, or that would cost too much in a list, is left out or null.
+#[derive(Serialize)]
+struct View {
+    object: ObjectName,
+    id: u64,
+    epoch: u32,
+    state: &'static str,
+    since: Option<u64>,
+    cause: Option<&'static str>,
+    sleeps_at: Option<u64>,
+    last_wake: Option<LastWake>,
+    wakes: u32,
+    pinned: bool,
+    log: LogView,
+    /// See [`Status::memory_bytes`]; where the members are asked for, their memberships are counted too.
+    memory_bytes: usize,
+    #[serde(flatten)]
+    members: Option<Members>,
+}
+
+#[derive(Serialize)]
+struct LastWake {
+    cause: &'static str,
+    at: u64,
+    took_us: u32,
+}
+
+/// What only a read of the disk tells is left out of lists.
+#[derive(Serialize)]
+struct LogView {
+    head: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trimmed: Option<u64>,
+}
+
+/// Null where a reactor did not answer in time.
+#[derive(Serialize)]
+struct Members {
+    members: Option<u64>,
+    connections_at_rest: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct List {
+    counts: BTreeMap<&'static str, u64>,
+    objects: Vec<View>,
+    more: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    state: Option<String>,
+    #[serde(default)]
+    after: String,
+    limit: Option<usize>,
+}
+
+impl View {
+    /// An object that nobody uses.
+    fn at_rest(identity: &Identity) -> Self {
+        Self {
+            object: identity.name.clone(),
+            id: identity.id.0,
+            epoch: identity.epoch,
+            state: object::State::Asleep.as_str(),
+            since: None,
+            cause: None,
+            sleeps_at: None,
+            last_wake: None,
+            wakes: 0,
+            pinned: false,
+            log: LogView { head: 0, bytes: None, trimmed: None },
+            memory_bytes: 0,
+            members: None,
+        }
+    }
+
+    fn in_use(handle: &Handle) -> Self {
+        let status = handle.status();
+        let Status { state, since, cause, sleeps_at, last_wake, wakes, is_pinned, memory_bytes } =
+            status;
+        Self {
+            state: state.as_str(),
+            since: Some(since),
+            cause: cause.map(object::WakeCause::as_str),
+            sleeps_at,
+            last_wake: last_wake.map(|wake| LastWake {
+                cause: wake.cause.as_str(),
+                at: wake.at,
+                took_us: wake.took_us,
+            }),
+            wakes,
+            pinned: is_pinned,
+            log: LogView { head: handle.head(), bytes: None, trimmed: None },
+            memory_bytes,
+            ..Self::at_rest(handle.identity())
+        }
+    }
+
+    fn add_log(&mut self, stored: Option<&Stored>) {
+        // An object in use has a head that is told before its readers see it on disk.
+        let on_disk = stored.map_or(0, |stored| stored.tail.offset);
+        self.log.head = self.log.head.max(on_disk);
+        self.log.bytes = Some(stored.map_or(0, |stored| stored.bytes));
+        self.log.trimmed = Some(stored.map_or(0, |stored| stored.trimmed));
+    }
+
+    async fn add_members(&mut self, inside: &Inside, handle: Option<&Arc<Handle>>) {
+        let census = match handle {
+            Some(handle) => inside.reactors.census(handle.id()).await,
+            None => Some(crate::socket::Census::default()),
+        };
+        self.memory_bytes += census.map_or(0, |census| census.bytes);
+        self.members = Some(Members {
+            members: census.map(|census| census.members),
+            connections_at_rest: census.map(|census| census.at_rest),
+        });
+    }
+}
+
+async fn one(
+    State(shared): State<Arc<Shared>>,
+    Path(path): Path<(String, String)>,
+) -> Result<Json<View>, Problem> {
+    let name = name(&path)?;
+    let (handle, stored) = find(&shared.inside, &name).await?;
+    let mut view = match (&handle, &stored) {
+        (Some(handle), _) => View::in_use(handle),
+        (None, Some(stored)) => View::at_rest(&stored.identity),
+        (None, None) => return Err(Problem::unknown(&name)),
+    };
+    view.add_log(stored.as_ref());
+    view.add_members(&shared.inside, handle.as_ref()).await;
+    Ok(Json(view))
+}
+
+async fn list(
+    State(shared): State<Arc<Shared>>,
+    asked: Result<Query<Asked>, QueryRejection>,
+) -> Result<Json<List>, Problem> {
+    let Query(asked) = asked.map_err(|rejection| Problem::bad(rejection.body_text()))?;
+    let limit = asked.limit.unwrap_or(LIMIT);
+    if !(1..=MAX_LIMIT).contains(&limit) {
+        return Err(Problem::bad(format!("limit must be between 1 and {MAX_LIMIT}")));
+    }
+    let state = asked.state.as_deref().map(state).transpose()?;
+    let registry = &shared.inside.registry;
+    let in_use = registry.in_use(&asked.after, state, limit);
+    let counts = object::State::ALL.map(|state| (state.as_str(), registry.count(state)));
+    Ok(Json(List {
+        counts: counts.into(),
+        objects: in_use.objects.iter().map(|handle| View::in_use(handle)).collect(),
+        more: in_use.more,
+    }))
+}
+
+/// The name that stands in a path.
+pub(super) fn name((class, name): &(String, String)) -> Result<ObjectName, Problem> {
+    format!("{class}/{name}").parse().map_err(|error| Problem::bad(format!("{error}")))
+}
+
+/// The object where it is in use, and what is stored of it.
+pub(super) async fn find(
+    inside: &Inside,
+    name: &ObjectName,
+) -> Result<(Option<Arc<Handle>>, Option<Stored>), Problem> {
+    let handle = inside.registry.get(name);
+    let stored = inside.registry.stored(name).await?;
+    Ok((handle, stored))
+}
+
+fn state(text: &str) -> Result<object::State, Problem> {
+    let known = object::State::ALL.into_iter().find(|state| state.as_str() == text);
+    let states = object::State::ALL.map(object::State::as_str).join(", ");
+    known.ok_or_else(|| Problem::bad(format!("state must be one of {states}")))
+}

@@ -1,0 +1,421 @@
+//! The life of an object: whether it has an instance, and every way in which that changes.
+//!
+//! ```text
+//!          post, wake           woke           fall_asleep
+//!   Asleep ─────────▶ Waking ────────▶ Awake ─────────────▶ FallingAsleep
+//!     ▲                │  ▲             │ ▲                   │    │
+//!     │  can_not_wake  │  │    gone,    │ └─── stay_awake ────┘    │
+//!     ├────────────────┘  └── where ────┼──────────────────────────┤
+//!     │                  messages wait  │                          │
+//!     └─────────────────────────────────┴──────────────────────────┘
+//!                                     gone
+//! ```
+//!
+//! A [`Life`] stands in the object's handle behind one lock, so each step here is decided at one moment for everybody.
+//! This is what keeps promise 1: a task that runs instances is started only by the step from asleep to waking, and it ends
+//! only by a step back to asleep. What the races come to:
+//!
+//! - **Two first messages at once**: the first one starts the task, the second finds a mailbox and waits in it.
+//! - **A message while it falls asleep**: it waits in the mailbox. Where the object still waits for its last commit, it
+//!   `stay`s awake; where the instance is ending already, [`Life::gone`] sees the message, and the next instance wakes.
+//! - **A wake that fails**: the mailbox is closed in the step that ends the task. What waits in it is refused; whoever comes
+//!   later finds the object asleep and tries anew.
+//! - **A request to sleep**: it is remembered until an instance has gone, and heeded when the mailbox is empty and every
+//!   event is on disk. Whoever is asleep or falling asleep has nothing to remember.
+//! - **An instance that panics**: the same step as falling asleep; the messages that wait go to the next instance, and
+//!   without any the object sleeps.
+//! - **The end of the server**: the mailbox is closed to senders, and the task ends when it has done what waits. Whoever
+//!   sleeps does not wake any more.
+//!
+//! A pinned object is one that wakes again whenever its instance has gone, and refuses to be asked.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::time::Instant;
+
+use super::class::Message;
+
+/// Whether an object has an instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// It has none.
+    Asleep,
+    /// It is to have one: it waits for a place, or reads its log.
+    Waking,
+    /// It has one that takes messages.
+    Awake,
+    /// It has one that is about to end.
+    FallingAsleep,
+}
+
+/// Why an object woke.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WakeCause {
+    /// A member published.
+    Publish,
+    /// It is pinned.
+    Pin,
+}
+
+/// Why an object fell asleep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SleepReason {
+    /// There was no message for a while.
+    Idle,
+    /// Another object needed its place.
+    Evicted,
+    /// An operator asked.
+    Asked,
+    /// The server ends.
+    Ended,
+    /// The instance panicked, or could not wake.
+    Failed,
+}
+
+/// Why an object that was to sleep did not, or not yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SleepRefusal {
+    /// A message arrived.
+    Message,
+    /// Its last events were not on disk yet.
+    Commit,
+    /// It is pinned.
+    Pinned,
+}
+
+/// How the last wake went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LastWake {
+    /// Why.
+    pub cause: WakeCause,
+    /// When it was over, in milliseconds since the Unix epoch.
+    pub at: u64,
+    /// How long it took, waiting in line included.
+    pub took_us: u32,
+}
+
+/// What a request to sleep came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SleepAnswer {
+    /// It sleeps.
+    Asleep,
+    /// It will, as soon as it has nothing to do.
+    Asked,
+    /// It is pinned.
+    Refused,
+}
+
+/// What the instances of an object need who are to run from now on.
+pub(super) struct Begun {
+    pub(super) mailbox: mpsc::Receiver<Message>,
+    /// Told when something was asked of the instance: see [`Life::is_to_crash`] and [`Life::asked_to_sleep`].
+    pub(super) asked: Arc<Notify>,
+}
+
+/// An object's state and its history. Small while it is asleep: most objects are.
+pub(super) struct Life {
+    /// Exactly while the object is not asleep.
+    active: Option<Box<Active>>,
+    /// Since when the state is what it is, in milliseconds since the Unix epoch.
+    since: u64,
+    last_wake: Option<LastWake>,
+    wakes: u32,
+    is_pinned: bool,
+    has_ended: bool,
+}
+
+struct Active {
+    stage: Stage,
+    cause: WakeCause,
+    /// Dropped at the end: the instance then finds its mailbox closed.
+    mailbox: Option<mpsc::Sender<Message>>,
+    asked: Arc<Notify>,
+    is_to_crash: bool,
+    is_to_sleep: Option<SleepReason>,
+    last_use: Instant,
+    /// What the instance holds.
+    memory_bytes: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Waking,
+    Awake,
+    FallingAsleep,
+}
+
+impl Life {
+    /// An object that is asleep and never woke.
+    pub(super) fn new(is_pinned: bool, now_ms: u64) -> Self {
+        Self { active: None, since: now_ms, last_wake: None, wakes: 0, is_pinned, has_ended: false }
+    }
+
+    /// A message arrives: it goes to the mailbox, or comes back where that is full or closed. Whoever gets a [`Begun`] has
+    /// woken the object and starts its instances.
+    pub(super) fn post(
+        &mut self,
+        message: Message,
+        capacity: usize,
+        now_ms: u64,
+    ) -> Result<Option<Begun>, Message> {
+        let begun = self.wake(WakeCause::Publish, capacity, now_ms);
+        let mailbox = self.active.as_ref().and_then(|active| active.mailbox.as_ref());
+        let Some(mailbox) = mailbox else { return Err(message) };
+        match mailbox.try_send(message) {
+            Ok(()) => {}
+            // Closed: the runtime has dropped the task, and drops the others too.
+            Err(TrySendError::Full(message) | TrySendError::Closed(message)) => {
+                return Err(message);
+            }
+        }
+        if let Some(active) = &self.active
+            && active.stage == Stage::FallingAsleep
+        {
+            active.asked.notify_one();
+        }
+        Ok(begun)
+    }
+
+    /// Asleep → waking; nothing in any other state, and after the end.
+    pub(super) fn wake(&mut self, cause: WakeCause, capacity: usize, now_ms: u64) -> Option<Begun> {
+        if self.active.is_some() || self.has_ended {
+            return None;
+        }
+        let (sender, mailbox) = mpsc::channel(capacity);
+        let asked = Arc::new(Notify::new());
+        self.active = Some(Box::new(Active {
+            stage: Stage::Waking,
+            cause,
+            mailbox: Some(sender),
+            asked: asked.clone(),
+            is_to_crash: false,
+            is_to_sleep: None,
+            last_use: Instant::now(),
+            memory_bytes: 0,
+        }));
+        self.since = now_ms;
+        Some(Begun { mailbox, asked })
+    }
+
+    /// Waking → awake: the instance takes messages, so long after it was wanted.
+    pub(super) fn woke(&mut self, took: Duration, now_ms: u64) {
+        let took_us = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
+        self.turn(&[Stage::Waking], Stage::Awake, now_ms);
+        if let Some(active) = &mut self.active {
+            active.last_use = Instant::now();
+            self.last_wake = Some(LastWake { cause: active.cause, at: now_ms, took_us });
+            self.wakes = self.wakes.saturating_add(1);
+        }
+    }
+
+    /// Waking → asleep: there is no instance, and there won't be one for what waits in the mailbox, which takes no more.
+    pub(super) fn can_not_wake(&mut self, now_ms: u64) {
+        debug_assert_eq!(self.state(), State::Waking);
+        self.active = None;
+        self.since = now_ms;
+    }
+
+    /// Awake → falling asleep.
+    pub(super) fn fall_asleep(&mut self, now_ms: u64) {
+        self.turn(&[Stage::Awake], Stage::FallingAsleep, now_ms);
+    }
+
+    /// Falling asleep → awake, before anything of the instance has ended.
+    pub(super) fn stay_awake(&mut self, now_ms: u64) {
+        self.turn(&[Stage::FallingAsleep], Stage::Awake, now_ms);
+    }
+
+    /// The instance has ended, in whichever way. Awake, falling asleep → waking where messages wait or the object is
+    /// pinned; asleep otherwise. Whether it wakes.
+    pub(super) fn gone(&mut self, messages_wait: bool, now_ms: u64) -> bool {
+        let Some(active) = &mut self.active else {
+            debug_assert!(false, "an object that sleeps has no instance");
+            return false;
+        };
+        debug_assert_ne!(active.stage, Stage::Waking);
+        let is_wanted = messages_wait || self.is_pinned && !self.has_ended;
+        if is_wanted {
+            active.stage = Stage::Waking;
+            active.cause = if messages_wait { WakeCause::Publish } else { WakeCause::Pin };
+            active.is_to_crash = false;
+            active.is_to_sleep = None;
+            active.memory_bytes = 0;
+        } else {
+            self.active = None;
+        }
+        self.since = now_ms;
+        is_wanted
+    }
+
+    /// Closes the mailbox, for good: the instances end when they have done what waits in it.
+    pub(super) fn end(&mut self) {
+        self.has_ended = true;
+        if let Some(active) = &mut self.active {
+            active.mailbox = None;
+            active.asked.notify_one();
+        }
+    }
+
+    /// Asks the instance to sleep as soon as it has nothing to do.
+    pub(super) fn ask_to_sleep(&mut self, reason: SleepReason) -> SleepAnswer {
+        if self.is_pinned {
+            return SleepAnswer::Refused;
+        }
+        let Some(active) = &mut self.active else { return SleepAnswer::Asleep };
+        if active.stage != Stage::FallingAsleep {
+            active.is_to_sleep.get_or_insert(reason);
+            active.asked.notify_one();
+        }
+        SleepAnswer::Asked
+    }
+
+    /// Why the instance was asked to sleep, if it was.
+    pub(super) fn asked_to_sleep(&self) -> Option<SleepReason> {
+        self.active.as_ref()?.is_to_sleep
+    }
+
+    /// Asks the instance to panic. False if there is none.
+    pub(super) fn ask_to_crash(&mut self) -> bool {
+        match &mut self.active {
+            Some(active) if active.stage != Stage::Waking => {
+                active.is_to_crash = true;
+                active.asked.notify_one();
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether the instance was asked to panic.
+    pub(super) fn is_to_crash(&self) -> bool {
+        self.active.as_ref().is_some_and(|active| active.is_to_crash)
+    }
+
+    /// The object was used: the instance had a turn and holds so many bytes now, or it got its place.
+    pub(super) fn used(&mut self, at: Instant, memory_bytes: usize) {
+        if let Some(active) = &mut self.active {
+            active.last_use = at;
+            active.memory_bytes = memory_bytes;
+        }
+    }
+
+    /// When it was last used, unless it sleeps.
+    pub(super) fn last_use(&self) -> Option<Instant> {
+        self.active.as_ref().map(|active| active.last_use)
+    }
+
+    pub(super) fn state(&self) -> State {
+        match self.active.as_ref().map(|active| active.stage) {
+            None => State::Asleep,
+            Some(Stage::Waking) => State::Waking,
+            Some(Stage::Awake) => State::Awake,
+            Some(Stage::FallingAsleep) => State::FallingAsleep,
+        }
+    }
+
+    pub(super) fn since(&self) -> u64 {
+        self.since
+    }
+
+    /// Why it is not asleep.
+    pub(super) fn cause(&self) -> Option<WakeCause> {
+        self.active.as_ref().map(|active| active.cause)
+    }
+
+    pub(super) fn last_wake(&self) -> Option<LastWake> {
+        self.last_wake
+    }
+
+    /// How often it woke.
+    pub(super) fn wakes(&self) -> u32 {
+        self.wakes
+    }
+
+    pub(super) fn is_pinned(&self) -> bool {
+        self.is_pinned
+    }
+
+    /// What it holds while it is not asleep, the mailbox's messages left out.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.active.as_ref().map_or(0, |active| size_of::<Active>() + active.memory_bytes)
+    }
+
+    fn turn(&mut self, from: &[Stage], to: Stage, now_ms: u64) {
+        let stage = self.active.as_mut().map(|active| &mut active.stage);
+        debug_assert!(
+            stage.as_ref().is_some_and(|stage| from.contains(stage)),
+            "{:?}",
+            self.state()
+        );
+        if let Some(stage) = stage {
+            *stage = to;
+            self.since = now_ms;
+        }
+    }
+}
+
+impl State {
+    /// All of them, in the order of [`State::index`].
+    pub const ALL: [Self; 4] = [Self::Asleep, Self::Waking, Self::Awake, Self::FallingAsleep];
+
+    pub(super) fn index(self) -> usize {
+        self as usize
+    }
+
+    /// Its name in metrics and over HTTP.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Asleep => "asleep",
+            Self::Waking => "waking",
+            Self::Awake => "awake",
+            Self::FallingAsleep => "falling_asleep",
+        }
+    }
+}
+
+impl WakeCause {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Publish, Self::Pin];
+
+    /// Its name in metrics and over HTTP.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Publish => "publish",
+            Self::Pin => "pin",
+        }
+    }
+}
+
+impl SleepReason {
+    pub(super) const ALL: [Self; 5] =
+        [Self::Idle, Self::Evicted, Self::Asked, Self::Ended, Self::Failed];
+
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Evicted => "evicted",
+            Self::Asked => "asked",
+            Self::Ended => "ended",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+impl SleepRefusal {
+    pub(super) const ALL: [Self; 3] = [Self::Message, Self::Commit, Self::Pinned];
+
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Message => "message",
+            Self::Commit => "commit",
+            Self::Pinned => "pinned",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,177 @@
+//! The task of an object that is not asleep: it runs the instances, one after another, from what wakes the object until it
+//! sleeps.
+
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use dormouse_protocol::ErrorCode;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::coop::consume_budget;
+use tokio::time::{Instant, sleep_until};
+use tracing::{debug, error};
+
+use super::class::Message;
+use super::handle::Handle;
+use super::instance::{Instance, settled};
+use super::life::{Begun, SleepReason, SleepRefusal};
+
+/// Messages that one turn takes at most.
+const TURN_MESSAGES: usize = 256;
+
+/// What those are told whose messages waited for an object that can't wake.
+type Refusal = (ErrorCode, &'static str);
+
+/// Runs instances until one has gone and nothing has arrived meanwhile. The mailbox stays open in between, so a message that
+/// arrives while an instance ends waits for the next one (promise 1).
+pub(super) async fn run(handle: Arc<Handle>, begun: Begun, wanted: Instant) {
+    let Begun { mut mailbox, asked } = begun;
+    let mut wanted = wanted;
+    loop {
+        let _place = handle.shared.awake.enter(&handle).await;
+        handle.used(Instant::now(), 0);
+        let instance = match wake(&handle).await {
+            Ok(instance) => instance,
+            Err((code, why)) => {
+                for message in handle.can_not_wake(&mut mailbox) {
+                    message.reply.refuse(code, why);
+                }
+                return;
+            }
+        };
+        handle.woke(wanted.elapsed());
+        let lived = caught(live(&handle, instance, &mut mailbox, &asked)).await;
+        wanted = Instant::now();
+        let reason = lived.unwrap_or_else(|| {
+            handle.shared.metrics.failures.inc();
+            error!(object = %handle.identity.name, "the instance has panicked");
+            SleepReason::Failed
+        });
+        if !handle.gone(&mailbox, reason) {
+            debug!(object = %handle.identity.name, reason = reason.as_str(), "asleep");
+            return;
+        }
+    }
+}
+
+/// Waits in the line of those that wake, and wakes.
+async fn wake(handle: &Arc<Handle>) -> Result<Instance, Refusal> {
+    let _turn = handle.shared.awake.turn().await;
+    match caught(Instance::wake(handle)).await {
+        Some(Ok(instance)) => Ok(instance),
+        Some(Err(error)) => {
+            error!(object = %handle.identity.name, %error, "the object can't wake");
+            Err((ErrorCode::Unavailable, "the log can't be read at present; try again later"))
+        }
+        None => {
+            handle.shared.metrics.failures.inc();
+            error!(object = %handle.identity.name, "the object panics when it wakes");
+            Err((ErrorCode::Internal, "the object fails when it wakes; try again later"))
+        }
+    }
+}
+
+/// Lets an instance take messages until it sleeps; why it does.
+async fn live(
+    handle: &Arc<Handle>,
+    mut instance: Instance,
+    mailbox: &mut mpsc::Receiver<Message>,
+    asked: &Notify,
+) -> SleepReason {
+    let reason = loop {
+        let reason = serve(handle, &mut instance, mailbox, asked).await;
+        if falls_asleep(handle, mailbox, asked).await {
+            break reason;
+        }
+    };
+    instance.sleep();
+    reason
+}
+
+/// Takes messages until it is time to sleep and there are none.
+async fn serve(
+    handle: &Arc<Handle>,
+    instance: &mut Instance,
+    mailbox: &mut mpsc::Receiver<Message>,
+    asked: &Notify,
+) -> SleepReason {
+    let (mut messages, mut last_use) = (Vec::new(), Instant::now());
+    let (sleep_after, is_pinned) = (handle.class().sleep_after(), handle.is_pinned());
+    loop {
+        handle.crash_if_asked();
+        let should_sleep = handle.should_sleep();
+        tokio::select! {
+            // What was asked first, since it is looked at above; then messages: an object sleeps only when it has none.
+            biased;
+            () = asked.notified() => {}
+            count = mailbox.recv_many(&mut messages, TURN_MESSAGES) => {
+                if count == 0 {
+                    return SleepReason::Ended;
+                }
+                instance.turn(handle, messages.drain(..)).await;
+                last_use = Instant::now();
+                handle.used(last_use, instance.memory_bytes());
+            }
+            reason = idle(should_sleep, last_use + sleep_after, is_pinned) => return reason,
+        }
+    }
+}
+
+/// Waits until it is time to sleep.
+async fn idle(
+    should_sleep: Option<SleepReason>,
+    deadline: Instant,
+    is_pinned: bool,
+) -> SleepReason {
+    match should_sleep {
+        Some(reason) => {
+            // Without it a task that has used up its time would find neither messages nor an end.
+            consume_budget().await;
+            reason
+        }
+        None if is_pinned => std::future::pending().await,
+        None => {
+            sleep_until(deadline).await;
+            SleepReason::Idle
+        }
+    }
+}
+
+/// Waits until all that the object said is on disk. False if a message came first, and then it stays awake.
+async fn falls_asleep(
+    handle: &Arc<Handle>,
+    mailbox: &mpsc::Receiver<Message>,
+    asked: &Notify,
+) -> bool {
+    handle.fall_asleep();
+    if handle.has_unfinished_appends() {
+        handle.refuse_sleep(SleepRefusal::Commit);
+        let mut last_commit = pin!(settled(handle));
+        while mailbox.is_empty() {
+            tokio::select! {
+                biased;
+                // A message has arrived, or something was asked.
+                () = asked.notified() => handle.crash_if_asked(),
+                // After a failure of the log too: there is nothing more to wait for.
+                () = &mut last_commit => break,
+            }
+        }
+    }
+    let sleeps = mailbox.is_empty();
+    if !sleeps {
+        handle.stay_awake();
+    }
+    sleeps
+}
+
+/// The outcome of a future; `None` if it panicked, and then what it owned is dropped already.
+async fn caught<T>(future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    poll_fn(|context| {
+        let poll = AssertUnwindSafe(|| future.as_mut().poll(context));
+        catch_unwind(poll).map_or(Poll::Ready(None), |poll| poll.map(Some))
+    })
+    .await
+}

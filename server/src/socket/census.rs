@@ -1,0 +1,133 @@
+//! How many members an object has, and how many connections are at rest: for operators, who ask now and then, so that
+//! nothing is counted while there is work to do.
+
+use std::ops::Add;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::Reactors;
+use super::audience::{Audience, Member};
+use super::connection::{Connection, Joined};
+use super::inbox::Letter;
+use super::reactor::Reactor;
+use super::wheel::ENTRY_BYTES;
+use crate::log::ObjectId;
+
+/// A reactor answers within a turn of its loop, unless it is overloaded or has ended.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The members of one object.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Census {
+    /// Connections that are joined to the object.
+    pub members: u64,
+    /// Those of them that nothing waits on.
+    pub at_rest: u64,
+    /// The memory that the memberships take, roughly: the connections themselves are left out.
+    pub bytes: usize,
+}
+
+impl Add for Census {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            members: self.members + other.members,
+            at_rest: self.at_rest + other.at_rest,
+            bytes: self.bytes + other.bytes,
+        }
+    }
+}
+
+/// All connections.
+#[derive(Default)]
+struct Survey {
+    at_rest: usize,
+    busy: usize,
+    rest_bytes: usize,
+}
+
+/// Runs on a reactor's thread: must be short.
+pub(super) type Question = Box<dyn FnOnce(&Reactor) + Send>;
+
+impl Reactors {
+    /// Asks every reactor about an object. `None` if one of them does not answer within two seconds.
+    pub async fn census(&self, object: ObjectId) -> Option<Census> {
+        let counts = self.ask(move |reactor| reactor.census(object)).await?;
+        Some(counts.into_iter().fold(Census::default(), Census::add))
+    }
+
+    /// Brings the metrics of connections at rest up to date. They stay as they are if a reactor does not answer within two
+    /// seconds.
+    pub async fn survey(&self) {
+        let Some(surveys) = self.ask(Reactor::survey).await else { return };
+        let sum = |count: fn(&Survey) -> usize| {
+            surveys.iter().map(count).sum::<usize>().cast_signed() as i64
+        };
+        self.metrics.at_rest.set(sum(|survey| survey.at_rest));
+        self.metrics.busy.set(sum(|survey| survey.busy));
+        self.metrics.rest_bytes.set(sum(|survey| survey.rest_bytes));
+    }
+
+    async fn ask<T: Send + 'static>(
+        &self,
+        question: impl Fn(&Reactor) -> T + Copy + Send + 'static,
+    ) -> Option<Vec<T>> {
+        let ask = |inbox: &super::Inbox| {
+            let (reply, answer) = oneshot::channel();
+            // Who asked may have lost patience.
+            let question: Question = Box::new(move |reactor| _ = reply.send(question(reactor)));
+            inbox.push(Letter::Question(question));
+            answer
+        };
+        let answers: Vec<_> = self.inboxes.iter().map(|inbox| ask(inbox)).collect();
+        let all = async {
+            let mut all = Vec::new();
+            for answer in answers {
+                all.push(answer.await.ok()?);
+            }
+            Some(all)
+        };
+        timeout(PATIENCE, all).await.ok().flatten()
+    }
+}
+
+impl Reactor {
+    /// Counts the object's members on this reactor.
+    pub(super) fn census(&self, object: ObjectId) -> Census {
+        let Some(&key) = self.audience_of.get(&object) else { return Census::default() };
+        let members = &self.audiences[key as usize].members;
+        let is_at_rest =
+            |member: &&Member| self.connections[member.connection as usize].work.is_at_rest();
+        Census {
+            members: members.len() as u64,
+            at_rest: members.iter().filter(is_at_rest).count() as u64,
+            bytes: size_of::<Audience>()
+                + members.capacity() * size_of::<Member>()
+                + members.len() * size_of::<Joined>(),
+        }
+    }
+
+    /// Counts the connections of this reactor, and the memory of those at rest with their memberships and deadlines. What
+    /// objects take is not in it, nor what the kernel does.
+    fn survey(&self) -> Survey {
+        let mut survey = Survey::default();
+        for (_, connection) in &self.connections {
+            if connection.work.is_at_rest() {
+                let memberships = connection.joins.len() * size_of::<Member>();
+                let spilled = if connection.joins.spilled() {
+                    connection.joins.capacity() * size_of::<Joined>()
+                } else {
+                    0
+                };
+                survey.at_rest += 1;
+                survey.rest_bytes += size_of::<Connection>() + memberships + spilled + ENTRY_BYTES;
+            } else {
+                survey.busy += 1;
+            }
+        }
+        survey
+    }
+}
