@@ -99,7 +99,9 @@ fn changes_are_left_out_where_the_log_takes_none() {
     let (stop, stopped) = mpsc::channel::<()>();
     let mut object = Object::new(&log, "room/a");
     // The writer is held up, with so much in its hands that there is hardly any room.
-    let held = object.prepare(&[&"x".repeat(9_500)], 1, move |_| drop(stopped.recv()));
+    let held = object.prepare(&[&"x".repeat(9_500)], 1, move |_| {
+        let _ = stopped.recv();
+    });
     wait(log.append(held));
     store(&log, "room/a", &[(1, &"x".repeat(1_000))], &[]);
     assert_eq!(log.0.shared.metrics.presence_skipped.get(), 1);
