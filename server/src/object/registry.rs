@@ -110,12 +110,6 @@ impl Registry {
         self.0.instances.wait().await;
     }
 
-    /// Tasks of objects: at rest there is none.
-    #[cfg(test)]
-    pub(super) fn tasks(&self) -> usize {
-        self.0.instances.len()
-    }
-
     /// Whether there is such a class.
     pub fn knows_class(&self, class: &str) -> bool {
         self.0.classes.contains_key(class)

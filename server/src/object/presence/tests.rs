@@ -126,10 +126,14 @@ impl World {
         self.registry.end().await;
         self.log.close();
     }
+}
 
-    fn tasks(&self) -> usize {
-        self.registry.tasks()
-    }
+fn tasks(handle: &Handle) -> usize {
+    handle.shared.instances.len()
+}
+
+fn just_before(time: Duration) -> Duration {
+    time.saturating_sub(Duration::from_millis(1))
 }
 
 /// A member of a user, on a connection of its own.

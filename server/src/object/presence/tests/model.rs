@@ -112,8 +112,8 @@ impl World {
         self.users.len().checked_sub(ago + 1).map(|index| index as u64)
     }
 
-    fn step(&mut self, step: Step) {
-        match step {
+    fn step(&mut self, step: &Step) {
+        match *step {
             Step::Present { asked, user: name, holder: by, data: of } => {
                 let asked = asked.map(|ago| self.number(ago).unwrap_or(u64::MAX));
                 self.present(asked, user(name), holder(by), data(of));
@@ -317,7 +317,7 @@ proptest! {
     #[test]
     fn a_roster_tells_the_difference(steps in proptest::collection::vec(step(), 1..80)) {
         let mut world = World::new();
-        for step in steps {
+        for step in &steps {
             world.step(step);
         }
     }

@@ -32,7 +32,7 @@ async fn the_first_change_is_told_at_once_and_later_ones_together() {
     handle.update(a, user('a'), holder(1), Some(&payload("A"))).unwrap();
     handle.update(b, user('b'), holder(2), Some(&payload("B"))).unwrap();
     handle.depart(c, holder(3), Departing::Leave);
-    sleep(INTERVAL - Duration::from_millis(1)).await;
+    sleep(just_before(INTERVAL)).await;
     assert!(world.outlets[0].take().is_empty());
     sleep(Duration::from_millis(2)).await;
     let deltas = world.outlets[0].take_deltas();
@@ -65,7 +65,7 @@ async fn what_cancels_out_is_not_told() {
     assert!(world.outlets[0].take().is_empty());
     handle.roster(0, TO, None, None, None);
     assert_eq!(world.outlets[0].take_roster().version, version);
-    assert_eq!(world.tasks(), 0);
+    assert_eq!(tasks(&handle), 0);
 }
 
 /// Promise 8: a storm costs each member some messages, not one for each other member.
@@ -104,7 +104,7 @@ async fn who_comes_back_in_time_was_never_away() {
 
     for (asked, generation) in [(None, 2), (Some(member), 3)] {
         handle.depart(member, holder(generation - 1), Departing::Lost);
-        sleep(GRACE - Duration::from_millis(1)).await;
+        sleep(just_before(GRACE)).await;
         let entrant = Entrant {
             asked,
             member: handle.new_member(),
@@ -151,7 +151,7 @@ async fn who_stays_away_leaves_at_the_deadline() {
     // Losing what is lost changes nothing; nor does what others do.
     handle.depart(a, holder(1), Departing::Lost);
     handle.depart(b, holder(2), Departing::Lost);
-    sleep(GRACE / 2 - Duration::from_millis(1)).await;
+    sleep(just_before(GRACE / 2)).await;
     assert!(world.outlets[0].take().is_empty());
     sleep(Duration::from_millis(2)).await;
     assert_eq!(members(&world.outlets[0].take_deltas()[0]), [vec![], vec![], vec![a]]);
@@ -159,6 +159,24 @@ async fn who_stays_away_leaves_at_the_deadline() {
     let deltas = world.outlets[0].take_deltas();
     assert_eq!(members(&deltas[0]), [vec![], vec![], vec![b]]);
     assert!(deltas[0].leave[0].last);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_does_not_wait_for_a_deadline() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::start(dir.path());
+    let handle = world.open("room/a").await;
+    let (a, b) = (come(&handle, 'a', 1, "a"), come(&handle, 'b', 2, "b"));
+    sleep(INTERVAL * 2).await;
+    handle.watch(0, TO, View::Members, None);
+    world.outlets[0].take_roster();
+    handle.depart(a, holder(1), Departing::Lost);
+    sleep(INTERVAL).await;
+    for text in ["at once", "in its turn"] {
+        handle.update(b, user('b'), holder(2), Some(&payload(text))).unwrap();
+    }
+    sleep(INTERVAL * 2).await;
+    assert_eq!(world.outlets[0].take_deltas().len(), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -180,22 +198,22 @@ async fn at_rest_there_is_no_task_and_where_nobody_is_no_roster() {
     let has_roster = || handle.presence.0.lock().kept.is_some();
     assert!(!has_roster());
     let a = come(&handle, 'a', 1, "a");
-    assert_eq!(world.tasks(), 0, "what is due at once is done at once");
+    assert_eq!(tasks(&handle), 0, "what is due at once is done at once");
     let b = come(&handle, 'b', 2, "b");
-    assert_eq!(world.tasks(), 1);
+    assert_eq!(tasks(&handle), 1);
     sleep(INTERVAL * 2).await;
-    assert_eq!(world.tasks(), 0);
+    assert_eq!(tasks(&handle), 0);
 
     // A deadline, and before it flushes: one task for all of it.
     handle.depart(a, holder(1), Departing::Lost);
     for text in ["1", "2", "3"] {
         handle.update(b, user('b'), holder(2), Some(&payload(text))).unwrap();
-        assert_eq!(world.tasks(), 1);
+        assert_eq!(tasks(&handle), 1);
         sleep(INTERVAL / 2).await;
     }
     handle.depart(b, holder(2), Departing::Leave);
     sleep(GRACE).await;
-    assert_eq!((world.tasks(), handle.counts()), (0, (0, 0)));
+    assert_eq!((tasks(&handle), handle.counts()), (0, (0, 0)));
     assert!(!has_roster());
 
     handle.watch(1, TO, View::Counts, None);
