@@ -3,6 +3,7 @@
 mod failure;
 mod model;
 mod open;
+mod presence;
 mod retention;
 mod survival;
 

@@ -85,13 +85,12 @@ impl Roster {
         data: Data,
         max: usize,
     ) -> Result<Placed, RosterFull> {
-        let Some(at) =
-            asked.and_then(|asked| self.find_of(asked, user)).or_else(|| self.lost_of(user))
-        else {
+        let asked = asked.and_then(|asked| self.find_of(asked, user));
+        let Some(at) = asked.or_else(|| self.lost_of(user)) else {
             self.insert(member, user, holder, data, max)?;
             return Ok(Placed { member, returned: false });
         };
-        let was = self.hold(at, holder);
+        let was = self.hold(at, holder, max)?;
         self.say(at, data);
         let returned = matches!(was, State::Lost(_));
         Ok(Placed { member: self.entries[at].member, returned })
@@ -111,18 +110,21 @@ impl Roster {
             self.leave(member, holder);
             return Ok(());
         };
-        match self.find(member) {
-            Ok(at) if self.entries[at].user != user => {}
-            Ok(at) => match self.entries[at].state {
-                State::Held(other) if other == holder => self.say(at, data),
-                State::Held(_) | State::Lost(_) => {}
-                State::Leaving => {
-                    self.hold(at, holder);
-                    self.say(at, data);
-                }
-                State::Gone => self.insert(member, user, holder, data, max)?,
-            },
-            Err(_) => self.insert(member, user, holder, data, max)?,
+        let Ok(at) = self.find(member) else {
+            return self.insert(member, user, holder, data, max);
+        };
+        let entry = &self.entries[at];
+        if entry.user != user {
+            return Ok(());
+        }
+        match entry.state {
+            State::Held(other) if other == holder => self.say(at, data),
+            State::Held(_) | State::Lost(_) => {}
+            State::Leaving => {
+                self.hold(at, holder, max)?;
+                self.say(at, data);
+            }
+            State::Gone => self.insert(member, user, holder, data, max)?,
         }
         Ok(())
     }
@@ -251,19 +253,21 @@ impl Roster {
     }
 
     /// Makes the connection the holder; returns what was before.
-    fn hold(&mut self, at: usize, holder: Holder) -> State {
+    fn hold(&mut self, at: usize, holder: Holder, max: usize) -> Result<State, RosterFull> {
         let was = self.entries[at].state;
+        if was == State::Leaving && self.present_count() >= max {
+            return Err(RosterFull);
+        }
         self.set(at, State::Held(holder));
-        was
+        Ok(was)
     }
 
     fn set(&mut self, at: usize, state: State) {
         let was = std::mem::replace(&mut self.entries[at].state, state);
-        let count = |state, is: fn(State) -> bool| u32::from(is(state));
-        let is_lost = |state| matches!(state, State::Lost(_));
-        let is_leaving = |state| state == State::Leaving;
-        self.lost = self.lost + count(state, is_lost) - count(was, is_lost);
-        self.leaving = self.leaving + count(state, is_leaving) - count(was, is_leaving);
+        let is_lost = |state| u32::from(matches!(state, State::Lost(_)));
+        let is_leaving = |state| u32::from(state == State::Leaving);
+        self.lost = self.lost + is_lost(state) - is_lost(was);
+        self.leaving = self.leaving + is_leaving(state) - is_leaving(was);
     }
 
     fn say(&mut self, at: usize, data: Data) {

@@ -1,1 +1,150 @@
-//! Rosters.
+//! Rosters: against the simplest thing that one could be, in their time, and over restarts.
+
+mod delivery;
+mod model;
+mod restart;
+mod time;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dormouse_protocol::{self as wire, Encoding, Payload, ServerMessage};
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use super::*;
+use crate::log::{self, Options};
+use crate::object::handle::Handle;
+use crate::object::{Address, Delivery, Outlet, Registry, metrics, registry};
+use crate::session::SessionId;
+
+const INTERVAL: Duration = Duration::from_millis(100);
+const GRACE: Duration = Duration::from_secs(10);
+const TO: Address = Address { connection: 1, generation: 2, request: 3 };
+
+fn user(name: char) -> SessionId {
+    SessionId::from_text(&name.to_string().repeat(13)).unwrap()
+}
+
+fn holder(generation: u32) -> Holder {
+    Holder { outlet: 0, generation }
+}
+
+fn payload(text: &str) -> Payload {
+    Payload::of(&text).unwrap()
+}
+
+/// An outlet that keeps what it is given.
+#[derive(Default)]
+struct Kept(Mutex<Vec<Delivery>>);
+
+impl Outlet for Kept {
+    fn deliver(&self, delivery: Delivery) {
+        self.0.lock().push(delivery);
+    }
+}
+
+impl Kept {
+    /// What has come since this was last asked, as members see it.
+    fn take(&self) -> Vec<ServerMessage> {
+        let deliveries = std::mem::take(&mut *self.0.lock());
+        deliveries.iter().map(message).collect()
+    }
+
+    fn take_deltas(&self) -> Vec<wire::Presence> {
+        let only_deltas = |message| match message {
+            ServerMessage::Presence(delta) => delta,
+            other => panic!("{other:?}"),
+        };
+        self.take().into_iter().map(only_deltas).collect()
+    }
+
+    fn take_roster(&self) -> wire::Roster {
+        let mut messages = self.take();
+        match (messages.pop(), messages.pop()) {
+            (Some(ServerMessage::Roster(roster)), None) => roster,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// What a member that watches the members gets; the same in both encodings.
+fn message(delivery: &Delivery) -> ServerMessage {
+    let encoded = |encoding| match delivery {
+        Delivery::Presence(frames) => frames.encoded(encoding, View::Members).clone(),
+        Delivery::Roster { roster, .. } => roster.encoded(encoding).clone(),
+        other => panic!("{other:?}"),
+    };
+    let decoded = |encoding: Encoding| encoding.decode_server(&encoded(encoding)).unwrap();
+    let message = decoded(Encoding::Msgpack);
+    assert_eq!(message, decoded(Encoding::Json));
+    message
+}
+
+/// Objects on a log, with two outlets.
+struct World {
+    registry: Registry,
+    log: Log,
+    outlets: [Arc<Kept>; 2],
+}
+
+impl World {
+    fn start(dir: &Path) -> Self {
+        Self::start_with(dir, |_| ())
+    }
+
+    fn start_with(dir: &Path, change: impl FnOnce(&mut Settings)) -> Self {
+        let prometheus = prometheus::Registry::new();
+        let log_metrics = log::Metrics::register(&prometheus).unwrap();
+        let log = Log::open(dir, Options::default(), log_metrics).unwrap();
+        let mut presence =
+            Settings { interval: INTERVAL, grace: GRACE, max_members: 2_000, page_members: 500 };
+        change(&mut presence);
+        let settings = registry::Settings {
+            mailbox: 1,
+            max_awake: 1,
+            sleep_after: Duration::from_secs(1),
+            dedupe_window: Duration::from_secs(1),
+            dedupe_events: 1,
+            presence,
+        };
+        let outlets: [Arc<Kept>; 2] = Default::default();
+        let dyn_outlets = outlets.iter().map(|outlet| outlet.clone() as Arc<dyn Outlet>).collect();
+        let metrics = metrics::Metrics::register(&prometheus).unwrap();
+        let registry = Registry::new(log.clone(), [].into(), dyn_outlets, settings, metrics);
+        Self { registry, log, outlets }
+    }
+
+    async fn open(&self, name: &str) -> Arc<Handle> {
+        let (done, opened) = oneshot::channel();
+        self.registry.open(&name.parse().unwrap(), move |opened| drop(done.send(opened)));
+        opened.await.unwrap().unwrap()
+    }
+
+    async fn stop(self) {
+        self.registry.end().await;
+        self.log.close();
+    }
+}
+
+fn tasks(handle: &Handle) -> usize {
+    handle.shared.instances.len()
+}
+
+fn just_before(time: Duration) -> Duration {
+    time.saturating_sub(Duration::from_millis(1))
+}
+
+/// A member of a user, on a connection of its own.
+fn come(handle: &Arc<Handle>, name: char, generation: u32, text: &str) -> u64 {
+    let member = handle.new_member();
+    let entrant = Entrant {
+        asked: None,
+        member,
+        user: user(name),
+        holder: holder(generation),
+        data: payload(text),
+    };
+    handle.present(entrant).unwrap()
+}
