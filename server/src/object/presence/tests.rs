@@ -5,6 +5,7 @@ mod model;
 mod restart;
 mod time;
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -104,7 +105,8 @@ impl World {
         let settings = registry::Settings {
             mailbox: 1,
             max_awake: 1,
-            sleep_after: Duration::from_secs(1),
+            max_waking: 1,
+            pinned: HashSet::new(),
             dedupe_window: Duration::from_secs(1),
             dedupe_events: 1,
             presence,
