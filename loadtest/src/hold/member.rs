@@ -1,8 +1,8 @@
 //! One connection as a pure machine: bytes of the server go in, bytes for it come out. It upgrades, joins one object and then only
 //! answers pings.
 //!
-//! At rest it keeps nothing but its state, so that a process holds thousands. It is told a server's peculiarities by
-//! nobody: masking is honest, but what it has no use for it does not check.
+//! At rest it keeps nothing but its state, so that a process holds thousands. It does not judge what it receives: what it
+//! has no use for it skips.
 
 use std::io::Cursor;
 use std::mem;

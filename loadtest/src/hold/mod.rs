@@ -9,6 +9,7 @@ mod member;
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -44,6 +45,8 @@ pub fn run(options: &HoldOptions) -> Result<()> {
 struct Held<'a> {
     options: &'a HoldOptions,
     poll: Poll,
+    /// Outlives the thread that uses it: with the waker, a wake that is not noticed yet would be lost.
+    _waker: Arc<Waker>,
     events: Events,
     connections: Vec<Option<Connection>>,
     at_rest: usize,
@@ -68,15 +71,19 @@ enum Input {
 impl<'a> Held<'a> {
     fn new(options: &'a HoldOptions) -> Result<Self> {
         let poll = Poll::new()?;
-        let waker = Waker::new(poll.registry(), INPUT_ENDED)?;
-        thread::spawn(move || {
-            // However it ends, there is nobody left to hold the connections for.
-            let _ = io::stdin().read_to_end(&mut Vec::new());
-            let _ = waker.wake();
+        let waker = Arc::new(Waker::new(poll.registry(), INPUT_ENDED)?);
+        thread::spawn({
+            let waker = Arc::clone(&waker);
+            move || {
+                // However it ends, there is nobody left to hold the connections for.
+                let _ = io::stdin().read_to_end(&mut Vec::new());
+                let _ = waker.wake();
+            }
         });
         Ok(Self {
             options,
             poll,
+            _waker: waker,
             events: Events::with_capacity(1024),
             connections: Vec::with_capacity(options.count),
             at_rest: 0,

@@ -40,7 +40,8 @@ pub fn run(options: &IdleOptions) -> Result<Outcome> {
     eprintln!("waking each of {} rooms once", crowd.rooms);
     visit(&server.url(), 0..u64::from(crowd.rooms))?;
     server.rest(connections)?;
-    let after = (server.pss_bytes()?, slab_bytes());
+    let growth = |pss: u64| per(difference(pss, before.0), connections);
+    eprintln!("server memory at first: {} bytes a connection", growth(server.pss_bytes()?));
 
     eprintln!("watching for {} s", options.seconds.as_secs_f64());
     let pings = server.metrics()?.sum("dormouse_pings_total")?;
@@ -48,6 +49,8 @@ pub fn run(options: &IdleOptions) -> Result<Outcome> {
     sleep(options.seconds);
     let cpu_share = server.cpu_time()?.saturating_sub(cpu).div_duration_f64(start.elapsed());
     let pings_sent = server.metrics()?.sum("dormouse_pings_total")? - pings;
+    // Not before: pings take memory, too, and a thread gives back what it has freed only when it has something to do.
+    let after = (server.pss_bytes()?, slab_bytes());
     let unexpected_closes = holders.end()?;
 
     // Both ends of each connection are in this system.
@@ -58,7 +61,7 @@ pub fn run(options: &IdleOptions) -> Result<Outcome> {
         connections,
         rooms: crowd.rooms,
         presence_bytes: crowd.presence_bytes,
-        server_pss_bytes_per_connection: per(difference(after.0, before.0), connections),
+        server_pss_bytes_per_connection: growth(after.0),
         server_cpu_percent: (cpu_share * 100_000.0).round() / 1000.0,
         connect_cpu_us_per_connection: per(connect_cpu.as_micros() as i64, connections),
         kernel_bytes_per_connection: kernel,

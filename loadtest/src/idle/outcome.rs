@@ -16,7 +16,7 @@ pub struct Outcome {
     /// Bytes of text in the data of each one's presence.
     pub presence_bytes: u32,
     /// By how much the server's memory (PSS) grew from its start, after one connection to warm it up, to all connections open and all
-    /// rooms asleep again.
+    /// rooms asleep again, at the end of the time that is watched.
     pub server_pss_bytes_per_connection: f64,
     /// The server's processor time while nothing happened but pings, in percent of one core.
     pub server_cpu_percent: f64,

@@ -44,9 +44,9 @@ pub fn run(options: &WakeOptions) -> Result<Outcome> {
     let times = publish_pairs(&server.url(), &chosen)?;
     let after = server.metrics()?;
 
-    let wakes =
-        |metrics: &crate::bench::metrics::Metrics| metrics.sum("dormouse_object_wakes_total");
-    let woken = (wakes(&after)? - wakes(&before)?) as u64;
+    let [woken_before, woken_after] =
+        [&before, &after].map(|metrics| metrics.sum("dormouse_object_wakes_total"));
+    let woken = woken_after? - woken_before?;
     ensure!(
         woken == samples,
         "void: {woken} objects woke, not {samples}; the first publish of each pair must wake its object, and the second must not"
