@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -21,6 +22,13 @@ pub struct Cli {
 pub enum Command {
     /// Play a recorded editing session through a room and prove that nothing is lost, repeated or reordered.
     Replay(ReplayOptions),
+    /// Measure what idle connections cost a server, which is started for it (Linux).
+    Idle(IdleOptions),
+    /// Measure what it costs to wake a sleeping object, and what sleeping objects cost, on a server that is started for it (Linux).
+    Wake(WakeOptions),
+    /// Hold connections for another scenario, until standard input ends.
+    #[command(hide = true)]
+    Hold(HoldOptions),
 }
 
 /// What the replay of a recording can be told.
@@ -53,6 +61,77 @@ pub struct ReplayOptions {
     /// One JSON object on standard output
     #[arg(long)]
     pub json: bool,
+}
+
+/// The server that a scenario starts.
+#[derive(Debug, Clone, Args)]
+pub struct ServerOptions {
+    /// The server's program [default: `dormouse` beside this one]
+    #[arg(long, value_name = "PATH")]
+    pub server: Option<PathBuf>,
+    /// Where to make a directory for the log, which is removed at the end [default: the system's place for temporary files]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+}
+
+/// What the scenario of idle connections can be told.
+#[derive(Debug, Clone, Args)]
+pub struct IdleOptions {
+    /// The server
+    #[command(flatten)]
+    pub server: ServerOptions,
+    /// Connections, each a member of one room: about 28,000 at most, by the ports of one address
+    #[arg(long, default_value_t = 19_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub connections: u32,
+    /// Rooms over which they are spread
+    #[arg(long, default_value_t = 1_900, value_parser = clap::value_parser!(u32).range(1..))]
+    pub rooms: u32,
+    /// Bytes of text in the data of each one's presence; with 0 they have none
+    #[arg(long, default_value_t = 32)]
+    pub presence_bytes: u32,
+    /// How long to watch the server at rest: two intervals of its pings or more
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
+    pub seconds: Duration,
+    /// One JSON object on standard output
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What the scenario of waking can be told.
+#[derive(Debug, Clone, Args)]
+pub struct WakeOptions {
+    /// The server
+    #[command(flatten)]
+    pub server: ServerOptions,
+    /// Objects to store
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(10..))]
+    pub objects: u64,
+    /// Objects to wake, spread at random over all
+    #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub samples: u64,
+    /// One JSON object on standard output
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What a process is told that holds connections.
+#[derive(Debug, Clone, Args)]
+pub struct HoldOptions {
+    /// The server
+    #[arg(long)]
+    pub address: SocketAddr,
+    /// The number of the first connection; it decides over the rooms
+    #[arg(long)]
+    pub first: usize,
+    /// Connections
+    #[arg(long)]
+    pub count: usize,
+    /// Rooms over which all connections are spread
+    #[arg(long)]
+    pub rooms: usize,
+    /// Bytes of text in the data of each one's presence
+    #[arg(long)]
+    pub presence_bytes: usize,
 }
 
 /// How fast a recording is played.

@@ -1,10 +1,15 @@
 //! Load generator and end-to-end checks for Dormouse.
 //!
-//! Each scenario is a module that plays its clients against a running server and gives a [`report`]. The
-//! program `dormouse-loadtest` runs them; the tests run the same code.
+//! Each scenario is a module that plays its clients against a server and gives a [`report`]. The
+//! program `dormouse-loadtest` runs them; the tests run the same code. `replay` is given a running server; the
+//! benchmarks `idle` and `wake` start one of their own, whose process they measure.
 
+mod bench;
 pub mod cli;
 pub mod client;
+pub mod hold;
+pub mod idle;
 mod link;
 pub mod replay;
 pub mod report;
+pub mod wake;

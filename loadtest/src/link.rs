@@ -4,6 +4,7 @@
 //! directions, so that neither side can block the other.
 
 use std::collections::VecDeque;
+use std::fmt::{self, Display};
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -130,6 +131,14 @@ impl Ended {
         }
     }
 }
+
+impl Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.why())
+    }
+}
+
+impl std::error::Error for Ended {}
 
 impl From<Error> for Ended {
     fn from(error: Error) -> Self {

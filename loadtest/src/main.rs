@@ -6,16 +6,18 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Parser as _;
-use dormouse_loadtest::cli::{Cli, Command, ReplayOptions};
+use dormouse_loadtest::cli::{Cli, Command, IdleOptions, ReplayOptions, WakeOptions};
 use dormouse_loadtest::replay::{self, Progress, trace::Trace};
-use dormouse_loadtest::report;
+use dormouse_loadtest::{hold, idle, report, wake};
 use indicatif::ProgressBar;
 use tokio::time::sleep;
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let done = match Cli::parse().command {
-        Command::Replay(options) => replay(&options).await,
+        Command::Replay(options) => replay(&options),
+        Command::Idle(options) => idle(&options),
+        Command::Wake(options) => wake(&options),
+        Command::Hold(options) => hold::run(&options).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
@@ -23,6 +25,7 @@ async fn main() -> ExitCode {
     })
 }
 
+#[tokio::main]
 async fn replay(options: &ReplayOptions) -> Result<ExitCode> {
     let trace = Arc::new(Trace::read(&options.trace)?);
     let progress = Arc::new(Progress::default());
@@ -39,6 +42,18 @@ async fn replay(options: &ReplayOptions) -> Result<ExitCode> {
     bar.finish_and_clear();
     report::print(&outcome, options.json)?;
     Ok(if outcome.is_exact() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn idle(options: &IdleOptions) -> Result<ExitCode> {
+    let outcome = idle::run(options)?;
+    report::print(&outcome, options.json)?;
+    Ok(if outcome.is_valid() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn wake(options: &WakeOptions) -> Result<ExitCode> {
+    let outcome = wake::run(options)?;
+    report::print(&outcome, options.json)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn follow(progress: &Progress, bar: &ProgressBar) {

@@ -29,9 +29,21 @@ pub fn per_second(count: u64, duration: Duration) -> f64 {
     count as f64 / duration.as_secs_f64()
 }
 
-/// Writes a report to standard output.
+/// By how much a figure grew, or shrank.
+pub fn difference(after: u64, before: u64) -> i64 {
+    after.cast_signed() - before.cast_signed()
+}
+
+/// A total divided, to one decimal.
+#[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
+pub fn per(total: i64, count: u64) -> f64 {
+    (total as f64 / count as f64 * 10.0).round() / 10.0
+}
+
+/// Writes a report to standard output. Where programs read that, what people read goes to standard error.
 pub fn print(report: &(impl Display + Serialize), json: bool) -> Result<()> {
     if json {
+        eprintln!("{report}");
         println!("{}", serde_json::to_string(report)?);
     } else {
         println!("{report}");

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that fails may panic")]
 
+mod bench;
 mod check;
 mod e2e;
 mod fake;
@@ -45,6 +46,8 @@ pub(crate) fn clownschool_path() -> Option<PathBuf> {
 pub(crate) fn options(trace: &Path, url: &str, more: &[&str]) -> ReplayOptions {
     let trace = trace.to_str().unwrap();
     let arguments = ["dormouse-loadtest", "replay", "--trace", trace, "--url", url];
-    let Command::Replay(options) = Cli::parse_from(arguments.iter().chain(more)).command;
-    options
+    match Cli::parse_from(arguments.iter().chain(more)).command {
+        Command::Replay(options) => options,
+        other => panic!("{other:?}"),
+    }
 }

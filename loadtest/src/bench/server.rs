@@ -1,0 +1,187 @@
+//! A server of the scenario's own: a process on a free port of the loopback address, killed when it is dropped.
+
+use std::env;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use tempfile::TempDir;
+
+use super::metrics::Metrics;
+use super::proc;
+use crate::cli::ServerOptions;
+
+/// How long objects may take to fall asleep, beyond the time that is configured.
+const REST_TIMEOUT: Duration = Duration::from_mins(2);
+/// How long the allocator gets to give freed memory back to the system.
+const SETTLE: Duration = Duration::from_secs(2);
+/// States of an object in which it costs memory for itself.
+const NOT_ASLEEP: [&str; 3] = ["waking", "awake", "falling_asleep"];
+/// What all environment variables of the server's configuration begin with.
+const PREFIX: &str = "DORMOUSE_";
+
+/// Which program to run, and where its log lies. The log is removed at the end.
+pub(crate) struct Site {
+    program: PathBuf,
+    data: TempDir,
+}
+
+/// A running server.
+pub(crate) struct Server {
+    child: Child,
+    /// Kept open, so that the server can go on writing.
+    _output: BufReader<ChildStdout>,
+    address: SocketAddr,
+    version: String,
+}
+
+impl Site {
+    /// An empty directory for the log, and the program, which must be there.
+    pub(crate) fn new(options: &ServerOptions) -> Result<Self> {
+        let program = match &options.server {
+            Some(program) => program.clone(),
+            None => env::current_exe()?.with_file_name("dormouse"),
+        };
+        ensure!(
+            program.is_file(),
+            "no server at {}: run `cargo build --release`, or name the program with --server",
+            program.display()
+        );
+        let parent = options.data.clone().unwrap_or_else(env::temp_dir);
+        let data = TempDir::with_prefix_in("dormouse-", &parent)
+            .with_context(|| format!("cannot make a directory in {}", parent.display()))?;
+        Ok(Self { program, data })
+    }
+
+    /// Starts a server on what the last one left. What is not set has its default, whatever the environment says.
+    pub(crate) fn start(&self, settings: &[(&str, String)]) -> Result<Server> {
+        Server::start(&self.program, self.data.path(), settings)
+    }
+}
+
+impl Server {
+    fn start(program: &Path, data: &Path, settings: &[(&str, String)]) -> Result<Self> {
+        let mut command = Command::new(program);
+        for (name, _) in env::vars_os().filter(|(n, _)| n.to_string_lossy().starts_with(PREFIX)) {
+            command.env_remove(name);
+        }
+        let mut child = command
+            .args(["--listen", "127.0.0.1:0", "--data"])
+            .arg(data)
+            .envs(settings.iter().map(|(key, value)| (format!("{PREFIX}{key}"), value)))
+            .env("RUST_LOG", "warn")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot start {}", program.display()))?;
+        let mut output = BufReader::new(child.stdout.take().expect("its stdout is piped"));
+        let mut line = String::new();
+        let announced = output.read_line(&mut line).map(|_| parse_announcement(&line));
+        let Ok(Some((version, address))) = announced else {
+            let _ = child.kill();
+            let status = child.wait()?;
+            bail!("the server did not start ({status})");
+        };
+        Ok(Self { child, _output: output, address, version })
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// For clients.
+    pub(crate) fn url(&self) -> String {
+        format!("ws://{}", self.address)
+    }
+
+    /// The version of the program.
+    pub(crate) fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// Its memory, in bytes.
+    pub(crate) fn pss_bytes(&self) -> Result<u64> {
+        proc::pss_bytes(self.child.id())
+    }
+
+    /// How long its threads have run so far.
+    pub(crate) fn cpu_time(&self) -> Result<Duration> {
+        proc::cpu_time(self.child.id())
+    }
+
+    /// What it counts at this moment.
+    pub(crate) fn metrics(&self) -> Result<Metrics> {
+        let mut socket = TcpStream::connect(self.address).context("the server is gone")?;
+        write!(
+            socket,
+            "GET /metrics HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
+            self.address
+        )?;
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer)?;
+        let (head, body) = answer.split_once("\r\n\r\n").context("no answer for /metrics")?;
+        ensure!(head.starts_with("HTTP/1.1 200"), "no metrics: {head}");
+        Metrics::parse(body)
+    }
+
+    /// Waits until every object sleeps and so many connections are open, and then for freed memory to go back to the
+    /// system.
+    pub(crate) fn rest(&self, connections: u64) -> Result<()> {
+        let until = Instant::now() + REST_TIMEOUT;
+        loop {
+            let metrics = self.metrics()?;
+            let awake = metrics.sum_of("dormouse_objects", "state", &NOT_ASLEEP)?;
+            let open = metrics.sum("dormouse_connections")?;
+            if awake == 0 && open == connections {
+                break;
+            }
+            ensure!(
+                Instant::now() < until,
+                "{awake} objects are not asleep and {open} connections open, instead of 0 and {connections}"
+            );
+            sleep(Duration::from_millis(100));
+        }
+        sleep(SETTLE);
+        Ok(())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // `kill` sends SIGKILL. The process may be dead already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// `dormouse 1.2.3 listening on http://127.0.0.1:7700`
+fn parse_announcement(line: &str) -> Option<(String, SocketAddr)> {
+    let (program, address) = line.trim().split_once(" listening on http://")?;
+    let (_, version) = program.split_once(' ')?;
+    Some((version.to_owned(), address.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_announcement_tells_version_and_address() {
+        let line = "dormouse 1.2.3 listening on http://127.0.0.1:4711\n";
+        let address = "127.0.0.1:4711".parse().unwrap();
+        assert_eq!(parse_announcement(line), Some(("1.2.3".to_owned(), address)));
+        assert_eq!(parse_announcement(""), None);
+    }
+
+    #[test]
+    fn a_program_that_is_missing_is_named_with_the_remedy() {
+        let options = ServerOptions { server: Some("/nowhere/dormouse".into()), data: None };
+        let error = Site::new(&options).err().unwrap().to_string();
+        assert!(error.contains("/nowhere/dormouse") && error.contains("cargo build"), "{error}");
+    }
+}
