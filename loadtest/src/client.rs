@@ -259,7 +259,9 @@ impl Client {
             ServerMessage::CaughtUp(_)
             | ServerMessage::Done(_)
             | ServerMessage::Signals(_)
-            | ServerMessage::History(_) => Ok(None),
+            | ServerMessage::History(_)
+            | ServerMessage::Roster(_)
+            | ServerMessage::Presence(_) => Ok(None),
         }
     }
 

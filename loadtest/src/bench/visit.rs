@@ -24,7 +24,7 @@ pub(crate) fn object(nth: u64) -> ObjectName {
 
 /// A request to become a member from now on.
 pub(crate) fn join(id: u32, object: ObjectName) -> ClientMessage {
-    ClientMessage::Join(Join { id, object, from: Start::Now })
+    ClientMessage::Join(Join::new(id, object, Start::Now))
 }
 
 /// A small publish.

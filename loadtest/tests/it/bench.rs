@@ -31,7 +31,7 @@ fn assert_numbers(report: &Value, names: &[&str]) {
 #[test]
 fn idle_connections_are_held_and_measured() {
     let report =
-        report(&["idle", "--connections=50", "--rooms=10", "--presence-bytes=0", "--seconds=1"]);
+        report(&["idle", "--connections=50", "--rooms=10", "--presence-bytes=32", "--seconds=1"]);
     println!("{report}");
     assert_eq!(report["scenario"], "idle");
     assert_eq!(report["connections"], 50);
