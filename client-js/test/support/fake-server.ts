@@ -140,7 +140,10 @@ export class FakeServer {
     this.connections.push(connection);
     connection.socket.on("close", (code) => {
       connection.members.clear();
-      for (const { roster } of this.logs.values()) code === 1000 ? roster.leave(connection) : roster.lost(connection);
+      for (const { roster } of this.logs.values()) {
+        if (code === 1000) roster.leave(connection);
+        else roster.lost(connection);
+      }
     });
     connection.socket.on("error", () => {});
     if (this.refuse) return connection.socket.close(this.refuse.code, this.refuse.reason);
