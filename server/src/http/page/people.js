@@ -2,6 +2,8 @@
 import { dress, nameOf } from "./look.js";
 
 const SHOWN_AT_MOST = 12;
+/** More are shown without their names. */
+const NAMED_AT_MOST = 4;
 
 const $ = (id) => document.getElementById(id);
 
@@ -15,9 +17,8 @@ export function showPeople({ roster }, self) {
   }
   const first = [...users.values()].sort((a, b) => (b.user === self) - (a.user === self)).slice(0, SHOWN_AT_MOST);
   $("people").replaceChildren(...first.map((person) => chip(person, self)));
-  const others = roster.users - first.length;
-  const count = `${roster.users} here`;
-  $("here").textContent = roster.version === null ? "" : others > 0 ? `and ${others} more · ${count}` : count;
+  $("people").classList.toggle("crowd", first.length > NAMED_AT_MOST);
+  $("here").textContent = roster.version === null ? "" : `${roster.users} here`;
 }
 
 function chip({ user, name, tabs }, self) {
