@@ -59,13 +59,13 @@ export interface RosterMember<Presence = unknown> {
 
 /** A member that came. */
 export interface Arrival<Presence = unknown> extends RosterMember<Presence> {
-  /** The user was not here before. */
+  /** The user was not here before. Only one of several arrivals at once says so. */
   readonly first: boolean;
 }
 
 /** A member that went, and what it said last. */
 export interface Departure<Presence = unknown> extends RosterMember<Presence> {
-  /** The user is not here any more. */
+  /** The user is not here any more. Only one of several departures at once says so. */
   readonly last: boolean;
 }
 

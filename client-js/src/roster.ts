@@ -23,10 +23,8 @@ export interface PresenceChange<Presence = unknown> {
   readonly left: readonly Departure<Presence>[];
 }
 
-/** Pages that are still to be read: those after a member. */
+/** Members that are still to be read. */
 export interface Reading {
-  /** The version since which changes are told; null where everybody is. */
-  readonly since: number | null;
   readonly after: number;
 }
 
@@ -118,7 +116,7 @@ export class RosterState implements Roster<never> {
     const { version } = change;
     const [joined, updated, left]: [Arrival[], RosterMember[], Departure[]] = [[], [], []];
     // The server also knows the users of pages that are to come, and this roster those of pages that were newer.
-    const before = new Set(change.join.flatMap(({ user }) => (this.#perUser.has(user) ? user : [])));
+    const before = this.#hereOf(change.join);
     for (const { member, last } of change.leave) {
       this.#touch(member, { version });
       const known = this.#remove(member);
@@ -139,7 +137,8 @@ export class RosterState implements Roster<never> {
       this.#set(entry);
       updated.push(entry);
     }
-    return { joined, updated, left: left.map((it) => ({ ...it, last: it.last && !this.#perUser.has(it.user) })) };
+    const after = this.#hereOf(left);
+    return { joined, updated, left: left.map((it) => ({ ...it, last: it.last && !after.has(it.user) })) };
   }
 
   /** The connection is gone: pages of it will not come any more. */
@@ -178,27 +177,41 @@ export class RosterState implements Roster<never> {
 
     const isStuck = page.more && upTo <= after;
     this.#isComplete = !page.more;
-    this.#reading = page.more && !isStuck && this.#members.size < MAX_MEMBERS ? { since: page.since, after: upTo } : null;
+    this.#reading = page.more && !isStuck && this.#members.size < MAX_MEMBERS ? { after: upTo } : null;
     if (!this.#reading) this.#touched.clear();
     return change;
   }
 
   /** `first` and `last` compare the users before with those after. */
   #exchange(changes: readonly [RosterMember, RosterMember | undefined][], gone: readonly number[]): PresenceChange {
+    const before = this.#hereOf(changes.map(([entry]) => entry));
     const joined: Arrival[] = [];
     const updated: RosterMember[] = [];
     const removed: RosterMember[] = [];
     for (const [entry, known] of changes) {
       if (known && known.user !== entry.user) removed.push(known);
-      if (!known || known.user !== entry.user) joined.push({ ...entry, first: !this.#perUser.has(entry.user) });
-      else if (!isEqual(known.data, entry.data)) updated.push(entry);
+      if (!known || known.user !== entry.user) {
+        joined.push({ ...entry, first: !before.has(entry.user) });
+        before.add(entry.user);
+      } else if (!isEqual(known.data, entry.data)) updated.push(entry);
     }
     for (const member of gone) {
       const known = this.#remove(member);
       if (known) removed.push(known);
     }
     for (const [entry] of changes) this.#set(entry);
-    return { joined, updated, left: removed.map((entry) => ({ ...entry, last: !this.#perUser.has(entry.user) })) };
+    const after = this.#hereOf(removed);
+    const left = removed.reverse().map((entry) => {
+      const last = !after.has(entry.user);
+      after.add(entry.user);
+      return { ...entry, last };
+    });
+    return { joined, updated, left: left.reverse() };
+  }
+
+  /** The users among these who are here at the moment. */
+  #hereOf(entries: readonly { readonly user: string }[]): Set<string> {
+    return new Set(entries.flatMap(({ user }) => (this.#perUser.has(user) ? user : [])));
   }
 
   #touch(member: number, touch: Touch): void {
