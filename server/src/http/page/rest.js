@@ -1,6 +1,9 @@
 // Whether the room sleeps: asks the server every second while somebody looks. Asking wakes nothing.
 
 const EVERY_MS = 1_000;
+/** What lasts less than a millisecond is not shown for a second. */
+const AGAIN_MS = 100;
+const BRIEF = ["waking", "falling_asleep"];
 const WAKE_SHOWN_MS = 3_000;
 /** The answer's clock has seconds only; a smaller difference is none. */
 const CLOCK_SLACK_MS = 2_000;
@@ -35,6 +38,7 @@ export function watchRest(nameNow) {
     }
     if (asking === name) asking = null;
     if (nameNow() === name) show(name, answer?.status ?? null, answer?.now);
+    if (BRIEF.includes(answer?.status?.state)) setTimeout(look, AGAIN_MS);
   };
 
   setInterval(look, EVERY_MS);
