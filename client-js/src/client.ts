@@ -5,10 +5,10 @@ import { DormouseError } from "./errors.js";
 import { newKeys } from "./keys.js";
 import type { Link } from "./link.js";
 import type { MachineState } from "./machine.js";
-import type { From, ServerBodies, ServerMessage } from "./messages.js";
+import type { Limits, ServerBodies, ServerMessage } from "./messages.js";
 import { checkObjectName } from "./names.js";
 import { Requests } from "./requests.js";
-import { Room, type AnyRoom } from "./room.js";
+import { Room, type AnyRoom, type JoinOptions } from "./room.js";
 
 /** How to reach a server. */
 export interface DormouseOptions {
@@ -49,7 +49,7 @@ export interface ClientEvents {
    * the Unix epoch), and when it is `closed`, `error` says why there is no connection.
    */
   state: { readonly state: ClientState; readonly retryAt: number | null; readonly error?: DormouseError };
-  welcome: { readonly session: Session; readonly server: string; readonly limits: ServerBodies["welcome"]["limits"] };
+  welcome: { readonly session: Session; readonly server: string; readonly limits: Limits };
   error: DormouseError;
 }
 
@@ -63,6 +63,7 @@ export class Dormouse extends Emitter<ClientEvents> {
   readonly #link: Link<AnyRoom>;
   #token: string | null;
   #session: Session | null = null;
+  #limits: Limits | null = null;
   #requests: Requests | null = null;
   /** The rooms that the application joined, by name. */
   readonly #rooms = new Map<string, AnyRoom>();
@@ -93,6 +94,7 @@ export class Dormouse extends Emitter<ClientEvents> {
       backoff,
       timeoutMs: timeout,
       newKey: newKeys(),
+      limits: () => this.#limits,
       hasRoom: () => this.#requests?.hasRoom() ?? false,
       request: (type, body, waiter) => this.#requests!.request(type, body, waiter),
       send: (message) => this.#connection.send(message),
@@ -141,14 +143,18 @@ export class Dormouse extends Emitter<ClientEvents> {
   }
 
   /**
-   * Joins an object, now or as soon as there is a connection. `from` says where to start, `"now"` by default. An object
-   * that is joined already is returned as it is. Throws where `name` can't be a name.
+   * Joins an object, now or as soon as there is a connection. `from` says where to start, `"now"` by default, and
+   * `presence` who is here: it puts this member into the roster. An object that is joined already is returned as it is.
+   * Throws where `name` can't be a name, or `presence` can't be sent.
    */
-  join<Data = unknown, Signal = unknown>(name: string, options: { readonly from?: From } = {}): Room<Data, Signal> {
+  join<Data = unknown, Signal = unknown, Presence = unknown>(
+    name: string,
+    options: JoinOptions<Presence> = {},
+  ): Room<Data, Signal, Presence> {
     checkObjectName(name);
     const joined = this.#rooms.get(name);
     if (joined) return joined;
-    const room = new Room<Data, Signal>(name, options.from ?? "now", this.#link);
+    const room = new Room<Data, Signal, Presence>(name, options, this.#link);
     this.#rooms.set(name, room);
     const isLeaving = [...this.#leaving].some((other) => other.name === name);
     if (this.#requests && !isLeaving) room.connected();
@@ -193,6 +199,7 @@ export class Dormouse extends Emitter<ClientEvents> {
   #welcomed({ session: id, token, server, limits }: ServerBodies["welcome"]): void {
     this.#token = token;
     this.#session = { id, token };
+    this.#limits = limits;
     this.#requests = new Requests(limits.in_flight, (message) => this.#connection.send(message));
     this.emit("welcome", { session: this.#session, server, limits });
     for (const room of this.#rooms.values()) if (this.#requests) room.connected();

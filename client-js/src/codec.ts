@@ -41,6 +41,11 @@ export function byteLength(encoded: Uint8Array | string): number {
   return typeof encoded === "string" ? new TextEncoder().encode(encoded).length : encoded.length;
 }
 
+/** How many bytes a payload has in MessagePack. */
+export function packedLength(payload: unknown): number {
+  return encoder.encodeSharedRef(payload).length;
+}
+
 function pack(shape: Shape, value: unknown): unknown {
   if (shape === null || typeof value !== "object" || value === null) return value;
   if (isList(shape)) return (value as unknown[]).map((item) => pack(shape[0], item));

@@ -6,6 +6,8 @@ export type ServerErrorCode =
   | "already_joined"
   | "too_many_joins"
   | "too_many_in_flight"
+  | "presence_too_large"
+  | "roster_full"
   | "overloaded"
   | "unavailable"
   | "internal";
@@ -48,7 +50,7 @@ export class DormouseError extends Error {
   }
 }
 
-const RETRYABLE: ReadonlySet<string> = new Set(["too_many_in_flight", "overloaded", "unavailable", "internal"]);
+const RETRYABLE: ReadonlySet<string> = new Set(["too_many_in_flight", "roster_full", "overloaded", "unavailable", "internal"]);
 
 /** Whether the same request may succeed later. */
 export function isRetryable(code: ErrorCode): boolean {

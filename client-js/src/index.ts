@@ -1,10 +1,22 @@
 export { Dormouse, type ClientEvents, type ClientState, type DormouseOptions, type Session } from "./client.js";
-export { Room, type RoomEvents, type RoomState } from "./room.js";
+export { Room, type JoinOptions, type RoomEvents, type RoomState } from "./room.js";
 export { DormouseError, isRetryable, type ErrorCode, type ServerErrorCode } from "./errors.js";
 export type { Encoding } from "./codec.js";
 export type { WebSocketClass, WebSocketLike } from "./connection.js";
 export type { Listener } from "./emitter.js";
-export type { From, Limits, Position, ResetReason, RoomEvent, RoomSignal } from "./messages.js";
+export type {
+  Arrival,
+  Departure,
+  From,
+  Limits,
+  Position,
+  ResetReason,
+  RoomEvent,
+  RoomSignal,
+  RosterMember,
+} from "./messages.js";
 export type { Published } from "./outbox.js";
 export type { PublishOptions } from "./publisher.js";
-export type { HistoryOptions, HistoryPage } from "./reads.js";
+export type { HistoryOptions, HistoryPage, RosterOptions, RosterPage } from "./reads.js";
+export type { PresenceChange, Roster } from "./roster.js";
+export type { Watch } from "./watcher.js";

@@ -1,5 +1,5 @@
 import type { BackoffRange } from "./backoff.js";
-import type { ClientMessage } from "./messages.js";
+import type { ClientMessage, Limits } from "./messages.js";
 import type { Replies, RequestBody, RequestType, Waiter } from "./requests.js";
 
 /** What a room needs of the client. Only a room that is `connected` may send. */
@@ -7,6 +7,8 @@ export interface Link<Room> {
   readonly backoff: BackoffRange;
   readonly timeoutMs: number;
   newKey(): string;
+  /** What the server accepts; null before the first `welcome`. */
+  limits(): Limits | null;
   /** Whether the server takes one more publish. */
   hasRoom(): boolean;
   request<Type extends RequestType>(type: Type, body: RequestBody<Type>, waiter: Waiter<Replies[Type]>): void;

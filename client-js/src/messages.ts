@@ -41,11 +41,48 @@ export interface Limits {
   readonly joins: number;
   readonly in_flight: number;
   readonly history_events: number;
+  /** Bytes of a member's presence, in MessagePack. */
+  readonly presence_bytes: number;
+  /** Members in one page of a roster. */
+  readonly roster_members: number;
+}
+
+/** A member in an object's roster. */
+export interface RosterMember<Presence = unknown> {
+  /** The number of the membership; no other one of the object ever has it. */
+  readonly member: number;
+  /** The session whose connection it is. A user may be here several times: a tab each. */
+  readonly user: string;
+  /** What it says of itself. */
+  readonly data: Presence;
+}
+
+/** A member that came. */
+export interface Arrival<Presence = unknown> extends RosterMember<Presence> {
+  /** The user was not here before. Only one of several arrivals at once says so. */
+  readonly first: boolean;
+}
+
+/** A member that went, and what it said last. */
+export interface Departure<Presence = unknown> extends RosterMember<Presence> {
+  /** The user is not here any more. Only one of several departures at once says so. */
+  readonly last: boolean;
+}
+
+/** What a member wants to be told of the roster. */
+export type WireWatch = "none" | "count" | "roster" | { readonly since: number };
+
+/** The counts of a roster of one version. */
+interface RosterCounts {
+  object: number;
+  version: number;
+  members: number;
+  users: number;
 }
 
 /** The bodies of what a client sends. */
 export interface ClientBodies {
-  join: { id: number; object: string; from: From };
+  join: { id: number; object: string; from: From; presence?: unknown; watch?: WireWatch; member?: number };
   leave: { id: number; object: number };
   publish: { id: number; object: number; kind: string; data: unknown; key?: string };
   signal: { id?: number | null; object: number; data: unknown; key?: string };
@@ -57,6 +94,8 @@ export interface ClientBodies {
     limit?: number | null;
     reverse?: boolean;
   };
+  "presence.set": { id: number; object: number; data: unknown };
+  "presence.get": { id: number; object: number; since?: number | null; after?: number | null; limit?: number | null };
   ping: { id: number };
 }
 
@@ -70,6 +109,7 @@ export interface ServerBodies {
     head: number;
     from: number;
     resumed: boolean;
+    member: number;
     reset?: ResetReason;
   };
   events: { object: number; events: RoomEvent[] };
@@ -78,6 +118,18 @@ export interface ServerBodies {
   published: { id: number; offset: number; time: number; duplicate: boolean };
   signals: { object: number; signals: RoomSignal[] };
   history: { id: number; epoch: number; more: boolean; events: RoomEvent[] };
+  roster: RosterCounts & {
+    id: number | null;
+    since: number | null;
+    present: RosterMember[];
+    left: number[];
+    more: boolean;
+  };
+  presence: RosterCounts & {
+    join: Arrival[];
+    update: Pick<RosterMember, "member" | "data">[];
+    leave: Omit<Departure, "data">[];
+  };
   done: { id: number };
   error: { id: number | null; code: ServerErrorCode; message: string };
 }
@@ -98,26 +150,60 @@ const POSITION: Fields = { epoch: null, offset: null };
 const FROM = { oneOf: { after: POSITION } };
 const EVENT: Fields = { offset: null, time: null, sender: null, kind: null, data: null, key: null };
 const SIGNAL: Fields = { sender: null, data: null, key: null };
-const LIMITS: Fields = { message_bytes: null, joins: null, in_flight: null, history_events: null };
+const LIMITS: Fields = {
+  message_bytes: null,
+  joins: null,
+  in_flight: null,
+  history_events: null,
+  presence_bytes: null,
+  roster_members: null,
+};
+const WATCH = { oneOf: { since: null } };
+const PRESENT: Fields = { member: null, user: null, data: null };
+const ARRIVAL: Fields = { member: null, user: null, data: null, first: null };
+const UPDATE: Fields = { member: null, data: null };
+const DEPARTURE: Fields = { member: null, user: null, last: null };
 
 export const CLIENT_FIELDS: Record<keyof ClientBodies, Fields> = {
-  join: { id: null, object: null, from: FROM },
+  join: { id: null, object: null, from: FROM, presence: null, watch: WATCH, member: null },
   leave: { id: null, object: null },
   publish: { id: null, object: null, kind: null, data: null, key: null },
   signal: { id: null, object: null, data: null, key: null },
   history: { id: null, object: null, after: null, before: null, limit: null, reverse: null },
+  "presence.set": { id: null, object: null, data: null },
+  "presence.get": { id: null, object: null, since: null, after: null, limit: null },
   ping: { id: null },
 };
 
 export const SERVER_FIELDS: Record<keyof ServerBodies, Fields> = {
   welcome: { session: null, token: null, server: null, ping_interval_ms: null, limits: LIMITS },
-  joined: { id: null, object: null, epoch: null, head: null, from: null, resumed: null, reset: null },
+  joined: { id: null, object: null, epoch: null, head: null, from: null, resumed: null, member: null, reset: null },
   events: { object: null, events: [EVENT] },
   caught_up: { object: null, offset: null },
   reset: { object: null, reason: null, epoch: null, from: null },
   published: { id: null, offset: null, time: null, duplicate: null },
   signals: { object: null, signals: [SIGNAL] },
   history: { id: null, epoch: null, more: null, events: [EVENT] },
+  roster: {
+    id: null,
+    object: null,
+    version: null,
+    members: null,
+    users: null,
+    since: null,
+    present: [PRESENT],
+    left: null,
+    more: null,
+  },
+  presence: {
+    object: null,
+    version: null,
+    members: null,
+    users: null,
+    join: [ARRIVAL],
+    update: [UPDATE],
+    leave: [DEPARTURE],
+  },
   done: { id: null },
   error: { id: null, code: null, message: null },
 };

@@ -1,6 +1,6 @@
 import { DormouseError } from "./errors.js";
-import type { RoomEvent, ServerBodies } from "./messages.js";
-import type { Waiter } from "./requests.js";
+import type { RoomEvent, RosterMember } from "./messages.js";
+import type { Replies, RequestBody, Waiter } from "./requests.js";
 
 /** Which part of the log to read; the bounds themselves are left out. */
 export interface HistoryOptions {
@@ -23,23 +23,47 @@ export interface HistoryPage<Data = unknown> {
   readonly more: boolean;
 }
 
-type Send = (options: HistoryOptions, waiter: Waiter<ServerBodies["history"]>) => void;
-
-interface Read {
-  readonly options: HistoryOptions;
-  readonly resolve: (page: HistoryPage) => void;
-  readonly reject: (error: unknown) => void;
+/** Which part of a roster to read. */
+export interface RosterOptions {
+  /** Only members after this number: the last one of the page before. */
+  readonly after?: number;
+  /** At most so many; the server may give fewer. */
+  readonly limit?: number;
 }
 
-/** History requests without an answer. They change nothing, so another connection just sends them again. */
+/** A page of a roster. */
+export interface RosterPage<Presence = unknown> {
+  /** The version of the roster that was read. */
+  readonly version: number;
+  /** How many members the whole roster has. */
+  readonly count: number;
+  /** How many users they are. */
+  readonly users: number;
+  /** In the order of their numbers. */
+  readonly members: RosterMember<Presence>[];
+  /** There are members after the last one of this page. */
+  readonly more: boolean;
+}
+
+/** Requests that change nothing. */
+export type ReadType = "history" | "presence.get";
+type ReadBody<Type extends ReadType> = Omit<RequestBody<Type>, "object">;
+type Send = <Type extends ReadType>(type: Type, body: ReadBody<Type>, waiter: Waiter<Replies[Type]>) => void;
+
+interface Read {
+  readonly start: (send: Send) => void;
+  readonly reject: (error: DormouseError) => void;
+}
+
+/** Reads without an answer. Another connection just sends them again. */
 export class Reads {
   readonly #open = new Set<Read>();
   #send: Send | null = null;
 
   constructor(private readonly timeoutMs: number) {}
 
-  /** Resolves with the page, or rejects with `timeout` where there was no connection or no answer in time. */
-  read(options: HistoryOptions): Promise<HistoryPage> {
+  /** Resolves with the reply, or rejects with `timeout` where there was no connection or no answer in time. */
+  read<Type extends ReadType>(type: Type, body: ReadBody<Type>): Promise<Replies[Type]> {
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
         this.#open.delete(read);
@@ -49,11 +73,11 @@ export class Reads {
         clearTimeout(timer);
         return this.#open.delete(read);
       };
-      const read: Read = {
-        options,
-        resolve: (page) => end() && resolve(page),
-        reject: (error) => end() && reject(error),
+      const waiter: Waiter<Replies[Type]> = {
+        ok: (reply) => end() && resolve(reply),
+        refused: (error) => end() && reject(error),
       };
+      const read: Read = { start: (send) => send(type, body, waiter), reject: waiter.refused };
       this.#open.add(read);
       this.#start(read);
     });
@@ -77,12 +101,9 @@ export class Reads {
 
   #start(read: Read): void {
     try {
-      this.#send?.(read.options, {
-        ok: ({ epoch, events, more }) => read.resolve({ epoch, events, more }),
-        refused: read.reject,
-      });
+      if (this.#send) read.start(this.#send);
     } catch (error) {
-      read.reject(error);
+      read.reject(error as DormouseError);
     }
   }
 }

@@ -7,6 +7,8 @@ export interface Replies {
   leave: ServerBodies["done"];
   publish: ServerBodies["published"];
   history: ServerBodies["history"];
+  "presence.set": ServerBodies["done"];
+  "presence.get": ServerBodies["roster"];
 }
 export type RequestType = keyof Replies;
 export type RequestBody<Type extends RequestType> = Omit<ClientBodies[Type], "id">;
@@ -18,7 +20,7 @@ export interface Waiter<Reply> {
 }
 
 const MAX_ID = 2 ** 32 - 1;
-const REPLIES: ReadonlySet<string> = new Set(["joined", "published", "history", "done"]);
+const REPLIES: ReadonlySet<string> = new Set(["joined", "published", "history", "roster", "done"]);
 
 /**
  * The requests of one connection that wait for their reply: never more than the server allows. Publishes ask first

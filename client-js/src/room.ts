@@ -1,13 +1,26 @@
+import { Announcer } from "./announcer.js";
 import { backoffMs } from "./backoff.js";
 import { Emitter } from "./emitter.js";
 import { DormouseError, isRetryable } from "./errors.js";
 import type { Link } from "./link.js";
-import type { From, Position, ResetReason, RoomEvent, RoomSignal, ServerBodies, ServerMessage } from "./messages.js";
+import type {
+  From,
+  Position,
+  ResetReason,
+  RoomEvent,
+  RoomSignal,
+  RosterMember,
+  ServerBodies,
+  ServerMessage,
+} from "./messages.js";
 import { checkKey } from "./names.js";
 import type { Published } from "./outbox.js";
 import { toPayload } from "./payload.js";
 import { Publisher, type PublishOptions } from "./publisher.js";
-import { Reads, type HistoryOptions, type HistoryPage } from "./reads.js";
+import { Reads, type HistoryOptions, type HistoryPage, type RosterOptions, type RosterPage } from "./reads.js";
+import type { RequestBody } from "./requests.js";
+import type { PresenceChange, Roster } from "./roster.js";
+import { Watcher, type Watch } from "./watcher.js";
 
 /**
  * - `joining`: waits for the connection or for the server's answer;
@@ -18,11 +31,25 @@ import { Reads, type HistoryOptions, type HistoryPage } from "./reads.js";
  */
 export type RoomState = "joining" | "catching_up" | "live" | "left" | "failed";
 
+/** How to join a room. */
+export interface JoinOptions<Presence = unknown> {
+  /** Where in the log to start; `"now"` by default. */
+  readonly from?: From;
+  /** What the roster is to say of this member. Without it, or with null, the member is not in the roster. */
+  readonly presence?: Presence | null;
+  /** What to be told of the others; `"roster"` by default where there is `presence`, else `"none"`. */
+  readonly watch?: Watch;
+}
+
 /** What a room reports. */
-export interface RoomEvents<Data, Signal> {
+export interface RoomEvents<Data, Signal, Presence = unknown> {
   /** The next event of the log: every one after the start, once, in order, over any number of connections. */
   event: RoomEvent<Data>;
   signal: RoomSignal<Signal>;
+  /** Who came, changed or went; at first everybody came. A reconnect within the server's grace period is no news. */
+  presence: PresenceChange<Presence>;
+  /** The roster has another version or other counts. */
+  roster: { readonly version: number; readonly count: number; readonly users: number };
   /** Everything up to here was delivered. */
   caught_up: Position;
   /** The log can't be continued: drop what you have; the whole log that is kept follows. */
@@ -31,20 +58,26 @@ export interface RoomEvents<Data, Signal> {
 }
 
 /** A room of any types. */
-export type AnyRoom = Room<any, any>;
+export type AnyRoom = Room<any, any, any>;
 
 /** One joined object. It stays joined over reconnects until `leave`. */
-export class Room<Data = unknown, Signal = unknown> extends Emitter<RoomEvents<Data, Signal>> {
+export class Room<Data = unknown, Signal = unknown, Presence = unknown> extends Emitter<
+  RoomEvents<Data, Signal, Presence>
+> {
   #state: RoomState = "joining";
   #position: Position | null = null;
+  #member: number | undefined;
   /** The object's number; null while not a member. */
   #object: number | null = null;
   /** A join is under way. */
   #joining = false;
   #attempt = 0;
   #retry: ReturnType<typeof setTimeout> | undefined;
+  readonly #from: From;
   readonly #publisher: Publisher;
   readonly #reads: Reads;
+  readonly #announcer: Announcer;
+  readonly #watcher: Watcher;
   readonly #gone: Promise<void>;
   #resolveGone = () => {};
 
@@ -52,10 +85,18 @@ export class Room<Data = unknown, Signal = unknown> extends Emitter<RoomEvents<D
   constructor(
     /** The object's name. */
     readonly name: string,
-    private readonly from: From,
+    options: JoinOptions<Presence>,
     private readonly link: Link<AnyRoom>,
   ) {
     super();
+    const { from = "now", presence = null, watch = presence === null ? "none" : "roster" } = options;
+    this.#from = from;
+    this.#announcer = new Announcer(link, presence);
+    this.#watcher = new Watcher(link, watch, {
+      presenceChanged: (change) => this.emit("presence", change as PresenceChange<Presence>),
+      rosterChanged: () => this.#rosterChanged(),
+      broken: (message) => link.broken(`${name}: ${message}`),
+    });
     this.#publisher = new Publisher(link);
     this.#reads = new Reads(link.timeoutMs);
     this.#gone = new Promise((resolve) => (this.#resolveGone = resolve));
@@ -68,6 +109,16 @@ export class Room<Data = unknown, Signal = unknown> extends Emitter<RoomEvents<D
   /** The last event that was delivered; null until the room was joined for the first time. */
   get position(): Position | null {
     return this.#position;
+  }
+
+  /** The number of this membership, in the roster too; undefined until the room was joined for the first time. */
+  get member(): number | undefined {
+    return this.#member;
+  }
+
+  /** Who is here, as far as `watch` asks for it. While there is no connection it stays as it was. */
+  get roster(): Roster<Presence> {
+    return this.#watcher.roster;
   }
 
   /**
@@ -92,9 +143,33 @@ export class Room<Data = unknown, Signal = unknown> extends Emitter<RoomEvents<D
   }
 
   /** A page of the log. Waits for a connection; rejects with `timeout` where there is no answer in time. */
-  history(options: HistoryOptions = {}): Promise<HistoryPage<Data>> {
-    if (this.#isOver()) return Promise.reject(this.#over());
-    return this.#reads.read(options) as Promise<HistoryPage<Data>>;
+  async history(options: HistoryOptions = {}): Promise<HistoryPage<Data>> {
+    if (this.#isOver()) throw this.#over();
+    const { epoch, events, more } = await this.#reads.read("history", options);
+    return { epoch, events: events as RoomEvent<Data>[], more };
+  }
+
+  /**
+   * Says something else of this member to those who watch; null takes it out of the roster. It is remembered, and said
+   * again after a reconnect. Resolves when the server has this, or what was said after it; waits where there is no connection.
+   * Rejects with `presence_too_large`, and with `roster_full`: then it is tried again, until there is a place.
+   */
+  async presence(data: Presence | null): Promise<void> {
+    if (this.#isOver()) throw this.#over();
+    return this.#announcer.set(data);
+  }
+
+  /** A page of the roster as it is now, whatever is watched. Waits and rejects as `history` does. */
+  async readRoster(options: RosterOptions = {}): Promise<RosterPage<Presence>> {
+    if (this.#isOver()) throw this.#over();
+    const { version, members: count, users, present, more } = await this.#reads.read("presence.get", options);
+    return { version, count, users, members: present as RosterMember<Presence>[], more };
+  }
+
+  /** How many members and users are in the roster now. Waits and rejects as `history` does. */
+  async count(): Promise<{ readonly members: number; readonly users: number }> {
+    const { count: members, users } = await this.readRoster({ limit: 0 });
+    return { members, users };
   }
 
   /** Resolves when the server delivers nothing more. Publishes that were not sent yet are given up. */
@@ -120,6 +195,8 @@ export class Room<Data = unknown, Signal = unknown> extends Emitter<RoomEvents<D
     this.#joining = false;
     this.#publisher.paused();
     this.#reads.paused();
+    this.#announcer.paused();
+    this.#watcher.paused();
     if (this.#isOver()) this.#finish();
     else this.#setState("joining");
   }
@@ -128,6 +205,7 @@ export class Room<Data = unknown, Signal = unknown> extends Emitter<RoomEvents<D
   giveUp(error: DormouseError): void {
     this.#publisher.fail(error);
     this.#reads.fail(error);
+    this.#announcer.fail(error);
   }
 
   /** The server takes more publishes. @internal */
@@ -147,37 +225,54 @@ export class Room<Data = unknown, Signal = unknown> extends Emitter<RoomEvents<D
         return this.#reset(message.body.reason, { epoch: message.body.epoch, offset: message.body.from });
       case "signals":
         for (const signal of message.body.signals) this.emit("signal", signal as RoomSignal<Signal>);
+        return;
+      case "roster":
+        return this.#watcher.received(message.body);
+      case "presence":
+        return this.#watcher.changed(message.body);
     }
   }
 
   #join(): void {
     this.#joining = true;
-    const from: From = this.#position ? { after: this.#position } : this.from;
-    this.link.request("join", { object: this.name, from }, {
-      ok: (reply) => this.#joined(reply),
-      refused: (error) => this.#joinRefused(error),
-    });
+    const from: From = this.#position ? { after: this.#position } : this.#from;
+    const presence = this.#announcer.joining();
+    const watch = this.#watcher.joining();
+    const member = this.#member;
+    const body = { object: this.name, from, presence, watch, ...(member !== undefined && { member }) };
+    try {
+      this.link.request("join", body, {
+        ok: (reply) => this.#joined(reply),
+        refused: (error) => this.#joinRefused(error),
+      });
+    } catch (error) {
+      this.#joinRefused(error as DormouseError);
+    }
   }
 
-  #joined({ object, epoch, from, reset }: ServerBodies["joined"]): void {
+  #joined({ object, epoch, from, member, reset }: ServerBodies["joined"]): void {
     this.#joining = false;
     this.#attempt = 0;
     if (this.#isOver()) return this.#sendLeave(object);
     this.#object = object;
+    this.#member = member;
     this.link.joined(this, object);
+    this.#announcer.joined(object);
+    this.#watcher.joined(object);
     if (reset) this.#reset(reset, { epoch, offset: from });
     else {
       this.#position = { epoch, offset: from };
       this.#setState("catching_up");
     }
     if (!this.#isMember(object)) return;
-    this.#reads.joined((options, waiter) => this.link.request("history", { object, ...options }, waiter));
+    this.#reads.joined((type, body, waiter) => this.link.request(type, { object, ...body } as RequestBody<typeof type>, waiter));
     this.#publisher.joined(object);
   }
 
   #joinRefused(error: DormouseError): void {
     this.#joining = false;
     if (this.#isOver()) return this.#finish();
+    if (error.code === "roster_full" && this.#announcer.withhold(error)) return this.#join();
     if (isRetryable(error.code)) {
       this.#retry = setTimeout(() => this.#join(), backoffMs(this.link.backoff, this.#attempt++, Math.random()));
       return;
@@ -238,12 +333,19 @@ export class Room<Data = unknown, Signal = unknown> extends Emitter<RoomEvents<D
     this.#setState(state, error);
     this.#publisher.stop(error);
     this.#reads.fail(error);
+    this.#announcer.stop(error);
+    this.#watcher.paused();
   }
 
   #finish(): void {
     this.giveUp(this.#over());
     this.link.gone(this);
     this.#resolveGone();
+  }
+
+  #rosterChanged(): void {
+    const { version, count, users } = this.roster;
+    this.emit("roster", { version: version!, count, users });
   }
 
   #setState(state: RoomState, error?: DormouseError): void {

@@ -13,13 +13,15 @@ import {
   type RoomEvent,
   type ServerMessage,
 } from "../../src/messages.js";
+import { FakeRoster } from "./fake-roster.js";
 
-/** An object's log in memory. */
+/** An object: its log in memory, and its roster. */
 export interface FakeLog {
   object: number;
   epoch: number;
   trimmed: number;
   events: RoomEvent[];
+  readonly roster: FakeRoster;
 }
 
 /** A script: may answer a message in the server's place, and then returns true. */
@@ -63,7 +65,14 @@ export class FakeConnection {
 export class FakeServer {
   readonly connections: FakeConnection[] = [];
   readonly logs = new Map<string, FakeLog>();
-  limits = { message_bytes: 65_536, joins: 128, in_flight: 256, history_events: 1_000 };
+  limits = {
+    message_bytes: 65_536,
+    joins: 128,
+    in_flight: 256,
+    history_events: 1_000,
+    presence_bytes: 1_024,
+    roster_members: 500,
+  };
   pingIntervalMs = 25_000;
   script: Script = () => false;
   /** Closes the next connections with this code instead of a welcome. */
@@ -107,7 +116,9 @@ export class FakeServer {
 
   log(name: string): FakeLog {
     let log = this.logs.get(name);
-    if (!log) this.logs.set(name, (log = { object: this.logs.size + 1, epoch: 7, trimmed: 0, events: [] }));
+    if (log) return log;
+    const object = this.logs.size + 1;
+    this.logs.set(name, (log = { object, epoch: 7, trimmed: 0, events: [], roster: new FakeRoster(object) }));
     return log;
   }
 
@@ -127,7 +138,13 @@ export class FakeServer {
 
   #connected(connection: FakeConnection): void {
     this.connections.push(connection);
-    connection.socket.on("close", () => connection.members.clear());
+    connection.socket.on("close", (code) => {
+      connection.members.clear();
+      for (const { roster } of this.logs.values()) {
+        if (code === 1000) roster.leave(connection);
+        else roster.lost(connection);
+      }
+    });
     connection.socket.on("error", () => {});
     if (this.refuse) return connection.socket.close(this.refuse.code, this.refuse.reason);
     const { session } = connection;
@@ -149,6 +166,7 @@ export class FakeServer {
     const log = [...this.logs.values()].find(({ object }) => object === body.object)!;
     if (type === "leave") {
       to.members.delete(body.object);
+      log.roster.leave(to);
       to.send({ type: "done", body: { id: body.id } });
     } else if (type === "publish") {
       const before = log.events.find(({ sender, key }) => sender === to.session && key === body.key);
@@ -159,18 +177,29 @@ export class FakeServer {
     } else if (type === "signal") {
       const signal = { sender: to.session, data: body.data, ...(body.key !== undefined && { key: body.key }) };
       this.#toMembers(log, { type: "signals", body: { object: log.object, signals: [signal] } });
+    } else if (type === "presence.set") {
+      log.roster.set(to, body.data);
+      to.send({ type: "done", body: { id: body.id } });
+    } else if (type === "presence.get") {
+      to.send({ type: "roster", body: log.roster.read(body) });
     } else {
       this.#history(body, log, to);
     }
   }
 
-  #join({ id, object: name, from }: ClientBodies["join"], to: FakeConnection): void {
+  #join(body: ClientBodies["join"], to: FakeConnection): void {
+    const { id, object: name, from } = body;
     const log = this.log(name);
+    if (body.presence != null && log.roster.isFull) {
+      return to.send({ type: "error", body: { id, code: "roster_full", message: "the roster is full" } });
+    }
+    const member = log.roster.join(body, to);
     const head = log.trimmed + log.events.length;
     const start = startOf(log, from, head);
     to.members.add(log.object);
     const { object, epoch, trimmed } = log;
-    to.send({ type: "joined", body: { id, object, epoch, head, ...start } });
+    to.send({ type: "joined", body: { id, object, epoch, head, member, ...start } });
+    log.roster.greet(to);
     const events = log.events.slice(start.from - trimmed);
     if (events.length > 0) to.send({ type: "events", body: { object, events } });
     to.send({ type: "caught_up", body: { object, offset: head } });

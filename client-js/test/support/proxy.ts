@@ -3,6 +3,8 @@ import { connect, createServer, type AddressInfo, type Server, type Socket } fro
 /** A TCP proxy in front of a server, so that a test can cut connections in the middle. */
 export class Proxy {
   readonly #sockets = new Set<Socket>();
+  /** New connections are reset. */
+  isClosed = false;
 
   private constructor(readonly server: Server) {}
 
@@ -10,6 +12,7 @@ export class Proxy {
     const server = createServer();
     const proxy = new Proxy(server);
     server.on("connection", (inner) => {
+      if (proxy.isClosed) return inner.resetAndDestroy();
       const outer = connect(port, "127.0.0.1");
       for (const [socket, other] of [
         [inner, outer],

@@ -26,10 +26,13 @@ struct File {
     content: &'static str,
 }
 
-const FILES: [File; 5] = [
+const FILES: [File; 8] = [
     File { path: "/", media_type: HTML, content: include_str!("page/index.html") },
     File { path: "/page.css", media_type: CSS, content: include_str!("page/page.css") },
     File { path: "/page.js", media_type: JS, content: include_str!("page/page.js") },
+    File { path: "/look.js", media_type: JS, content: include_str!("page/look.js") },
+    File { path: "/people.js", media_type: JS, content: include_str!("page/people.js") },
+    File { path: "/rest.js", media_type: JS, content: include_str!("page/rest.js") },
     File { path: "/favicon.svg", media_type: SVG, content: include_str!("page/favicon.svg") },
     File { path: "/dormouse.js", media_type: JS, content: include_str!("page/dormouse.js") },
 ];

@@ -169,6 +169,9 @@ fn the_page_runs_only_what_comes_from_the_server() {
         ("/page.css", "text/css; charset=utf-8"),
         ("/favicon.svg", "image/svg+xml"),
         ("/page.js", "text/javascript; charset=utf-8"),
+        ("/look.js", "text/javascript; charset=utf-8"),
+        ("/people.js", "text/javascript; charset=utf-8"),
+        ("/rest.js", "text/javascript; charset=utf-8"),
         ("/dormouse.js", "text/javascript; charset=utf-8"),
     ] {
         let answer = front.get(path);

@@ -1,5 +1,8 @@
 // A small chat that shows what the server promises. It uses only the client's public API.
 import { Dormouse } from "./dormouse.js";
+import { dress, nameOf } from "./look.js";
+import { showPeople } from "./people.js";
+import { watchRest } from "./rest.js";
 
 /** @typedef {{ name: string, text: string }} Chat */
 
@@ -45,6 +48,8 @@ function showState() {
   // Only a change is announced to who listens to the page.
   if ($("state-text").textContent !== text) $("state-text").textContent = text;
   $("retry").hidden = name !== "stopped" && retryAt === null;
+  // While there is no connection nobody knows who is here: those of before are shown as such.
+  $("here-now").classList.toggle("of-before", client.state !== "connected");
   $("caught-up").textContent = name === "live" ? "yes" : "no";
   $("epoch").textContent = room.position?.epoch ?? "–";
   $("offset").textContent = room.position?.offset ?? "–";
@@ -65,6 +70,8 @@ setInterval(() => {
   if (retryAt !== null) showState();
 }, 250);
 
+const lookAtRest = watchRest(() => (client.state === "connected" ? room.name : null));
+
 // ---- The room
 
 function enter(name) {
@@ -78,7 +85,7 @@ function enter(name) {
   isAtEnd = true;
   typing.clear();
   showTyping();
-  const entered = client.join(`room/${name}`, { from: { last: SHOWN_AT_FIRST } });
+  const entered = client.join(`room/${name}`, { from: { last: SHOWN_AT_FIRST }, presence: self(), watch: "roster" });
   room = entered;
   // A room that was left says nothing more, except that it was left.
   entered.on("state", ({ state, error }) => {
@@ -97,9 +104,12 @@ function enter(name) {
     $("messages").replaceChildren();
     notice(`${RESETS[reason]} Everything that the server keeps follows.`);
   });
+  for (const news of ["presence", "roster"]) entered.on(news, () => showPeople(entered, client.session?.id));
   entered.on("signal", ({ sender, data, key }) => {
     if (key === "typing" && sender !== client.session?.id) isTyping(sender, data);
   });
+  showPeople(entered);
+  lookAtRest();
   showState();
   showResumed();
 }
@@ -180,9 +190,7 @@ function draw(name, sender, time, mark, text) {
   const item = $("message").content.cloneNode(true).firstElementChild;
   item.classList.add("message");
   item.classList.toggle("mine", sender === client.session?.id);
-  item.style.setProperty("--hue", hueOf(sender));
-  item.querySelector(".avatar").textContent = [...name][0].toUpperCase();
-  item.querySelector(".who").textContent = name;
+  dress(item, name, sender);
   const at = item.querySelector("time");
   at.dateTime = new Date(time).toISOString();
   at.textContent = clock.format(time);
@@ -190,17 +198,6 @@ function draw(name, sender, time, mark, text) {
   item.querySelector(".offset").textContent = mark;
   item.querySelector(".text").textContent = text;
   return item;
-}
-
-function nameOf(data, sender) {
-  const name = typeof data?.name === "string" ? data.name.trim().slice(0, 40) : "";
-  return name || sender.slice(0, 6) || "?";
-}
-
-function hueOf(sender) {
-  let hash = 0;
-  for (const char of sender) hash = (hash * 31 + char.codePointAt(0)) % 360;
-  return hash;
 }
 
 /** Says what happened at this place of the conversation. */
@@ -276,7 +273,13 @@ $("name").addEventListener("change", () => {
   const name = $("name").value.trim();
   if (name === "") return;
   for (const storage of [sessionStorage, localStorage]) storage.setItem("dormouse.name", name);
+  room.presence(self()).catch((error) => console.warn(error.message));
 });
+
+/** What the roster says of this page. */
+function self() {
+  return { name: $("name").value.trim() };
+}
 
 $("composer").addEventListener("submit", (event) => {
   event.preventDefault();
