@@ -7,6 +7,7 @@ pub mod clock;
 pub mod config;
 pub mod http;
 pub mod log;
+pub mod memory;
 pub mod metrics;
 pub mod object;
 pub mod room;

@@ -2,28 +2,28 @@
 
 mod cli;
 
+use std::cell::Cell;
 use std::error::Error;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::{ExitCode, exit};
+use std::time::Instant;
 
 use anyhow::Context as _;
 use clap::Parser as _;
 use dormouse::Server;
 use dormouse::config::Config;
+use dormouse::memory::{self, Tidy};
 use dormouse::metrics::VERSION;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::{Cli, Command};
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// The database's own reports of each start and compaction interest nobody else.
 const DEFAULT_LOGS: &str = "info,fjall=warn,lsm_tree=warn";
 
 /// Threads that read the log. More would only wait for the same disk.
-const DISK_THREADS: usize = 16;
+const DISK_THREADS: usize = 8;
 
 /// Files that the server has open besides its connections, generously.
 const OWN_FILES: u64 = 1_000;
@@ -32,7 +32,7 @@ const OWN_FILES: u64 = 1_000;
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
-    refuse_huge_pages();
+    memory::set_up();
     let cli = Cli::parse();
     let command = cli.command();
     let config = match cli.config() {
@@ -47,17 +47,6 @@ fn main() -> ExitCode {
         Command::Config => print(&config),
     };
     done.unwrap_or_else(|error| refuse(error.as_ref(), 1))
-}
-
-/// What connections at rest take lies scattered among what comes and goes. In pages of 2 MiB nearly all of that would stay
-/// resident: 17 MB before the first connection, measured, instead of 6.
-fn refuse_huge_pages() {
-    #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
-        eprintln!(
-            "warning: huge pages can't be turned off, so idle connections take more memory: {error}"
-        );
-    }
 }
 
 fn log_to_stderr() -> anyhow::Result<()> {
@@ -83,6 +72,14 @@ fn serve(config: Config) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .max_blocking_threads(DISK_THREADS)
+        .on_thread_park(|| {
+            thread_local!(static TIDY: Cell<Tidy> = Cell::new(Tidy::new()));
+            TIDY.with(|tidy| {
+                let mut now = tidy.get();
+                now.after_work(Instant::now());
+                tidy.set(now);
+            });
+        })
         .build()
         .context("cannot start the runtime")?;
     runtime.block_on(run(config))

@@ -71,6 +71,9 @@ const EVENTS_MEMTABLE_BYTES: u64 = 32 << 20;
 /// Records are small, and written only with an object's first event and with trims; rosters are small too.
 const RECORDS_MEMTABLE_BYTES: u64 = 8 << 20;
 
+/// A row for each member that is present, read at the next start only: they are better on disk.
+const PRESENCE_MEMTABLE_BYTES: u64 = 512 << 10;
+
 /// One worker may be busy with a long compaction while the other writes out memtables.
 const WORKERS: usize = 2;
 
@@ -107,7 +110,7 @@ impl Store {
         }
         let objects = records(&db, "objects").map_err(storage)?;
         let events = events(&db).map_err(storage)?;
-        let presence = records(&db, "presence").map_err(storage)?;
+        let presence = presence(&db).map_err(storage)?;
         let next_id = match meta.get(next_id::KEY).map_err(storage)? {
             // No object was stored yet.
             None => 1,
@@ -152,6 +155,12 @@ fn database(place: &Path, cache_bytes: u64) -> Result<Database, fjall::Error> {
 
 fn records(db: &Database, name: &str) -> Result<Keyspace, fjall::Error> {
     db.keyspace(name, || KeyspaceCreateOptions::default().max_memtable_size(RECORDS_MEMTABLE_BYTES))
+}
+
+fn presence(db: &Database) -> Result<Keyspace, fjall::Error> {
+    db.keyspace("presence", || {
+        KeyspaceCreateOptions::default().max_memtable_size(PRESENCE_MEMTABLE_BYTES)
+    })
 }
 
 fn events(db: &Database) -> Result<Keyspace, fjall::Error> {

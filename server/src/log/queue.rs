@@ -5,12 +5,13 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use prometheus::IntGauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::trim::Trim;
 use super::{Entry, Identity, PresenceChange, Unavailable};
+use crate::memory;
 
 /// What an event costs in the queue beyond its stored bytes, generously.
 const EVENT_OVERHEAD: usize = 128;
@@ -165,12 +166,18 @@ impl Queue {
 
     /// What is queued, as far as one commit goes; waits for something. `None` once the queue is closed and empty.
     pub(super) fn take(&self) -> Option<Vec<Work>> {
+        let mut tidy = false;
         let mut state = self.state.lock();
         while state.works.is_empty() {
             if state.closed {
                 return None;
             }
-            self.filled.wait(&mut state);
+            if tidy {
+                self.filled.wait(&mut state);
+            } else if self.filled.wait_for(&mut state, memory::EVERY).timed_out() {
+                tidy = true;
+                MutexGuard::unlocked(&mut state, memory::give_back);
+            }
         }
         let (mut taken, mut events, mut bytes) = (Vec::new(), 0, 0);
         while let Some(work) = state.works.front() {

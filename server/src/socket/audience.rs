@@ -129,8 +129,7 @@ impl Audience {
     pub(super) fn new(handle: Arc<Handle>) -> Self {
         Self {
             handle,
-            // Many an object has one member only.
-            members: Vec::with_capacity(1),
+            members: Vec::new(),
             newest: 0,
             speakers: [0; 2],
             reading: 0,
@@ -151,6 +150,10 @@ impl Audience {
         self.speakers[encoding as usize] += 1;
         self.handle.listen(outlet, encoding);
         self.newest = self.newest.max(self.handle.head());
+        if self.members.len() == self.members.capacity() {
+            // Half as many again: what is left over would lie there for as long as the members do.
+            self.members.reserve_exact(self.members.len() / 2 + 1);
+        }
         self.members.push(Member {
             position: 0,
             number,

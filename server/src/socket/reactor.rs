@@ -24,6 +24,7 @@ use super::work::{Unread, Work};
 use super::write::Dirty;
 use super::{Accepted, Settings};
 use crate::log::ObjectId;
+use crate::memory::Tidy;
 use crate::object::{Address, Registry};
 use crate::session::Session;
 
@@ -73,6 +74,7 @@ pub(super) struct Reactor {
     pub(super) joins: u32,
     pub(super) draining: Option<CloseCode>,
     stopped: bool,
+    tidy: Tidy,
 }
 
 impl Reactor {
@@ -97,6 +99,7 @@ impl Reactor {
             joins: 0,
             draining: None,
             stopped: false,
+            tidy: Tidy::new(),
         }
     }
 
@@ -125,6 +128,11 @@ impl Reactor {
                 self.catch_up(key as usize);
             }
             self.write_dirty();
+            if events.is_empty() {
+                self.tidy.look(Instant::now());
+            } else {
+                self.tidy.after_work(Instant::now());
+            }
         }
         Ok(())
     }
@@ -137,8 +145,9 @@ impl Reactor {
         if !self.dirty.is_empty() || !self.ready.is_empty() {
             return Some(Duration::ZERO);
         }
-        let wheel = self.wheel.timeout(Instant::now());
-        if self.stalled.is_empty() { wheel } else { Some(wheel.map_or(RETRY, |t| t.min(RETRY))) }
+        let now = Instant::now();
+        let retry = (!self.stalled.is_empty()).then_some(RETRY);
+        [self.wheel.timeout(now), self.tidy.due_in(now), retry].into_iter().flatten().min()
     }
 
     fn take_letters(&mut self) {

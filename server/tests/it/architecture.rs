@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 const MAY_USE: &[(&str, &[&str])] = &[
     ("server", &["config", "http", "log", "metrics", "object", "room", "socket"]),
     ("http", &["config", "log", "metrics", "object", "session", "socket"]),
-    ("socket", &["log", "object", "session"]),
+    ("socket", &["log", "memory", "object", "session"]),
     ("object", &["clock", "log", "session"]),
-    ("log", &["clock"]),
+    ("log", &["clock", "memory"]),
     ("room", &["object"]),
     ("main", &["cli"]),
 ];
