@@ -5,6 +5,7 @@
 mod architecture;
 mod client;
 mod config;
+mod guest;
 mod http;
 mod process;
 mod program;
@@ -15,6 +16,8 @@ mod promise_3_durable_first;
 mod promise_4_once;
 mod promise_5_resume;
 mod promise_7_slow_reader;
+mod promise_8_absence;
+mod promise_8_presence;
 mod promise_9_bounds;
 mod raw;
 mod restart;
