@@ -188,6 +188,11 @@ impl Guest {
         &self.sights[&object]
     }
 
+    /// None before `joined`.
+    pub(crate) fn try_sight(&self, object: u64) -> Option<&Sight> {
+        self.sights.get(&object)
+    }
+
     /// Waits until what it sees of an object is as wanted.
     pub(crate) async fn until(&mut self, object: u64, wanted: impl Fn(&Sight) -> bool) {
         let seen = timeout(PATIENCE, async {
