@@ -200,9 +200,8 @@ impl Guest {
                 self.arrive().await;
             }
         });
-        if seen.await.is_err() {
-            panic!("it never comes: {:?}", self.sight(object));
-        }
+        let is_seen = seen.await.is_ok();
+        assert!(is_seen, "it never comes: {:?}", self.sight(object));
     }
 
     /// Waits until exactly these are here.

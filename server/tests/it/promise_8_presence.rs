@@ -199,10 +199,10 @@ async fn the_roster_can_be_asked_for() {
     for number in 1..=9 {
         others.push(arrive(&server, "room/a", &number.to_string()).await);
     }
-    let (counts, _) = loop {
+    let counts = loop {
         let counts = guest.get(PresenceGet { limit: Some(0), ..all(object) }).await;
         if counts.members == 10 {
-            break (counts, ());
+            break counts;
         }
     };
     assert_eq!((counts.users, counts.since, counts.present.len()), (10, None, 0));

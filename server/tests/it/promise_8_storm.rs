@@ -3,10 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use dormouse_protocol::{ClientMessage, Encoding, Join, Watch};
+use dormouse_protocol::{ClientMessage, Encoding, Join, PresenceGet, ServerMessage, Watch};
 
 use crate::client::{ENCODINGS, noise};
-use crate::guest::{Guest, Sight, arrive, enter, nobody_woke, present, watcher};
+use crate::guest::{Guest, Sight, all, arrive, enter, nobody_woke, present, watcher};
 use crate::server::TestServer;
 
 const FLUSHES: &str = "dormouse_presence_flushes_total";
@@ -145,6 +145,67 @@ async fn who_is_too_slow_gets_the_roster_instead() {
             }
         }
         late.leave(b).await;
+    }
+    nobody_woke(&server).await;
+}
+
+/// Promises 8 and 7: long rosters wait for the socket that they go to, whether they are asked for or watched.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_rosters_at_once_wait_for_the_socket() {
+    const OBJECTS: usize = 100;
+    const SPEAKERS: usize = 7;
+    let server = TestServer::start(|config| {
+        config.presence.interval = Duration::from_millis(10);
+        config.limits.presence_bytes = 16 << 10;
+        config.limits.outbound_bytes = 64 << 10;
+        config.limits.in_flight = 16;
+    })
+    .await;
+    let name = |number: usize| format!("room/{number}");
+    let mut speakers = Vec::new();
+    for _ in 0..SPEAKERS {
+        let mut speaker = Guest::connect(server.address, Encoding::Msgpack).await;
+        let text = noise(15_000);
+        for number in 0..OBJECTS {
+            speaker.join(present(&name(number), &text)).await;
+        }
+        speakers.push(speaker);
+    }
+    for encoding in ENCODINGS {
+        let mut slow = Guest::narrow(server.address, encoding).await;
+        let before = server.metric(MISSED).await;
+        let mut joins = Vec::new();
+        for number in 0..OBJECTS {
+            let join = enter(&name(number), Watch::Roster);
+            joins.push(slow.ask(|id| ClientMessage::Join(Join { id, ..join })).await);
+        }
+        server.metric_is(MISSED, |missed| missed > before).await;
+        let mut objects = Vec::new();
+        for id in joins {
+            let ServerMessage::Joined(joined) = slow.reply(id).await else { panic!("not joined") };
+            objects.push(joined.object);
+        }
+        for &object in &objects {
+            slow.until(object, |seen| seen.members as usize == SPEAKERS).await;
+        }
+        // Each is live.
+        let mut mark = Guest::connect(server.address, Encoding::Msgpack).await;
+        for (number, &object) in objects.iter().enumerate() {
+            mark.join(present(&name(number), "mark")).await;
+            slow.until(object, |seen| is_here(seen, "mark")).await;
+            mark.leave(object).await;
+        }
+
+        // More than may be in flight: they wait in the socket, and each is answered.
+        let mut gets = Vec::new();
+        for object in objects {
+            let get = all(object);
+            gets.push(slow.ask(|id| ClientMessage::PresenceGet(PresenceGet { id, ..get })).await);
+        }
+        for id in gets {
+            let ServerMessage::Roster(roster) = slow.reply(id).await else { panic!("refused") };
+            assert!(roster.present.len() >= SPEAKERS);
+        }
     }
     nobody_woke(&server).await;
 }
