@@ -75,6 +75,13 @@ impl Guest {
 
     /// Sends a request under a new id.
     pub(crate) async fn ask(&mut self, make: impl FnOnce(u32) -> ClientMessage) -> u32 {
+        let message = self.note(make);
+        self.raw.request(&message).await;
+        self.requests
+    }
+
+    /// A request under a new id, which is to be sent now.
+    pub(crate) fn note(&mut self, make: impl FnOnce(u32) -> ClientMessage) -> ClientMessage {
         self.requests += 1;
         let message = make(self.requests);
         match &message {
@@ -82,8 +89,7 @@ impl Guest {
             ClientMessage::Leave(leave) => _ = self.leaving.insert(leave.id, leave.object),
             _ => {}
         }
-        self.raw.request(&message).await;
-        self.requests
+        message
     }
 
     /// The next message, checked.
