@@ -34,7 +34,7 @@ pub(crate) struct Guest {
 /// What a member knows of a roster.
 #[derive(Debug, Clone)]
 pub(crate) struct Sight {
-    watch: Watch,
+    pub(crate) watch: Watch,
     pub(crate) version: u64,
     pub(crate) members: u32,
     pub(crate) users: u32,
@@ -192,6 +192,11 @@ impl Guest {
 
     pub(crate) fn sight(&self, object: u64) -> &Sight {
         &self.sights[&object]
+    }
+
+    /// What it is a member of.
+    pub(crate) fn objects(&self) -> Vec<u64> {
+        self.sights.keys().copied().collect()
     }
 
     /// None before `joined`.

@@ -17,6 +17,7 @@ mod promise_4_once;
 mod promise_5_resume;
 mod promise_7_slow_reader;
 mod promise_8_absence;
+mod promise_8_any_order;
 mod promise_8_presence;
 mod promise_8_storm;
 mod promise_9_bounds;
