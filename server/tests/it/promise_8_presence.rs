@@ -9,7 +9,7 @@ use dormouse_protocol::{
 };
 
 use crate::client::ENCODINGS;
-use crate::guest::{Guest, all, arrive, enter, nobody_woke, present, says, watcher};
+use crate::guest::{Guest, all, arrive, enter, nobody_woke, present, says, wakes, watcher};
 use crate::server::TestServer;
 
 /// Changes are told soon.
@@ -418,7 +418,7 @@ async fn who_leaves_and_joins_at_once_sees_a_roster_of_its_own() {
     }
 }
 
-/// Promise 8: presence does not stand in the way of events, and comes before none of a join's reply.
+/// Promises 8 and 6: the roster comes after the reply to a join that waits for a page of the log, too.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_join_with_a_past_sees_the_roster_too() {
     let server = TestServer::start(quick).await;
@@ -433,4 +433,6 @@ async fn a_join_with_a_past_sees_the_roster_too() {
         assert_eq!((joined.from, joined.head), (0, 50));
         guest.until_names(object, &["ann"]).await;
     }
+    // The publisher's, and none besides.
+    assert_eq!(wakes(&server).await, 1);
 }
