@@ -19,6 +19,7 @@ mod promise_7_slow_reader;
 mod promise_8_absence;
 mod promise_8_any_order;
 mod promise_8_presence;
+mod promise_8_reading;
 mod promise_8_storm;
 mod promise_9_bounds;
 mod raw;

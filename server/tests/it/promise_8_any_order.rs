@@ -25,10 +25,11 @@ struct Tab {
     place: Option<(u64, String)>,
 }
 
-/// What was said before, so that everything that is said is new.
+/// What is done, by chance from a seed.
 struct Play {
     random: StdRng,
     object: u64,
+    /// How much was said: everything that is said is new.
     spoken: u32,
 }
 
