@@ -61,9 +61,11 @@ pub(super) enum Watching {
     Nobody,
     /// The roster is on its way; changes that come before it are in it.
     FromNext(View),
+    /// The same, but a later change than those was missed: this roster is no good, and the next one is asked for.
+    FromOneAfterNext(View),
     /// Every change.
     Following(View),
-    /// It has missed a change, and gets the whole roster once its socket takes more.
+    /// It lacks changes, and gets the whole roster once its socket takes more.
     Missed(View),
 }
 

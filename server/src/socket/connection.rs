@@ -84,7 +84,7 @@ impl Connection {
         }
     }
 
-    /// Begins a request that reads the log.
+    /// Begins a request that reads the log or a roster.
     pub(super) fn read_log(&mut self) {
         let work = self.work.begin();
         work.reading_log = true;

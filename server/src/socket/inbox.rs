@@ -157,8 +157,8 @@ impl Inbox {
         let mut lagging = self.lagging.lock();
         let is_first = lagging.events.is_empty() && lagging.presence.is_empty();
         note(&mut lagging);
-        drop(lagging);
         if is_first {
+            // Under the lock: another object's next delivery must not come before the letter that tells of what it lacks.
             self.push(Letter::Lagging);
         }
     }

@@ -55,7 +55,9 @@ impl Reactor {
 
     pub(super) fn join_opened(&mut self, opened: JoinOpened) {
         let JoinOpened { joiner, join, opened } = opened;
-        let Some(key) = self.find(joiner) else { return };
+        // One that is closing has left everything that it had joined, and joins nothing more.
+        let is_open = |key: &usize| self.connections[*key].is_open();
+        let Some(key) = self.find(joiner).filter(is_open) else { return };
         let request = joiner.request;
         let handle = match opened {
             Ok(handle) => handle,

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use dormouse_protocol::{Encoding, ErrorCode, Join, Payload, PresenceGet, PresenceSet, Watch};
 
-use super::audience::Watching;
-use super::connection::Joined;
+use super::audience::{Member, Watching};
+use super::connection::{Connection, Joined};
 use super::frame;
+use super::metrics::Metrics;
 use super::reactor::Reactor;
 use crate::log::ObjectId;
 use crate::object::presence::{Entrant, Holder, PresenceFrames, RosterFrames, RosterFull, View};
@@ -75,11 +76,9 @@ impl Reactor {
         let Some(joined) = connection.joined(ObjectId(get.object)) else {
             return self.refuse_not_joined(key, Some(get.id));
         };
-        if self.has_too_many_in_flight(key) {
-            return self.refuse_in_flight(key, get.id);
-        }
+        // Like a page of the log, so that there is one at a time: many could be more than the outbox is meant to hold.
         let connection = &mut self.connections[key];
-        connection.work.begin().in_flight += 1;
+        connection.read_log();
         let to = connection.address(key, get.id);
         let handle = &self.audiences[joined.audience as usize].handle;
         handle.roster(self.index, to, get.since, get.after, get.limit);
@@ -90,15 +89,24 @@ impl Reactor {
         let Some(key) = self.find(to) else { return };
         if roster.id.is_some() {
             self.queue_shared(key, roster);
-            return self.finish_request(key);
+            return self.finish_reading(key);
         }
         let joined = self.connections[key].joined(roster.object);
         let Some(joined) = joined.filter(|joined| joined.serial == to.request) else { return };
         let audience = &mut self.audiences[joined.audience as usize];
-        let watching = &mut audience.members[joined.member as usize].watching;
-        if let Watching::FromNext(view) = *watching {
-            *watching = Watching::Following(view);
+        let member = &mut audience.members[joined.member as usize];
+        let connection = &mut self.connections[key];
+        let (view, is_good) = match member.watching {
+            Watching::FromNext(view) => (view, true),
+            Watching::FromOneAfterNext(view) => (view, false),
+            Watching::Nobody | Watching::Following(_) | Watching::Missed(_) => return,
+        };
+        if is_good && connection.work.outbox.bytes() <= self.common.settings.outbound_bytes {
+            member.watching = Watching::Following(view);
             self.queue_shared(key, roster);
+        } else {
+            miss(member, view, connection, &self.common.metrics);
+            self.tell_missed(key);
         }
     }
 
@@ -119,9 +127,7 @@ impl Reactor {
             let Watching::Following(view) = member.watching else { continue };
             let connection = &mut self.connections[member.connection as usize];
             if connection.work.outbox.bytes() > self.common.settings.outbound_bytes {
-                member.watching = Watching::Missed(view);
-                connection.work.begin().missed_presence = true;
-                self.common.metrics.missed_presence.inc();
+                miss(member, view, connection, &self.common.metrics);
                 continue;
             }
             connection.queue_frame(frames.get(connection.encoding, view));
@@ -135,12 +141,16 @@ impl Reactor {
         let Some(&audience) = self.audience_of.get(&object) else { return };
         for place in 0..self.audiences[audience as usize].members.len() {
             let member = &mut self.audiences[audience as usize].members[place];
-            let Watching::Following(view) = member.watching else { continue };
-            member.watching = Watching::Missed(view);
             let key = member.connection as usize;
-            self.connections[key].work.begin().missed_presence = true;
-            self.common.metrics.missed_presence.inc();
-            self.tell_missed(key);
+            match member.watching {
+                Watching::Following(view) => {
+                    miss(member, view, &mut self.connections[key], &self.common.metrics);
+                    self.tell_missed(key);
+                }
+                // The roster may be older than the change.
+                Watching::FromNext(view) => member.watching = Watching::FromOneAfterNext(view),
+                Watching::Nobody | Watching::FromOneAfterNext(_) | Watching::Missed(_) => {}
+            }
         }
     }
 
@@ -181,6 +191,13 @@ impl Reactor {
             "the roster holds as many members as it may; join without presence, or try again later";
         self.refuse(key, Some(id), ErrorCode::RosterFull, why);
     }
+}
+
+/// The member gets the whole roster later: see [`Reactor::tell_missed`].
+fn miss(member: &mut Member, view: View, connection: &mut Connection, metrics: &Metrics) {
+    member.watching = Watching::Missed(view);
+    connection.work.begin().missed_presence = true;
+    metrics.missed_presence.inc();
 }
 
 /// The changes of a roster as WebSocket frames, made where the first member needs them.

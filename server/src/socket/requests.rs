@@ -164,7 +164,7 @@ impl Reactor {
         self.finish_reading(key);
     }
 
-    /// The request that read the log has its reply.
+    /// The request that read the log or a roster has its reply.
     pub(super) fn finish_reading(&mut self, key: usize) {
         self.connections[key].work.begin().reading_log = false;
         self.finish_request(key);

@@ -32,7 +32,7 @@ pub(super) struct Busy {
     pub(super) in_flight: u32,
     /// Bytes that those hold.
     pub(super) in_flight_bytes: usize,
-    /// One of those reads the log (a join, a page of history): what the client sends behind it waits in its socket.
+    /// One of those reads the log (a join, a page of history) or a roster: what the client sends behind it waits in its socket.
     pub(super) reading_log: bool,
     /// A page of catch-up is being read for this connection.
     pub(super) reading_page: bool,

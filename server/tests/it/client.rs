@@ -378,6 +378,7 @@ pub(crate) fn reply_id(message: &ServerMessage) -> Option<u32> {
         ServerMessage::Joined(joined) => Some(joined.id),
         ServerMessage::Published(published) => Some(published.id),
         ServerMessage::History(page) => Some(page.id),
+        ServerMessage::Roster(roster) => roster.id,
         ServerMessage::Done(done) => Some(done.id),
         ServerMessage::Error(error) => error.id,
         _ => None,

@@ -67,8 +67,14 @@ impl Raw {
     }
 
     pub(crate) async fn request(&mut self, message: &ClientMessage) {
+        self.requests(std::slice::from_ref(message)).await;
+    }
+
+    /// Sends several in one write.
+    pub(crate) async fn requests(&mut self, messages: &[ClientMessage]) {
         let opcode = if self.encoding == Encoding::Json { TEXT } else { BINARY };
-        self.send(&frame(opcode, &self.encoding.encode_client(message))).await;
+        let frames = messages.iter().map(|m| frame(opcode, &self.encoding.encode_client(m)));
+        self.send(&frames.collect::<Vec<_>>().concat()).await;
     }
 
     /// The next frame: its first byte and its payload. `None` at the end of the connection.

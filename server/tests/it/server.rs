@@ -52,6 +52,11 @@ impl TestServer {
     /// Stops, and starts again at the same address.
     pub(crate) async fn restart(&mut self) {
         self.stop().await;
+        self.start_again().await;
+    }
+
+    /// Starts a server that was stopped, with what its configuration is now.
+    pub(crate) async fn start_again(&mut self) {
         self.running = Some(run(&self.config, &self.classes).await);
     }
 
