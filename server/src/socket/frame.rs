@@ -116,7 +116,10 @@ pub(super) fn message(encoding: Encoding, payload: &[u8]) -> Bytes {
     frame(opcode(encoding), payload)
 }
 
-/// A pong that answers `payload`, or a ping.
+/// A ping without a payload.
+pub(super) const PING: Bytes = Bytes::from_static(&[0x89, 0]);
+
+/// A control frame with a payload.
 pub(super) fn control(opcode: Opcode, payload: &[u8]) -> Bytes {
     debug_assert!(opcode.is_control() && payload.len() <= MAX_CONTROL);
     frame(opcode, payload)

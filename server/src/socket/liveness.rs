@@ -9,7 +9,7 @@ use std::time::Duration;
 use dormouse_protocol::CloseCode;
 
 use super::connection::Phase;
-use super::frame::{self, Opcode};
+use super::frame;
 use super::peer;
 use super::reactor::Reactor;
 use super::wheel::{self, Tick};
@@ -18,18 +18,18 @@ use crate::object::Address;
 /// Who was sent more than this since it was last heard may be reading still.
 const SLOW_BYTES: u32 = 16 * 1024;
 
-/// Pings go out together, up to a sixteenth of the interval early: their answers then come together too, and cost one turn
+/// Pings go out together, up to a thirty-second of the interval early: their answers then come together too, and cost one turn
 /// of the loop instead of one each.
 fn together(at: Tick, silence: Duration) -> Tick {
-    let step = (wheel::ticks(silence) / 16).max(1);
+    let step = (wheel::ticks(silence) / 32).max(1);
     at - at % step
 }
 
 impl Reactor {
-    /// How long a connection may be silent before it is pinged: up to an eighth less than the interval, so that
-    /// connections that came together are not pinged together.
+    /// How long a connection may be silent before it is pinged: up to a thirty-second less than the interval, so
+    /// that not all of those that came together are pinged together.
     pub(super) fn silence(&self, generation: u32) -> Duration {
-        let spread = generation.wrapping_mul(0x9E37_79B9) >> 25;
+        let spread = generation.wrapping_mul(0x9E37_79B9) >> 27;
         self.common.settings.ping_interval * (1024 - spread) / 1024
     }
 
@@ -92,7 +92,7 @@ impl Reactor {
             None if ping_at <= now => {
                 let due = self.wheel.after(settings.pong_timeout);
                 connection.pong_due = NonZero::new(due);
-                connection.work.begin().outbox.push(frame::control(Opcode::Ping, &[]));
+                connection.work.begin().outbox.push(frame::PING);
                 self.common.metrics.pings.inc();
                 self.mark_dirty(key);
                 Ok(due)

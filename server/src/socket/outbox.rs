@@ -47,13 +47,7 @@ impl Outbox {
     pub(super) fn write_to(&mut self, socket: &mut impl Write) -> io::Result<Written> {
         let mut bytes = 0;
         while !self.frames.is_empty() {
-            let mut slices = [IoSlice::new(&[]); SLICES];
-            let mut count = 0;
-            for (slice, frame) in slices.iter_mut().zip(&self.frames) {
-                *slice = IoSlice::new(frame);
-                count += 1;
-            }
-            match socket.write_vectored(&slices[..count]) {
+            match self.write_some(socket) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(written) => {
                     bytes += written;
@@ -68,6 +62,22 @@ impl Outbox {
         }
         self.frames = VecDeque::new();
         Ok(Written { bytes, all: true })
+    }
+
+    fn write_some(&self, socket: &mut impl Write) -> io::Result<usize> {
+        // One frame is the common case, and the system takes it with less ado.
+        if let [frame] = self.frames.as_slices().0
+            && self.frames.len() == 1
+        {
+            return socket.write(frame);
+        }
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        let mut count = 0;
+        for (slice, frame) in slices.iter_mut().zip(&self.frames) {
+            *slice = IoSlice::new(frame);
+            count += 1;
+        }
+        socket.write_vectored(&slices[..count])
     }
 
     fn advance(&mut self, mut written: usize) {

@@ -127,7 +127,9 @@ impl Reactor {
                         connection.work.rest();
                     }
                     // There may be more: others go first.
-                    self.go_on(key);
+                    if connection.readable || left > 0 {
+                        self.go_on(key);
+                    }
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
