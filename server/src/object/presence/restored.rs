@@ -6,7 +6,7 @@ use std::sync::Arc;
 use dormouse_protocol::ObjectName;
 use parking_lot::Mutex;
 
-use super::entry::Data;
+use super::entry::{Data, Seen};
 use crate::log::{PresenceChange, PresenceRow};
 use crate::object::handle::Handle;
 use crate::object::registry;
@@ -60,10 +60,11 @@ impl Handle {
         let Some(rows) = rows else { return };
         let until = presence.grace();
         self.with_roster(|roster| {
-            for row in rows {
-                let Some(user) = SessionId::from_text(&row.user) else { continue };
-                roster.restore(row.member, user, Data::stored(row.data), until);
-            }
+            let seen = rows.into_iter().filter_map(|row| {
+                let user = SessionId::from_text(&row.user)?;
+                Some(Seen { member: row.member, user, data: Data::stored(row.data) })
+            });
+            roster.restore(seen, until);
             presence.metrics.members.add(roster.members.into());
         });
     }

@@ -3,9 +3,9 @@
 //! Pure: time and bounds are passed in. What happens is kept until a flush tells it (`flush.rs`); what is read
 //! (`page.rs`) is always what was told last, so that all who watch see the same versions with the same content.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
-use super::entry::{Data, Entry, Holder, Millis, State};
+use super::entry::{Data, Entry, Holder, Millis, Seen, State};
 use crate::session::SessionId;
 
 /// The roster has as many members as it may.
@@ -74,8 +74,9 @@ impl Roster {
         (self.lost > 0).then_some(self.soonest)
     }
 
-    /// Gives a member a place: the one that it asks for, if that is its user's; else that of a member of the same user
-    /// that was lost; else a new one, if there are fewer than `max`.
+    /// Gives a member a place: the one that it asks for, if that is its user's; else, if the user has no other that is here,
+    /// that of a member of the same user that was lost; else a new one, if there are fewer than `max`. A user's second tab
+    /// must not sit down where the first is about to come back.
     pub(super) fn present(
         &mut self,
         asked: Option<u64>,
@@ -150,16 +151,18 @@ impl Roster {
         true
     }
 
-    /// A member of before a restart: told to those who watched then, and lost since.
-    pub(super) fn restore(&mut self, member: u64, user: SessionId, data: Data, until: Millis) {
-        let Err(at) = self.find(member) else { return };
-        let is_new = !self.entries.iter().any(|entry| entry.user == user);
-        let state = State::Lost(until);
-        self.entries.insert(at, Entry { member, changed: self.version, data, state, user });
-        self.members += 1;
-        self.users += u32::from(is_new);
-        self.lost += 1;
-        self.soonest = self.soonest.min(until);
+    /// The members of before a restart: told to those who watched then, and lost since.
+    pub(super) fn restore(&mut self, seen: impl Iterator<Item = Seen>, until: Millis) {
+        for Seen { member, user, data } in seen {
+            let Err(at) = self.find(member) else { continue };
+            let state = State::Lost(until);
+            self.entries.insert(at, Entry { member, changed: self.version, data, state, user });
+        }
+        let users: HashSet<_> = self.entries.iter().map(|entry| entry.user).collect();
+        self.users = users.len() as u32;
+        self.members = self.entries.len() as u32;
+        self.lost = self.members;
+        self.soonest = until;
     }
 
     /// Lost members whose time is over leave.
@@ -209,8 +212,15 @@ impl Roster {
         if self.lost == 0 {
             return None;
         }
-        let is_lost = |entry: &Entry| matches!(entry.state, State::Lost(_)) && entry.user == user;
-        self.entries.iter().position(is_lost)
+        let mut lost = None;
+        for (at, entry) in self.entries.iter().enumerate().filter(|(_, entry)| entry.user == user) {
+            match entry.state {
+                State::Held(_) => return None,
+                State::Lost(_) => lost = lost.or(Some(at)),
+                State::Leaving | State::Gone => {}
+            }
+        }
+        lost
     }
 
     fn held(&self, member: u64, holder: Holder) -> Option<usize> {

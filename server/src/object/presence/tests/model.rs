@@ -179,7 +179,9 @@ impl World {
                 || self.told.get(asked).is_some_and(|(other, _)| *other == user)
         });
         let is_lost = |here: &&Here| is_his(here) && matches!(here.state, Held::Until(_));
+        let is_held = self.here.values().any(|here| is_his(here) && !is_lost(&here));
         let lost = || self.here.iter().find(|(_, here)| is_lost(here)).map(|(lost, _)| *lost);
+        let lost = || if is_held { None } else { lost() };
         let number = asked.or_else(lost).unwrap_or(member);
         let placed = self.roster.present(asked, member, user, by, data.clone(), MAX);
         let was = self.here.get(&number);
