@@ -23,7 +23,7 @@ use crate::cli::{Cli, Command};
 const DEFAULT_LOGS: &str = "info,fjall=warn,lsm_tree=warn";
 
 /// Threads that read the log. More would only wait for the same disk.
-const DISK_THREADS: usize = 8;
+const DISK_THREADS: usize = 4;
 
 /// Files that the server has open besides its connections, generously.
 const OWN_FILES: u64 = 1_000;

@@ -72,7 +72,7 @@ const EVENTS_MEMTABLE_BYTES: u64 = 32 << 20;
 const RECORDS_MEMTABLE_BYTES: u64 = 8 << 20;
 
 /// A row for each member that is present, read at the next start only: they are better on disk.
-const PRESENCE_MEMTABLE_BYTES: u64 = 512 << 10;
+const PRESENCE_MEMTABLE_BYTES: u64 = 256 << 10;
 
 /// One worker may be busy with a long compaction while the other writes out memtables.
 const WORKERS: usize = 2;
