@@ -19,8 +19,11 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use parking_lot::Mutex;
 use tokio::net::TcpStream;
-use tokio::time::{timeout, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
+use super::handshake::Handshake;
+use super::prompt::{self, Granted};
+use super::routes::{Shared, routes};
 use super::{Closing, HandOver};
 use crate::session::{BadToken, Session};
 use crate::socket::{Accepted, Slot};
@@ -32,9 +35,9 @@ const ANSWER_TIME: Duration = Duration::from_secs(30);
 
 /// What is left to do when the answer to a handshake is sent.
 pub(super) struct Upgrade {
-    pub(super) encoding: Encoding,
-    pub(super) session: Result<Session, BadToken>,
-    pub(super) slot: Slot,
+    encoding: Encoding,
+    session: Result<Session, BadToken>,
+    slot: Slot,
 }
 
 /// Where the handshake's route leaves the upgrade for its connection.
@@ -56,15 +59,17 @@ impl Pending {
 pub(super) struct Server {
     http: http1::Builder,
     routes: Router,
+    shared: Arc<Shared>,
     hand_over: HandOver,
-    time: Duration,
+    head_time: Duration,
 }
 
 impl Server {
-    pub(super) fn new(routes: Router, hand_over: HandOver, head_time: Duration) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, hand_over: HandOver, head_time: Duration) -> Self {
         let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new()).header_read_timeout(head_time).max_buf_size(HEAD_BYTES);
-        Self { http, routes, hand_over, time: head_time + ANSWER_TIME }
+        http.timer(TokioTimer::new()).max_buf_size(HEAD_BYTES);
+        let routes = routes(Arc::clone(&shared));
+        Self { http, routes, shared, hand_over, head_time }
     }
 
     /// Ends with the connection, its hand-over, its deadline or that of the front.
@@ -73,28 +78,49 @@ impl Server {
         stream: TcpStream,
         mut closing: Closing,
     ) -> impl Future<Output = ()> + use<> {
-        let Self { http, routes, hand_over, time } = self.clone();
+        let server = self.clone();
         async move {
-            let pending = Pending::default();
-            let service = service(routes, pending.clone());
-            let mut connection = http.serve_connection(TokioIo::new(stream), service);
-            let served = tokio::select! {
+            let deadline = Instant::now() + server.head_time;
+            // A front that closes has nobody to wait for who has not said a word yet.
+            let prompt = tokio::select! {
                 biased;
-                served = timeout(time, &mut connection) => served,
-                deadline = closing.deadline() => {
-                    std::pin::Pin::new(&mut connection).graceful_shutdown();
-                    timeout_at(deadline, &mut connection).await
-                }
+                prompt = timeout_at(deadline, prompt::take(&stream, &server.shared)) => prompt,
+                _ = closing.deadline() => Ok(None),
             };
-            match (served, pending.take()) {
-                (Ok(Ok(())), Some(upgrade)) => {
-                    let parts = connection.into_parts();
-                    upgrade.finish(parts.io.into_inner(), parts.read_buf, &hand_over);
+            match prompt {
+                Ok(Some(Granted { upgrade, answer })) => {
+                    upgrade.finish(stream, answer, Bytes::new(), &server.hand_over);
                 }
-                (Ok(Ok(())), None) => {}
-                (Ok(Err(error)), _) => tracing::debug!(%error, "an HTTP connection failed"),
-                (Err(_), _) => tracing::debug!("an HTTP connection took too long"),
+                Ok(None) => server.serve_http(stream, deadline, closing).await,
+                Err(_) => tracing::debug!("an HTTP connection said nothing"),
             }
+        }
+    }
+
+    /// The long way: by hyper, which must have the head of the request before the deadline.
+    async fn serve_http(mut self, stream: TcpStream, head: Instant, mut closing: Closing) {
+        let left = head.saturating_duration_since(Instant::now());
+        self.http.header_read_timeout(left);
+        let pending = Pending::default();
+        let service = service(self.routes, pending.clone());
+        let mut connection = self.http.serve_connection(TokioIo::new(stream), service);
+        let served = tokio::select! {
+            biased;
+            served = timeout(left + ANSWER_TIME, &mut connection) => served,
+            deadline = closing.deadline() => {
+                std::pin::Pin::new(&mut connection).graceful_shutdown();
+                timeout_at(deadline, &mut connection).await
+            }
+        };
+        match (served, pending.take()) {
+            (Ok(Ok(())), Some(upgrade)) => {
+                let parts = connection.into_parts();
+                let stream = parts.io.into_inner();
+                upgrade.finish(stream, Bytes::new(), parts.read_buf, &self.hand_over);
+            }
+            (Ok(Ok(())), None) => {}
+            (Ok(Err(error)), _) => tracing::debug!(%error, "an HTTP connection failed"),
+            (Err(_), _) => tracing::debug!("an HTTP connection took too long"),
         }
     }
 }
@@ -112,10 +138,16 @@ fn service(
 }
 
 impl Upgrade {
-    fn finish(self, stream: TcpStream, read: Bytes, hand_over: &HandOver) {
+    pub(super) fn new(handshake: Handshake, slot: Slot) -> Self {
+        let Handshake { encoding, session, .. } = handshake;
+        Self { encoding, session, slot }
+    }
+
+    /// Hands the socket over, with what is yet to be answered to the handshake and what came after it.
+    fn finish(self, stream: TcpStream, answer: Bytes, read: Bytes, hand_over: &HandOver) {
         let Self { encoding, session, slot } = self;
         match stream.into_std() {
-            Ok(stream) => hand_over(Accepted { stream, read, encoding, session, slot }),
+            Ok(stream) => hand_over(Accepted { stream, answer, read, encoding, session, slot }),
             Err(error) => tracing::warn!(%error, "an upgraded socket was lost"),
         }
     }

@@ -13,6 +13,7 @@ mod objects;
 mod origin;
 mod page;
 mod problem;
+mod prompt;
 mod routes;
 
 use std::io;
@@ -92,7 +93,7 @@ impl Front {
             .map_err(|source| Error::Listen { address: config.listen, source })?;
         let (closing, closed) = watch::channel(None);
         let in_http = Arc::new(Semaphore::new(IN_HTTP as usize));
-        let routes = routes::routes(routes::Shared {
+        let shared = Arc::new(routes::Shared {
             slots: Slots::new(config.limits.connections),
             origins: origin::Origins::new(&config.allowed_origins),
             health,
@@ -104,7 +105,7 @@ impl Front {
         let accepting = tokio::spawn(
             listener::Acceptor {
                 listener,
-                server: connection::Server::new(routes, hand_over, config.limits.handshake_timeout),
+                server: connection::Server::new(shared, hand_over, config.limits.handshake_timeout),
                 in_http: Arc::clone(&in_http),
                 closing: Closing(closed),
                 counts,

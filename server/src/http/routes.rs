@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::{Extension, MatchedPath, Request, State};
 use axum::http::header::{CONNECTION, CONTENT_TYPE};
+use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -18,7 +19,7 @@ use super::metrics::Counts;
 use super::origin::Origins;
 use super::{Inside, objects, page};
 use crate::metrics::Metrics;
-use crate::socket::Slots;
+use crate::socket::{Slot, Slots};
 
 /// What the routes use.
 pub(super) struct Shared {
@@ -31,10 +32,39 @@ pub(super) struct Shared {
     pub(super) metrics: Metrics,
 }
 
-pub(super) fn routes(shared: Shared) -> Router {
-    let shared = Arc::new(shared);
+impl Shared {
+    /// Grants a request to connect, or says why not.
+    pub(super) fn grant(&self, request: &Parts) -> Result<(Handshake, Slot), Refusal> {
+        let handshake = Handshake::read(request)?;
+        if !self.origins.admit(&request.headers) {
+            return Err(Refusal::Origin);
+        }
+        if let Some(reason) = self.health.not_ready() {
+            return Err(Refusal::NotReady(reason));
+        }
+        let slot = self.slots.take().ok_or(Refusal::Full)?;
+        Ok((handshake, slot))
+    }
+
+    /// Counts an answer.
+    pub(super) fn count(&self, route: &str, status: StatusCode) {
+        let code = match status.as_u16() {
+            100..200 => "1xx",
+            200..300 => "2xx",
+            300..400 => "3xx",
+            400..500 => "4xx",
+            _ => "5xx",
+        };
+        self.counts.requests.with_label_values(&[route, code]).inc();
+    }
+}
+
+/// Where clients connect.
+pub(super) const CONNECT: &str = "/v1/connect";
+
+pub(super) fn routes(shared: Arc<Shared>) -> Router {
     Router::new()
-        .route("/v1/connect", get(connect))
+        .route(CONNECT, get(connect))
         .route("/health/live", get(|| async { "live\n" }))
         .route("/health/ready", get(ready))
         .route("/metrics", get(metrics))
@@ -51,11 +81,10 @@ async fn connect(
     Extension(pending): Extension<Pending>,
     request: Request,
 ) -> Response {
-    match grant(&shared, request) {
+    match shared.grant(&request.into_parts().0) {
         Ok((handshake, slot)) => {
             let response = (&handshake).into_response();
-            let Handshake { encoding, session, .. } = handshake;
-            pending.put(Upgrade { encoding, session, slot });
+            pending.put(Upgrade::new(handshake, slot));
             response
         }
         Err(refusal) => {
@@ -63,19 +92,6 @@ async fn connect(
             refusal.into_response()
         }
     }
-}
-
-fn grant(shared: &Shared, request: Request) -> Result<(Handshake, crate::socket::Slot), Refusal> {
-    let request = request.into_parts().0;
-    let handshake = Handshake::read(&request)?;
-    if !shared.origins.admit(&request.headers) {
-        return Err(Refusal::Origin);
-    }
-    if let Some(reason) = shared.health.not_ready() {
-        return Err(Refusal::NotReady(reason));
-    }
-    let slot = shared.slots.take().ok_or(Refusal::Full)?;
-    Ok((handshake, slot))
 }
 
 async fn ready(State(shared): State<Arc<Shared>>) -> Response {
@@ -115,13 +131,6 @@ async fn complete(
         response.headers_mut().append(CONNECTION, HeaderValue::from_static("close"));
     }
     let route = path.as_ref().map_or("unknown", MatchedPath::as_str);
-    let code = match response.status().as_u16() {
-        100..200 => "1xx",
-        200..300 => "2xx",
-        300..400 => "3xx",
-        400..500 => "4xx",
-        _ => "5xx",
-    };
-    shared.counts.requests.with_label_values(&[route, code]).inc();
+    shared.count(route, response.status());
     response
 }

@@ -17,6 +17,8 @@ use crate::session::{BadToken, Session};
 pub struct Accepted {
     /// The socket, non-blocking.
     pub stream: TcpStream,
+    /// What the handshake is still to be answered with, before anything else; nothing if it has its answer.
+    pub answer: Bytes,
     /// Bytes that came after the handshake and were read with it: the first frames.
     pub read: Bytes,
     /// How its messages are written.

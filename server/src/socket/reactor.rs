@@ -188,7 +188,7 @@ impl Reactor {
     }
 
     fn accept(&mut self, accepted: Accepted) {
-        let Accepted { stream, read, encoding, session, slot } = accepted;
+        let Accepted { stream, answer, read, encoding, session, slot } = accepted;
         // Who can't be told is nobody's, until its close.
         let session_id = session.as_ref().map_or_else(|_| Session::new().id, |session| session.id);
         let mut socket = TcpStream::from_std(stream);
@@ -219,6 +219,9 @@ impl Reactor {
         self.common.metrics.connections.inc();
         let address = self.connections[key].address(key, 0);
         self.wheel.insert(self.wheel.after(self.silence(self.generation)), address);
+        if !answer.is_empty() {
+            self.connections[key].queue_frame(answer);
+        }
         match session {
             Ok(session) => self.connections[key].queue(&ServerMessage::Welcome(Welcome {
                 session: (&*session.id).into(),
