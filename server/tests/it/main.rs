@@ -28,4 +28,5 @@ mod raw;
 mod restart;
 mod server;
 mod support;
+mod table;
 mod websocket;
