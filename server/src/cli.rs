@@ -7,6 +7,9 @@ use clap::{Args, Parser, Subcommand};
 use confique::Layer as _;
 
 use dormouse::config::{self, Config, Layer};
+use dormouse::object::State;
+
+use crate::table::Source;
 
 /// A self-hosted server of durable objects for WebSockets.
 ///
@@ -14,7 +17,7 @@ use dormouse::config::{self, Config, Layer};
 /// clients. The configuration comes from flags, DORMOUSE_… environment variables, a TOML file and defaults, in this
 /// order of precedence. `RUST_LOG` sets what is logged (default: info).
 #[derive(Debug, Parser)]
-#[command(name = "dormouse", version, max_term_width = 100)]
+#[command(name = "dormouse", version, max_term_width = 100, args_conflicts_with_subcommands = true)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -23,34 +26,62 @@ pub(crate) struct Cli {
 }
 
 /// What the program is to do.
-#[derive(Debug, Clone, Copy, Subcommand)]
+#[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run the server until SIGTERM or SIGINT (the default)
-    Serve,
+    Serve(Flags),
     /// Print the effective configuration as a TOML file, with the documentation of every key
-    Config,
+    Config(Flags),
+    /// Show which objects of a running server are awake, which are asleep, and why
+    ///
+    /// A table of the objects in use, those awake first, that follows what happens until `q` or Ctrl-C. Where stdout is
+    /// not a terminal it is printed once. Looking wakes nothing.
+    Objects(ObjectsFlags),
 }
 
+/// Where the configuration is, and its most wanted keys.
 #[derive(Debug, Args)]
-struct Flags {
+pub(crate) struct Flags {
     /// The IP address and port to listen on, such as 127.0.0.1:7700, the default; port 0 takes any free one
-    #[arg(long, global = true, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
     /// The directory that holds the log, by default ./dormouse-data
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// A configuration file in TOML
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
 
-impl Cli {
-    pub(crate) fn command(&self) -> Command {
-        self.command.unwrap_or(Command::Serve)
-    }
+/// Which objects to show, and how.
+#[derive(Debug, Args)]
+pub(crate) struct ObjectsFlags {
+    /// The server
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7700")]
+    url: String,
+    /// Only the objects in this state
+    #[arg(long, value_parser = State::ALL.map(State::as_str))]
+    state: Option<String>,
+    /// Print the table once, also on a terminal
+    #[arg(long)]
+    pub(crate) once: bool,
+}
 
+impl Cli {
+    pub(crate) fn command(self) -> Command {
+        self.command.unwrap_or(Command::Serve(self.flags))
+    }
+}
+
+impl Flags {
     pub(crate) fn config(self) -> Result<Config, config::Error> {
-        let Flags { listen, data, config: file } = self.flags;
+        let Self { listen, data, config: file } = self;
         Config::load(Layer { listen, data, ..Layer::empty() }, file.as_deref())
+    }
+}
+
+impl ObjectsFlags {
+    pub(crate) fn source(self) -> Source {
+        Source::new(&self.url, self.state)
     }
 }

@@ -1,6 +1,7 @@
 //! The `dormouse` program.
 
 mod cli;
+mod table;
 
 use std::cell::Cell;
 use std::error::Error;
@@ -17,7 +18,7 @@ use dormouse::metrics::VERSION;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, Flags, ObjectsFlags};
 
 /// The database's own reports of each start and compaction interest nobody else.
 const DEFAULT_LOGS: &str = "info,fjall=warn,lsm_tree=warn";
@@ -33,20 +34,29 @@ const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     memory::set_up();
-    let cli = Cli::parse();
-    let command = cli.command();
-    let config = match cli.config() {
+    match Cli::parse().command() {
+        Command::Serve(flags) => with_config(flags, serve),
+        Command::Config(flags) => with_config(flags, |config| print(&config)),
+        Command::Objects(flags) => show(flags),
+    }
+}
+
+fn with_config(flags: Flags, then: fn(Config) -> anyhow::Result<ExitCode>) -> ExitCode {
+    let config = match flags.config() {
         Ok(config) => config,
         Err(error) => return refuse(&error, USAGE),
     };
     if let Err(error) = log_to_stderr() {
         return refuse(error.as_ref(), USAGE);
     }
-    let done = match command {
-        Command::Serve => serve(config),
-        Command::Config => print(&config),
-    };
-    done.unwrap_or_else(|error| refuse(error.as_ref(), 1))
+    then(config).unwrap_or_else(|error| refuse(error.as_ref(), 1))
+}
+
+fn show(flags: ObjectsFlags) -> ExitCode {
+    let is_once = flags.once || !io::stdout().is_terminal();
+    let source = flags.source();
+    let shown = if is_once { table::print(&source) } else { table::watch(source) };
+    shown.map_or_else(|error| refuse(&error, 1), |()| ExitCode::SUCCESS)
 }
 
 fn log_to_stderr() -> anyhow::Result<()> {

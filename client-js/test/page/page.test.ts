@@ -306,6 +306,19 @@ test("who is here is shown, and how the room rests", async () => {
   expect((await departures.jsonValue()).filter((text) => text !== "2 here")).toEqual(["1 here"]);
 });
 
+test("who closes a tab says goodbye and is not waited for", async () => {
+  const ann = await open("Ann", "tea");
+  const bob = await open("Bob", "tea");
+  await ann.waitForSelector("#people [title=Bob]");
+  const metric = async (name: string): Promise<string | undefined> =>
+    new RegExp(`^${name} (\\d+)$`, "m").exec(await (await fetch(`${server.url}/metrics`)).text())?.[1];
+  const before = await metric("dormouse_presence_lost_total");
+  await bob.close({ runBeforeUnload: true });
+  await ann.waitForSelector("#people [title=Bob]", { state: "detached" });
+  expect(await shown(ann, "here")).toBe("1 here");
+  expect([before, await metric("dormouse_presence_lost_total")]).toEqual(["0", "0"]);
+});
+
 test("fits a phone, and works by keyboard", async () => {
   const phone = { viewport: { width: 375, height: 667 }, deviceScaleFactor: 2, hasTouch: true, isMobile: true };
   const ann = await open("Ann", "tea", { ...phone, colorScheme: "dark" });

@@ -13,8 +13,10 @@ use serde::{Deserialize, Serialize};
 use super::Inside;
 use super::problem::Problem;
 use super::routes::Shared;
+use crate::clock::now_ms;
 use crate::log::{Identity, Stored};
 use crate::object::{self, Handle, Status};
+use crate::socket::Census;
 
 /// Objects in one answer, unless the request says how many.
 const LIMIT: usize = 100;
@@ -24,7 +26,8 @@ pub(super) fn routes() -> Router<Arc<Shared>> {
     Router::new().route("/v1/objects", get(list)).route("/v1/objects/{class}/{name}", get(one))
 }
 
-/// One object. What is not known of an object that is not in use, or that would cost too much in a list, is left out or null.
+/// One object. What is not known of an object that is not in use is null; what only the
+/// disk tells is left out of lists.
 #[derive(Serialize)]
 struct View {
     object: ObjectName,
@@ -38,10 +41,11 @@ struct View {
     wakes: u32,
     pinned: bool,
     log: LogView,
-    /// See [`Status::memory_bytes`]; where the members are asked for, their memberships are counted too.
+    /// See [`Status::memory_bytes`]; the memberships are counted too.
     memory_bytes: usize,
-    #[serde(flatten)]
-    members: Option<Members>,
+    /// Null where a reactor did not answer in time, as is the next.
+    members: Option<u64>,
+    connections_at_rest: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -61,15 +65,10 @@ struct LogView {
     trimmed: Option<u64>,
 }
 
-/// Null where a reactor did not answer in time.
-#[derive(Serialize)]
-struct Members {
-    members: Option<u64>,
-    connections_at_rest: Option<u64>,
-}
-
 #[derive(Serialize)]
 struct List {
+    /// What the times in it are to be compared with.
+    now: u64,
     counts: BTreeMap<&'static str, u64>,
     objects: Vec<View>,
     more: bool,
@@ -100,7 +99,8 @@ impl View {
             pinned: false,
             log: LogView { head: 0, bytes: None, trimmed: None },
             memory_bytes: 0,
-            members: None,
+            members: Some(0),
+            connections_at_rest: Some(0),
         }
     }
 
@@ -134,16 +134,10 @@ impl View {
         self.log.trimmed = Some(stored.map_or(0, |stored| stored.trimmed));
     }
 
-    async fn add_members(&mut self, inside: &Inside, handle: Option<&Arc<Handle>>) {
-        let census = match handle {
-            Some(handle) => inside.reactors.census(handle.id()).await,
-            None => Some(crate::socket::Census::default()),
-        };
+    fn add_members(&mut self, census: Option<Census>) {
         self.memory_bytes += census.map_or(0, |census| census.bytes);
-        self.members = Some(Members {
-            members: census.map(|census| census.members),
-            connections_at_rest: census.map(|census| census.at_rest),
-        });
+        self.members = census.map(|census| census.members);
+        self.connections_at_rest = census.map(|census| census.at_rest);
     }
 }
 
@@ -159,7 +153,10 @@ async fn one(
         (None, None) => return Err(Problem::unknown(&name)),
     };
     view.add_log(stored.as_ref());
-    view.add_members(&shared.inside, handle.as_ref()).await;
+    if let Some(handle) = handle {
+        let census = shared.inside.reactors.census(vec![handle.id()]).await;
+        view.add_members(census.map(|census| census[0]));
+    }
     Ok(Json(view))
 }
 
@@ -175,12 +172,14 @@ async fn list(
     let state = asked.state.as_deref().map(state).transpose()?;
     let registry = &shared.inside.registry;
     let in_use = registry.in_use(&asked.after, state, limit);
+    let mut objects: Vec<_> = in_use.objects.iter().map(|handle| View::in_use(handle)).collect();
+    let ids = in_use.objects.iter().map(|handle| handle.id()).collect();
+    let census = shared.inside.reactors.census(ids).await;
+    for (index, view) in objects.iter_mut().enumerate() {
+        view.add_members(census.as_ref().map(|census| census[index]));
+    }
     let counts = object::State::ALL.map(|state| (state.as_str(), registry.count(state)));
-    Ok(Json(List {
-        counts: counts.into(),
-        objects: in_use.objects.iter().map(|handle| View::in_use(handle)).collect(),
-        more: in_use.more,
-    }))
+    Ok(Json(List { now: now_ms(), counts: counts.into(), objects, more: in_use.more }))
 }
 
 /// The name that stands in a path.

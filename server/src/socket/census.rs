@@ -2,6 +2,7 @@
 //! nothing is counted while there is work to do.
 
 use std::ops::Add;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -53,10 +54,20 @@ struct Survey {
 pub(super) type Question = Box<dyn FnOnce(&Reactor) + Send>;
 
 impl Reactors {
-    /// Asks every reactor about an object. `None` if one of them does not answer within two seconds.
-    pub async fn census(&self, object: ObjectId) -> Option<Census> {
-        let counts = self.ask(move |reactor| reactor.census(object)).await?;
-        Some(counts.into_iter().fold(Census::default(), Census::add))
+    /// Asks every reactor once about all these objects; the answer is in their order. `None` if one of the reactors does
+    /// not answer within two seconds. Each of the objects' members is looked at.
+    pub async fn census(&self, objects: Vec<ObjectId>) -> Option<Vec<Census>> {
+        let mut sums = vec![Census::default(); objects.len()];
+        let objects: Arc<[ObjectId]> = objects.into();
+        let count = move |reactor: &Reactor| -> Vec<Census> {
+            objects.iter().map(|object| reactor.census(*object)).collect()
+        };
+        for counts in self.ask(count).await? {
+            for (sum, count) in sums.iter_mut().zip(counts) {
+                *sum = *sum + count;
+            }
+        }
+        Some(sums)
     }
 
     /// Brings the metrics of connections at rest up to date. They stay as they are if a reactor does not answer within two
@@ -73,10 +84,11 @@ impl Reactors {
 
     async fn ask<T: Send + 'static>(
         &self,
-        question: impl Fn(&Reactor) -> T + Copy + Send + 'static,
+        question: impl Fn(&Reactor) -> T + Clone + Send + 'static,
     ) -> Option<Vec<T>> {
         let ask = |inbox: &super::Inbox| {
             let (reply, answer) = oneshot::channel();
+            let question = question.clone();
             // Who asked may have lost patience.
             let question: Question = Box::new(move |reactor| _ = reply.send(question(reactor)));
             inbox.push(Letter::Question(question));

@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 /// Which parts a part may use besides itself; what is not named here may use nothing.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("server", &["config", "http", "log", "metrics", "object", "room", "socket"]),
-    ("http", &["config", "log", "metrics", "object", "session", "socket"]),
+    ("http", &["clock", "config", "log", "metrics", "object", "session", "socket"]),
     ("socket", &["log", "memory", "object", "session"]),
     ("object", &["clock", "log", "session"]),
     ("log", &["clock", "memory"]),
     ("room", &["object"]),
-    ("main", &["cli"]),
+    ("cli", &["table"]),
+    ("main", &["cli", "table"]),
 ];
 
 /// The parts that are named by `crate::` paths in a source, with `crate::{a, b::c}` taken apart.

@@ -5,6 +5,7 @@
 mod architecture;
 mod client;
 mod config;
+mod dashboard;
 mod guest;
 mod http;
 mod objects;
@@ -28,4 +29,5 @@ mod raw;
 mod restart;
 mod server;
 mod support;
+mod table;
 mod websocket;

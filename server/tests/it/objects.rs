@@ -66,6 +66,8 @@ async fn objects_in_use_are_listed_by_name_and_state() {
             client.publish(object, 1).await;
         }
     }
+    let mut other = Client::connect(server.address, Encoding::Json).await;
+    other.join_now("room/d").await;
     let names = |list: &Value| -> Vec<String> {
         let objects = list["objects"].as_array().unwrap();
         objects.iter().map(|object| object["object"].as_str().unwrap().to_owned()).collect()
@@ -75,7 +77,10 @@ async fn objects_in_use_are_listed_by_name_and_state() {
     let counts = json!({ "asleep": 3, "waking": 0, "awake": 2, "falling_asleep": 0 });
     assert_eq!(all["counts"], counts);
     assert_eq!(all["objects"][3]["log"], json!({ "head": 1 }));
-    assert_eq!(all["objects"][3].get("members"), None);
+    let listed = all["objects"].as_array().unwrap().iter();
+    let members: Vec<_> = listed.map(|object| object["members"].as_u64().unwrap()).collect();
+    assert_eq!(members, [1, 1, 1, 2, 1]);
+    assert!(all["now"].as_u64() >= all["objects"][3]["since"].as_u64(), "{all}");
     let (_, page) = server.ask("GET /v1/objects?limit=2&after=room/b").await;
     assert_eq!(
         (names(&page), &page["more"]),

@@ -70,7 +70,13 @@ setInterval(() => {
   if (retryAt !== null) showState();
 }, 250);
 
-const lookAtRest = watchRest(() => (client.state === "connected" ? room.name : null));
+// Who closes the page leaves at once, and is not waited for as somebody whose connection was lost. A reload leaves too, and
+// comes back. A page that the browser keeps may go on.
+addEventListener("pagehide", ({ persisted }) => {
+  if (!persisted) client.disconnect();
+});
+
+const rest = watchRest(() => (client.state === "connected" ? room.name : null));
 
 // ---- The room
 
@@ -109,7 +115,7 @@ function enter(name) {
     if (key === "typing" && sender !== client.session?.id) isTyping(sender, data);
   });
   showPeople(entered);
-  lookAtRest();
+  rest.look();
   showState();
   showResumed();
 }
@@ -174,6 +180,7 @@ function received(event) {
   typing.delete(event.sender);
   showTyping();
   if (isAtEnd) scrollToEnd();
+  if (room.state === "live") rest.stirred();
 }
 
 function messageOf({ offset, time, sender, data }) {

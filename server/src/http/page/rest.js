@@ -10,18 +10,19 @@ const CLOCK_SLACK_MS = 2_000;
 
 const $ = (id) => document.getElementById(id);
 
-/** Follows the object that `nameNow` names; null for none. The returned function looks at once. */
+/** Follows the object that `nameNow` names; null for none. */
 export function watchRest(nameNow) {
   let shown = null;
   let asking = null;
 
   const show = (name, status, now) => {
     shown = name;
-    const text = status ? textOf(status, now) : "";
+    const [text, more] = status ? textsOf(status, now) : ["", ""];
     $("rest").hidden = text === "";
     $("rest").dataset.state = status?.state ?? "";
     $("rest").title = status ? historyOf(status) : "";
     $("rest-text").textContent = text;
+    $("rest-more").textContent = more;
     $("wakes").textContent = status ? wakesOf(status) : "–";
   };
 
@@ -43,7 +44,14 @@ export function watchRest(nameNow) {
 
   setInterval(look, EVERY_MS);
   document.addEventListener("visibilitychange", look);
-  return look;
+  return {
+    /** Looks at once. */
+    look,
+    /** Something happened in the room: it can't be asleep. */
+    stirred() {
+      if ($("rest").dataset.state !== "awake") look();
+    },
+  };
 }
 
 /** Null where the server knows nothing of the object. */
@@ -56,21 +64,22 @@ async function ask(name) {
   return { status: await reply.json(), now };
 }
 
-function textOf({ state, sleeps_at, last_wake, connections_at_rest }, now) {
+/** What matters most, and what a narrow screen leaves out. */
+function textsOf({ state, sleeps_at, last_wake, connections_at_rest }, now) {
   switch (state) {
     case "asleep":
-      return connections_at_rest > 0 ? `asleep · ${countOf(connections_at_rest, "member")} at rest` : "asleep";
+      return ["asleep", connections_at_rest > 0 ? ` · ${countOf(connections_at_rest, "member")} at rest` : ""];
     case "waking":
-      return "waking up";
+      return ["waking up", ""];
     case "falling_asleep":
-      return "falling asleep";
+      return ["falling asleep", ""];
     case "awake": {
-      if (last_wake && now - last_wake.at < WAKE_SHOWN_MS) return `woke in ${durationOf(last_wake.took_us)}`;
+      if (last_wake && now - last_wake.at < WAKE_SHOWN_MS) return [`woke in ${durationOf(last_wake.took_us)}`, ""];
       const left = Math.ceil((sleeps_at - now) / 1_000);
-      return sleeps_at !== null && left > 0 ? `awake · falls asleep in ${left} s` : "awake";
+      return ["awake", sleeps_at !== null && left > 0 ? ` · falls asleep in ${left} s` : ""];
     }
     default:
-      return "";
+      return ["", ""];
   }
 }
 
