@@ -5,6 +5,7 @@
 mod architecture;
 mod client;
 mod config;
+mod conformance;
 mod guest;
 mod http;
 mod objects;
