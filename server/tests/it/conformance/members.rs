@@ -147,11 +147,14 @@ async fn c32_only_what_has_no_answer_is_sent_again_and_stored_once() {
     drop(client);
     server.metric_is("dormouse_connections", |open| open == 0).await;
     diary.messages.open();
-
-    let mut client = Client::resume(server.address, Encoding::Json, &token).await;
-    let joined = client.join("test/a", Start::All).await;
+    // It does what waits for it, and sleeps.
     put_to_sleep(&server, "test/a").await;
     assert_eq!(diary.read().last(), Some(&Hook::Gone));
+
+    let mut client = Client::resume(server.address, Encoding::Json, &token).await;
+    let joined = client.join("test/a", Start::Now).await;
+    assert_eq!(joined.head, ALL - 1);
+    client.caught_up(joined.object).await;
     let mut ids = Vec::new();
     for number in ANSWERED + 1..=ALL {
         let key = number.to_string();
@@ -166,7 +169,7 @@ async fn c32_only_what_has_no_answer_is_sent_again_and_stored_once() {
     assert!(log.iter().map(number).eq(1..=ALL));
     let answered = "dormouse_publish_duplicates_total";
     assert_eq!(server.metric(answered).await, ALL - 1 - ANSWERED);
-    assert_eq!(client.events_until(joined.object, ALL).await.len() as u64, ALL);
+    assert_eq!(client.events_until(joined.object, ALL).await.len(), 1);
     client.nothing_more().await;
 }
 

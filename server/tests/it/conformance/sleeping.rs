@@ -16,12 +16,15 @@ const ASKED: &str = "dormouse_object_sleeps_total{reason=\"asked\"}";
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn c17_an_idle_instance_goes_and_the_socket_and_the_log_stay() {
     let diary = Diary::new();
-    let server = start_with(&diary, Duration::from_millis(100), |_| {}).await;
+    let server = start_with(&diary, Duration::from_millis(20), |_| {}).await;
     for (encoding, name) in ENCODINGS.into_iter().zip(["test/a", "test/b"]) {
         let (mut client, object) = join(&server, encoding, name).await;
-        // Sent together, so that one instance has both.
+        // One instance has both: the second waits behind the first.
+        diary.messages.shut();
         let ids =
             [say(&mut client, object, "count").await, say(&mut client, object, "count").await];
+        client.ping().await;
+        diary.messages.open();
         for (id, offset) in ids.into_iter().zip(1..) {
             assert_eq!(client.published(id).await.offset, offset);
         }
