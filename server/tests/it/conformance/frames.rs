@@ -83,6 +83,7 @@ impl Scene {
     async fn fill(&mut self, pending: Pending) {
         loop {
             self.publish(4).await;
+            assert!(self.published < 2_000, "the system takes more than anybody reads");
             let is_behind = self.server.metric(FELL_BEHIND).await > 0;
             if self.is_pending().await && is_behind == (pending == Pending::Logged) {
                 return;
