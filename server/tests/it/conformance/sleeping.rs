@@ -225,6 +225,27 @@ async fn c25_an_object_that_wakes_sleeps_when_it_has_done_what_woke_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn c25_an_object_that_is_asked_while_it_falls_asleep_remembers_it_where_it_stays_awake() {
+    let diary = Diary::new();
+    let server = start_with(&diary, Duration::from_millis(50), |_| {}).await;
+    let (mut client, object) = join(&server, Encoding::Json, "test/a").await;
+    server.ask("POST /v1/log/delay?ms=10000").await;
+    let first = say(&mut client, object, "count").await;
+    server.object_is("test/a", "falling_asleep").await;
+    let (status, answer) = server.ask("POST /v1/objects/test/a/sleep").await;
+    assert_eq!((status, answer), (202, json!({ "state": "falling_asleep" })));
+    let second = say(&mut client, object, "count").await;
+    diary.messages.entered(2).await;
+    server.ask("POST /v1/log/delay?ms=0").await;
+    for (id, offset) in [(first, 1), (second, 2)] {
+        assert_eq!(client.published(id).await.offset, offset);
+    }
+    let asleep = server.object_is("test/a", "asleep").await;
+    assert_eq!(asleep["wakes"], 1);
+    assert_eq!((server.metric(ASKED).await, server.metric(IDLE).await), (1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn c25_there_is_nothing_to_put_to_sleep_where_nothing_ever_was() {
     let diary = Diary::new();
     let server = start(&diary).await;
