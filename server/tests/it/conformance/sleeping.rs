@@ -168,7 +168,8 @@ async fn c24_a_pinned_object_never_sleeps() {
         config.objects.pinned = vec!["test/pinned".parse().unwrap()];
     })
     .await;
-    server.object_is("test/pinned", "awake").await;
+    // It wakes in the background.
+    server.metric_is("dormouse_objects{state=\"awake\"}", |awake| awake == 1).await;
     let (mut client, pinned) = join(&server, Encoding::Json, "test/pinned").await;
     for round in 1..=5 {
         assert_eq!(count(&mut client, pinned).await, round, "it is the same instance");
