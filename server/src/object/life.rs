@@ -21,7 +21,7 @@
 //! - **A wake that fails**: the mailbox is closed in the step that ends the task. What waits in it is refused; whoever comes
 //!   later finds the object asleep and tries anew.
 //! - **A request to sleep**: it is remembered until an instance has gone, and heeded when the mailbox is empty and every
-//!   event is on disk. Whoever is asleep or falling asleep has nothing to remember.
+//!   event is on disk. Who falls asleep remembers it too: a message may keep it awake. Who is asleep has nothing to remember.
 //! - **An instance that panics**: the same step as falling asleep; the messages that wait go to the next instance, and
 //!   without any the object sleeps.
 //! - **The end of the server**: the mailbox is closed to senders, and the task ends when it has done what waits. Whoever
@@ -266,10 +266,8 @@ impl Life {
             return SleepAnswer::Refused;
         }
         let Some(active) = &mut self.active else { return SleepAnswer::Asleep };
-        if active.stage != Stage::FallingAsleep {
-            active.is_to_sleep.get_or_insert(reason);
-            active.asked.notify_one();
-        }
+        active.is_to_sleep.get_or_insert(reason);
+        active.asked.notify_one();
         SleepAnswer::Asked
     }
 

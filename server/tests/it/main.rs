@@ -5,6 +5,7 @@
 mod architecture;
 mod client;
 mod config;
+mod conformance;
 mod dashboard;
 mod guest;
 mod http;

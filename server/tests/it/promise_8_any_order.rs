@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use dormouse_protocol::{Encoding, Join, PresenceGet, Watch};
+use dormouse_protocol::{Encoding, Join, Payload, PresenceGet, Watch};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
@@ -135,9 +135,20 @@ async fn watch(server: &TestServer) -> Vec<Guest> {
 }
 
 /// All who watch see these, those who came last too, and so does who asks.
-async fn all_see(watchers: &mut [Guest], object: u64, tabs: &[Tab]) {
-    let truth: BTreeMap<u64, _> =
+async fn all_see(server: &TestServer, watchers: &mut [Guest], object: u64, tabs: &[Tab]) {
+    let mut truth: BTreeMap<u64, _> =
         tabs.iter().filter_map(|tab| tab.place.clone()).map(|(n, name)| (n, says(&name))).collect();
+    // Somebody comes and goes: an older roster that happens to be the same must not be taken for the last one.
+    let mut mark = Guest::connect(server.address, Encoding::Json).await;
+    let marked = mark.join(present(OBJECT, "mark")).await.member;
+    truth.insert(marked, says("mark"));
+    all_agree(watchers, object, &truth).await;
+    mark.leave(object).await;
+    truth.remove(&marked);
+    all_agree(watchers, object, &truth).await;
+}
+
+async fn all_agree(watchers: &mut [Guest], object: u64, truth: &BTreeMap<u64, Payload>) {
     let members = truth.len() as u32;
     for watcher in &mut *watchers {
         let is_true = |seen: &crate::guest::Sight| {
@@ -191,7 +202,7 @@ async fn all_who_watch_end_with_who_is_here() {
                     watchers.extend(watch(&server).await);
                 }
             }
-            all_see(&mut watchers, play.object, &tabs).await;
+            all_see(&server, &mut watchers, play.object, &tabs).await;
             nobody_woke(&server).await;
             drop(watchers);
             for tab in &mut tabs {

@@ -143,6 +143,12 @@ async fn a_request_to_sleep_is_heeded_once_by_one_instance() {
     assert_eq!(life.ask_to_sleep(SleepReason::Asked), SleepAnswer::Asked);
     assert!(life.gone(true, 7));
     assert_eq!(life.asked_to_sleep(), None, "the next instance was asked nothing");
+
+    let (mut life, _begun) = awake();
+    life.fall_asleep(4);
+    assert_eq!(life.ask_to_sleep(SleepReason::Asked), SleepAnswer::Asked);
+    life.stay_awake(5);
+    assert_eq!(life.asked_to_sleep(), Some(SleepReason::Asked), "it was to sleep when done");
 }
 
 #[test]
