@@ -1,16 +1,15 @@
 //! The objects that are awake: at most so many, and of them at most so many that wake at one time. When one more is to
 //! wake and there is no place, the one that was used the longest ago is asked to sleep, and the waking one waits.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
+use slab::Slab;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::handle::Handle;
 use super::life::SleepReason;
-use crate::log::ObjectId;
 
 /// Of how many awake objects one is asked to sleep when there is no place.
 const AT_ONCE: usize = 64;
@@ -20,8 +19,8 @@ pub(super) struct Awake {
     /// Places and turns are given in the order in which they are asked for: a storm is served, nobody is passed over.
     places: Semaphore,
     turns: Semaphore,
-    /// Those with a place that may be asked for it.
-    objects: Mutex<HashMap<ObjectId, Weak<Handle>>>,
+    /// The places that may be asked for. An object's last task may still have one when the next has got another.
+    objects: Mutex<Slab<Weak<Handle>>>,
     /// Objects that wait for a place.
     waiting: AtomicUsize,
 }
@@ -30,7 +29,8 @@ pub(super) struct Awake {
 pub(super) struct Place<'a> {
     _permit: SemaphorePermit<'a>,
     awake: &'a Awake,
-    id: ObjectId,
+    /// Its key, unless the object is pinned.
+    key: Option<usize>,
 }
 
 impl Awake {
@@ -46,18 +46,21 @@ impl Awake {
 
     /// Waits for a place, making room where all are taken.
     pub(super) async fn enter(&self, handle: &Arc<Handle>) -> Place<'_> {
+        let permit = match self.places.try_acquire() {
+            Ok(permit) => permit,
+            Err(_) => self.wait_for_place().await,
+        };
+        let key = (!handle.is_pinned()).then(|| self.objects.lock().insert(Arc::downgrade(handle)));
+        Place { _permit: permit, awake: self, key }
+    }
+
+    async fn wait_for_place(&self) -> SemaphorePermit<'_> {
         // Whoever has a place already is asked for it below; whoever gets one later sees that others wait.
         self.waiting.fetch_add(1, SeqCst);
-        if self.places.available_permits() == 0 {
-            self.make_room();
-        }
+        self.make_room();
         let permit = self.places.acquire().await;
         self.waiting.fetch_sub(1, SeqCst);
-        let permit = permit.expect("the semaphore is never closed");
-        if !handle.is_pinned() {
-            self.objects.lock().insert(handle.id(), Arc::downgrade(handle));
-        }
-        Place { _permit: permit, awake: self, id: handle.id() }
+        permit.expect("the semaphore is never closed")
     }
 
     /// Waits for a turn to wake, which lasts until it is dropped. Whoever waits has a place, and whoever has a turn needs
@@ -74,7 +77,8 @@ impl Awake {
     /// Asks the objects that were used the longest ago, and are not asked yet, to sleep: some more than the one that is
     /// needed, since whoever looks for them looks at all.
     fn make_room(&self) {
-        let awake: Vec<_> = self.objects.lock().values().filter_map(Weak::upgrade).collect();
+        let awake: Vec<_> =
+            self.objects.lock().iter().filter_map(|(_, handle)| handle.upgrade()).collect();
         let unasked = awake.iter().filter_map(|handle| Some((handle.unasked_since()?, handle)));
         let mut by_use: Vec<_> = unasked.collect();
         if by_use.is_empty() {
@@ -90,6 +94,11 @@ impl Awake {
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.awake.objects.lock().remove(&self.id);
+        if let Some(key) = self.key {
+            self.awake.objects.lock().remove(key);
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -36,7 +36,6 @@ pub(super) enum Letter {
     Page(Box<PageRead>),
     /// The encoded reply to a request that was worked on elsewhere.
     Reply(Address, Bytes),
-    /// How many members has the object here?
     /// Someone wants to know something.
     Question(Question),
     /// Finish what was begun and close every connection with this code.

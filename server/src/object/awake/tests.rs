@@ -1,0 +1,86 @@
+//! Who is asked for its place, and when.
+
+use std::collections::HashSet;
+use std::pin::pin;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+use tokio::task::coop::consume_budget;
+
+use super::*;
+use crate::log::{self, Log, Options};
+use crate::object::life::WakeCause;
+use crate::object::{Registry, metrics, presence, registry};
+
+/// Objects that are waking: nobody runs them.
+struct World {
+    registry: Registry,
+    _data: TempDir,
+}
+
+impl World {
+    fn start(max_awake: usize) -> Self {
+        let data = TempDir::new().unwrap();
+        let prometheus = prometheus::Registry::new();
+        let log_metrics = log::Metrics::register(&prometheus).unwrap();
+        let log = Log::open(data.path(), Options::default(), log_metrics).unwrap();
+        let settings = registry::Settings {
+            mailbox: 1,
+            max_awake,
+            max_waking: 1,
+            pinned: HashSet::new(),
+            dedupe_window: Duration::from_secs(1),
+            dedupe_events: 1,
+            presence: presence::Settings {
+                interval: Duration::from_secs(1),
+                grace: Duration::ZERO,
+                max_members: 1,
+                page_members: 1,
+            },
+        };
+        let metrics = metrics::Metrics::register(&prometheus).unwrap();
+        Self { registry: Registry::new(log, [].into(), [].into(), settings, metrics), _data: data }
+    }
+
+    async fn waking(&self, name: &str) -> Arc<Handle> {
+        let (done, opened) = oneshot::channel();
+        self.registry.open(&name.parse().unwrap(), move |opened| drop(done.send(opened)));
+        let handle = opened.await.unwrap().unwrap();
+        handle.life.lock().wake(WakeCause::Publish, 1, 1);
+        handle
+    }
+}
+
+fn asked(handle: &Handle) -> Option<SleepReason> {
+    handle.life.lock().asked_to_sleep()
+}
+
+/// The next task of an object may have its place before the last one has given back the one before.
+#[tokio::test]
+async fn an_object_that_has_a_place_anew_can_be_asked_for_it() {
+    let world = World::start(2);
+    let (old, young) = (world.waking("room/old").await, world.waking("room/young").await);
+    let third = world.waking("room/third").await;
+    let awake = &old.shared.awake;
+    let before = awake.enter(&old).await;
+    let _now = awake.enter(&old).await;
+    drop(before);
+    let _young = awake.enter(&young).await;
+    assert!(awake.enter(&third).now_or_never().is_none());
+    assert_eq!((asked(&old), asked(&young)), (Some(SleepReason::Evicted), None));
+}
+
+#[tokio::test]
+async fn who_finds_a_free_place_is_in_nobodys_way() {
+    let world = World::start(1);
+    let handle = world.waking("room/a").await;
+    let awake = &handle.shared.awake;
+    // Even where the task has used up its time.
+    while consume_budget().now_or_never().is_some() {}
+    let mut entering = pin!(awake.enter(&handle));
+    let entered = entering.as_mut().now_or_never();
+    assert!(!awake.is_crowded());
+    assert!(entered.is_some());
+}
