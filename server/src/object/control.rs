@@ -113,6 +113,11 @@ impl Handle {
         life.asked_to_sleep().or_else(|| is_in_the_way.then_some(SleepReason::Evicted))
     }
 
+    /// See [`Life::must_yield`].
+    pub(super) fn must_yield(&self) -> bool {
+        self.life.lock().must_yield()
+    }
+
     /// Panics if the instance was asked to.
     pub(super) fn crash_if_asked(&self) {
         let is_to_crash = self.life.lock().is_to_crash();

@@ -22,6 +22,8 @@
 //!   later finds the object asleep and tries anew.
 //! - **A request to sleep**: it is remembered until an instance has gone, and heeded when the mailbox is empty and every
 //!   event is on disk. Who falls asleep remembers it too: a message may keep it awake. Who is asleep has nothing to remember.
+//! - **A place that others wait for**: an object that always has something to do gives it up after a second all the same; its
+//!   messages wait for its next turn.
 //! - **An instance that panics**: the same step as falling asleep; the messages that wait go to the next instance, and
 //!   without any the object sleeps.
 //! - **The end of the server**: the mailbox is closed to senders, and the task ends when it has done what waits. Whoever
@@ -38,6 +40,9 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::Instant;
 
 use super::class::Message;
+
+/// How long others wait for the place of an object that always has something to do. Then it goes to the end of their line.
+const YIELD_AFTER: Duration = Duration::from_secs(1);
 
 /// Whether an object has an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,7 +140,8 @@ struct Active {
     mailbox: Option<mpsc::Sender<Message>>,
     asked: Arc<Notify>,
     is_to_crash: bool,
-    is_to_sleep: Option<SleepReason>,
+    /// Why, and since when.
+    is_to_sleep: Option<(SleepReason, Instant)>,
     last_use: Instant,
     /// What the instance holds.
     memory_bytes: usize,
@@ -266,14 +272,23 @@ impl Life {
             return SleepAnswer::Refused;
         }
         let Some(active) = &mut self.active else { return SleepAnswer::Asleep };
-        active.is_to_sleep.get_or_insert(reason);
+        active.is_to_sleep.get_or_insert((reason, Instant::now()));
         active.asked.notify_one();
         SleepAnswer::Asked
     }
 
     /// Why the instance was asked to sleep, if it was.
     pub(super) fn asked_to_sleep(&self) -> Option<SleepReason> {
-        self.active.as_ref()?.is_to_sleep
+        let (reason, _) = self.active.as_ref()?.is_to_sleep?;
+        Some(reason)
+    }
+
+    /// Whether the instance was asked for its place so long ago that it has to give it up even if it has something to do.
+    pub(super) fn must_yield(&self) -> bool {
+        let asked = self.active.as_ref().and_then(|active| active.is_to_sleep);
+        asked.is_some_and(|(reason, since)| {
+            reason == SleepReason::Evicted && since.elapsed() >= YIELD_AFTER
+        })
     }
 
     /// Asks the instance to panic. False if there is none.

@@ -101,6 +101,9 @@ async fn serve(
     let (sleep_after, is_pinned) = (handle.class().sleep_after(), handle.is_pinned());
     loop {
         handle.crash_if_asked();
+        if handle.must_yield() {
+            return SleepReason::Evicted;
+        }
         let should_sleep = handle.should_sleep();
         tokio::select! {
             // What was asked first, since it is looked at above; then messages: an object sleeps only when it has none.
@@ -139,7 +142,8 @@ async fn idle(
     }
 }
 
-/// Waits until all that the object said is on disk. False if a message came first, and then it stays awake.
+/// Waits until all that the object said is on disk. False if a message came first, and then it stays awake, unless others have
+/// waited for its place for too long.
 async fn falls_asleep(
     handle: &Arc<Handle>,
     mailbox: &mpsc::Receiver<Message>,
@@ -149,7 +153,7 @@ async fn falls_asleep(
     if handle.has_unfinished_appends() {
         handle.refuse_sleep(SleepRefusal::Commit);
         let mut last_commit = pin!(settled(handle));
-        while mailbox.is_empty() {
+        while mailbox.is_empty() || handle.must_yield() {
             tokio::select! {
                 biased;
                 // A message has arrived, or something was asked.
@@ -159,7 +163,7 @@ async fn falls_asleep(
             }
         }
     }
-    let sleeps = mailbox.is_empty();
+    let sleeps = mailbox.is_empty() || handle.must_yield();
     if !sleeps {
         handle.stay_awake();
     }

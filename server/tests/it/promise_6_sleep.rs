@@ -1,7 +1,7 @@
 //! Promise 6, sleep is invisible: whatever an object's instance does, its sockets stay open and its requests are answered.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use dormouse::object::{Class, Classes, Context, Message, Object};
@@ -279,6 +279,38 @@ async fn a_storm_of_wakes_is_served_in_line() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_storm_of_wakes_is_served_where_few_may_be_awake() {
     storm(6, 4).await;
+}
+
+/// An object whose log is slow has always something to do: messages, or a commit.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_busy_object_gives_up_its_place_to_one_that_waits() {
+    const BUSY: usize = 6;
+    let server = TestServer::start(|config| {
+        config.test_controls = true;
+        config.objects.max_awake = 1;
+    })
+    .await;
+    assert_eq!(server.ask("POST /v1/log/delay?ms=20").await.0, 200);
+    let is_served = Arc::<AtomicBool>::default();
+    let busy = (0..BUSY).map(|_| {
+        let (is_served, address) = (is_served.clone(), server.address);
+        tokio::spawn(async move {
+            let mut client = Client::connect(address, Encoding::Msgpack).await;
+            let object = client.join_now("room/busy").await;
+            while !is_served.load(SeqCst) {
+                client.publish(object, 1).await;
+            }
+        })
+    });
+    let busy: Vec<_> = busy.collect();
+    server.metric_is("dormouse_log_events_total", |events| events > 20).await;
+    let mut client = Client::connect(server.address, Encoding::Json).await;
+    let object = client.join_now("room/other").await;
+    assert_eq!(client.publish(object, 1).await.offset, 1);
+    is_served.store(true, SeqCst);
+    for publisher in join_all(busy).await {
+        publisher.unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
