@@ -1,5 +1,6 @@
 //! Promise 6, sleep is invisible: whatever an object's instance does, its sockets stay open and its requests are answered.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
@@ -285,6 +286,7 @@ async fn a_storm_of_wakes_is_served_where_few_may_be_awake() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_busy_object_gives_up_its_place_to_one_that_waits() {
     const BUSY: usize = 6;
+    const IN_FLIGHT: usize = 5;
     let server = TestServer::start(|config| {
         config.test_controls = true;
         config.objects.max_awake = 1;
@@ -297,8 +299,12 @@ async fn a_busy_object_gives_up_its_place_to_one_that_waits() {
         tokio::spawn(async move {
             let mut client = Client::connect(address, Encoding::Msgpack).await;
             let object = client.join_now("room/busy").await;
+            let mut waiting = VecDeque::new();
             while !is_served.load(SeqCst) {
-                client.publish(object, 1).await;
+                waiting.push_back(client.send_publish(object, 1, None).await);
+                if waiting.len() > IN_FLIGHT {
+                    client.published(waiting.pop_front().unwrap()).await;
+                }
             }
         })
     });
