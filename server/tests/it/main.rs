@@ -27,5 +27,6 @@ mod promise_9_bounds;
 mod raw;
 mod restart;
 mod server;
+mod sim;
 mod support;
 mod websocket;
