@@ -18,7 +18,7 @@ export interface DormouseOptions {
   readonly WebSocket?: WebSocketClass;
   /** The first wait before a reconnect is anywhere between 0 and this, in milliseconds; 500 by default. */
   readonly minReconnectDelay?: number;
-  /** The range of the wait doubles up to this, in milliseconds; 20,000 by default. */
+  /** The range of the wait doubles up to this, in milliseconds; 8,000 by default. */
   readonly maxReconnectDelay?: number;
   /** How long to wait for an answer, in milliseconds; 10,000 by default. */
   readonly timeout?: number;
@@ -79,7 +79,7 @@ export class Dormouse extends Emitter<ClientEvents> {
     this.#token = options.session ?? null;
     const WebSocket = options.WebSocket ?? (globalThis.WebSocket as WebSocketClass | undefined);
     if (!WebSocket) throw new TypeError("there is no global WebSocket here: pass that of the package ws as `WebSocket`");
-    const { encoding = "msgpack", minReconnectDelay: minMs = 500, maxReconnectDelay: maxMs = 20_000, timeout = 10_000 } = options;
+    const { encoding = "msgpack", minReconnectDelay: minMs = 500, maxReconnectDelay: maxMs = 8_000, timeout = 10_000 } = options;
     const backoff = { minMs, maxMs };
     this.#connection = new Connection(
       { encoding, WebSocket, backoff, timeoutMs: timeout },

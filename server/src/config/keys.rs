@@ -47,8 +47,8 @@ pub struct Config {
     )]
     pub reactors: usize,
 
-    /// Lets HTTP requests put objects to sleep, crash them and slow the log down: for tests, and for operators who rehearse
-    /// failures. Never on a public server.
+    /// Lets `POST /v1/objects/{class}/{name}/sleep`, `…/crash` and `/v1/log/delay?ms=100` put objects to sleep, crash them and
+    /// slow the log down: for tests, and for operators who rehearse failures. Never on a public server.
     #[config(env = "DORMOUSE_TEST_CONTROLS", default = false)]
     pub test_controls: bool,
 

@@ -5,7 +5,7 @@
 
 use std::net::TcpStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use dormouse_protocol::Encoding;
@@ -37,17 +37,22 @@ pub struct Slots(Arc<Count>);
 #[derive(Debug)]
 struct Count {
     open: AtomicUsize,
+    granted: AtomicU64,
     limit: usize,
 }
 
 /// One open connection's place; dropping it makes room for another.
 #[derive(Debug)]
-pub struct Slot(Arc<Count>);
+pub struct Slot {
+    count: Arc<Count>,
+    number: u64,
+}
 
 impl Slots {
     /// Room for `limit` connections.
     pub fn new(limit: usize) -> Self {
-        Self(Arc::new(Count { open: AtomicUsize::new(0), limit }))
+        let (open, granted) = Default::default();
+        Self(Arc::new(Count { open, granted, limit }))
     }
 
     /// A place, or `None` when all are taken.
@@ -55,13 +60,22 @@ impl Slots {
         let count = &self.0;
         let free = |open| (open < count.limit).then_some(open + 1);
         count.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, free).ok()?;
-        Some(Slot(Arc::clone(count)))
+        let number = count.granted.fetch_add(1, Ordering::Relaxed);
+        Some(Slot { count: Arc::clone(count), number })
+    }
+}
+
+impl Slot {
+    /// Grows with every upgrade that is granted: of the connections of one client, one after another, the latest has the
+    /// greatest.
+    pub fn number(&self) -> u64 {
+        self.number
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
+        self.count.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -78,6 +92,6 @@ mod tests {
         drop(first);
         let third = slots.take().unwrap();
         assert!(slots.take().is_none());
-        drop((second, third));
+        assert!(second.number() < third.number(), "the later one is known");
     }
 }

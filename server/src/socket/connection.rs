@@ -37,8 +37,8 @@ pub(super) struct Connection {
     pub(super) pong_due: Option<NonZero<Tick>>,
     pub(super) joins: SmallVec<[Joined; 1]>,
     pub(super) work: Work,
-    /// Counts against the server's bound on connections.
-    pub(super) _slot: Slot,
+    /// Counts against the server's bound on connections, and tells which of two came first.
+    pub(super) slot: Slot,
 }
 
 /// How far a connection is in its life.

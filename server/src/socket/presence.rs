@@ -20,7 +20,7 @@ use crate::object::{Address, Handle};
 impl Reactor {
     /// The connection as rosters know it.
     pub(super) fn holder(&self, key: usize) -> Holder {
-        Holder { outlet: self.index as u8, generation: self.connections[key].generation }
+        Holder(self.connections[key].slot.number())
     }
 
     /// Gives a member its number, and a place in the roster if it wants one.

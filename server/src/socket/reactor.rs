@@ -214,7 +214,7 @@ impl Reactor {
             readable: true,
             hung_up: false,
             dirty: false,
-            _slot: slot,
+            slot,
         });
         self.common.metrics.connections.inc();
         let address = self.connections[key].address(key, 0);

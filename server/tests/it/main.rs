@@ -29,6 +29,7 @@ mod promise_9_bounds;
 mod raw;
 mod restart;
 mod server;
+mod sim;
 mod support;
 mod table;
 mod websocket;

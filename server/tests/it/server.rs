@@ -57,7 +57,9 @@ impl TestServer {
 
     /// Starts a server that was stopped, with what its configuration is now.
     pub(crate) async fn start_again(&mut self) {
-        self.running = Some(run(&self.config, &self.classes).await);
+        let (runtime, server) = run(&self.config, &self.classes).await;
+        self.address = server.address();
+        self.running = Some((runtime, server));
     }
 
     pub(crate) async fn metrics(&self) -> String {

@@ -9,14 +9,9 @@ use crate::session::SessionId;
 /// Milliseconds since the registry began: the clock of everything about presence that has a deadline.
 pub(super) type Millis = u64;
 
-/// A connection as the holder of a place in a roster. A reactor's generations are its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Holder {
-    /// The outlet of the connection's reactor.
-    pub outlet: u8,
-    /// Which of the reactor's connections it is.
-    pub generation: u32,
-}
+/// A connection as the holder of a place in a roster, by its number: one that came later has a greater one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Holder(pub u64);
 
 /// What a member says of itself: the `MessagePack` form of a [`Payload`], shared by the roster, what is told of it and what
 /// is stored.

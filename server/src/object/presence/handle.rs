@@ -45,7 +45,7 @@ impl Handle {
     }
 
     /// Brings a member into the roster and returns its number. It takes the place that it asks for if that is its user's,
-    /// whoever holds it; else a place of its user whose connection was lost; else a new one.
+    /// from whatever earlier connection holds it; else a place of its user whose connection was lost; else a new one.
     ///
     /// Whoever comes back to a place is told to nobody, unless it says something else of itself.
     pub fn present(self: &Arc<Self>, entrant: Entrant) -> Result<u64, RosterFull> {

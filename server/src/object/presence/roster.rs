@@ -76,7 +76,8 @@ impl Roster {
 
     /// Gives a member a place: the one that it asks for, if that is its user's; else, if the user has no other that is here,
     /// that of a member of the same user that was lost; else a new one, if there are fewer than `max`. A user's second tab
-    /// must not sit down where the first is about to come back.
+    /// must not sit down where the first is about to come back. A place
+    /// that a later connection holds stays with it.
     pub(super) fn present(
         &mut self,
         asked: Option<u64>,
@@ -91,6 +92,10 @@ impl Roster {
             self.insert(member, user, holder, data, max)?;
             return Ok(Placed { member, returned: false });
         };
+        if matches!(self.entries[at].state, State::Held(other) if other > holder) {
+            // The client's next connection has overtaken this one, which is dead or will be, and keeps the place.
+            return Ok(Placed { member: self.entries[at].member, returned: false });
+        }
         let was = self.hold(at, holder, max)?;
         self.say(at, data);
         let returned = matches!(was, State::Lost(_));

@@ -28,8 +28,8 @@ fn user(name: char) -> SessionId {
     SessionId::from_text(&name.to_string().repeat(13)).unwrap()
 }
 
-fn holder(generation: u32) -> Holder {
-    Holder { outlet: 0, generation }
+fn holder(number: u64) -> Holder {
+    Holder(number)
 }
 
 fn payload(text: &str) -> Payload {
@@ -139,13 +139,13 @@ fn just_before(time: Duration) -> Duration {
 }
 
 /// A member of a user, on a connection of its own.
-fn come(handle: &Arc<Handle>, name: char, generation: u32, text: &str) -> u64 {
+fn come(handle: &Arc<Handle>, name: char, number: u64, text: &str) -> u64 {
     let member = handle.new_member();
     let entrant = Entrant {
         asked: None,
         member,
         user: user(name),
-        holder: holder(generation),
+        holder: holder(number),
         data: payload(text),
     };
     handle.present(entrant).unwrap()

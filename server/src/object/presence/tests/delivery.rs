@@ -13,7 +13,7 @@ async fn a_request_is_answered_by_its_id_in_pages() {
     let dir = tempfile::tempdir().unwrap();
     let world = World::start_with(dir.path(), |settings| settings.page_members = 3);
     let handle = world.open("room/a").await;
-    let all: Vec<_> = (0..5).map(|generation| come(&handle, 'a', generation, "a")).collect();
+    let all: Vec<_> = (0..5).map(|number| come(&handle, 'a', number, "a")).collect();
     sleep(INTERVAL * 2).await;
     let ask = |since, after, limit| {
         handle.roster(0, TO, since, after, limit);
@@ -140,14 +140,14 @@ async fn a_roster_stands_between_the_changes() {
         let actors = ['a', 'b'].map(|name| {
             let handle = &handle;
             scope.spawn(move || {
-                for generation in 0..500 {
-                    let by = Holder { outlet: name as u8, generation };
+                for number in 0..500 {
+                    let by = Holder(number * 2 + u64::from(name == 'b'));
                     let (member, data) = (handle.new_member(), payload("first"));
                     let entrant =
                         Entrant { asked: None, member, user: user(name), holder: by, data };
                     handle.present(entrant).unwrap();
                     handle.update(member, user(name), by, Some(&payload("then"))).unwrap();
-                    if generation % 10 > 0 {
+                    if number % 10 > 0 {
                         handle.depart(member, by, Departing::Leave);
                     }
                 }

@@ -19,22 +19,22 @@ enum Step {
     Present {
         asked: Option<usize>,
         user: char,
-        holder: u32,
+        holder: u64,
         data: u8,
     },
     Update {
         member: usize,
-        holder: u32,
+        holder: u64,
         data: Option<u8>,
     },
     /// By whoever holds it, or by another.
     Leave {
         member: usize,
-        holder: Option<u32>,
+        holder: Option<u64>,
     },
     Lose {
         member: usize,
-        holder: Option<u32>,
+        holder: Option<u64>,
         grace: Millis,
     },
     Pass {
@@ -45,8 +45,8 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     let member = || 0..12_usize;
-    let holder = || 0..4_u32;
-    let maybe_other = || proptest::option::weighted(0.2, 0..4_u32);
+    let holder = || 0..4_u64;
+    let maybe_other = || proptest::option::weighted(0.2, 0..4_u64);
     let user = prop_oneof![Just('a'), Just('b'), Just('c')];
     prop_oneof![
         6 => (proptest::option::of(member()), user, holder(), 0..3_u8)
@@ -161,7 +161,7 @@ impl World {
     }
 
     /// A member and who holds it, or somebody else.
-    fn held(&self, ago: usize, other: Option<u32>) -> Option<(u64, Holder)> {
+    fn held(&self, ago: usize, other: Option<u64>) -> Option<(u64, Holder)> {
         let member = self.number(ago)?;
         let by = match self.here.get(&member).map(|here| here.state) {
             Some(Held::By(by)) => by,
@@ -188,6 +188,9 @@ impl World {
         if was.is_none() && self.here.len() >= MAX {
             assert_eq!(placed, Err(RosterFull));
             return;
+        }
+        if was.is_some_and(|here| matches!(here.state, Held::By(other) if other > by)) {
+            return assert_eq!(placed, Ok(Placed { member: number, returned: false }));
         }
         let returned = was.is_some_and(|here| matches!(here.state, Held::Until(_)));
         assert_eq!(placed, Ok(Placed { member: number, returned }));

@@ -77,8 +77,8 @@ async fn a_storm_of_joins_is_told_in_a_few_messages() {
     handle.watch(0, TO, View::Members, None);
     let first = world.outlets[0].take_roster();
     let began = Instant::now();
-    for generation in 0..1_000 {
-        come(&handle, 'a', generation, "a");
+    for number in 0..1_000 {
+        come(&handle, 'a', number, "a");
         advance(Duration::from_millis(1)).await;
     }
     sleep(INTERVAL * 2).await;
@@ -102,14 +102,14 @@ async fn who_comes_back_in_time_was_never_away() {
     handle.watch(0, TO, View::Members, None);
     world.outlets[0].take_roster();
 
-    for (asked, generation) in [(None, 2), (Some(member), 3)] {
-        handle.depart(member, holder(generation - 1), Departing::Lost);
+    for (asked, number) in [(None, 2), (Some(member), 3)] {
+        handle.depart(member, holder(number - 1), Departing::Lost);
         sleep(just_before(GRACE)).await;
         let entrant = Entrant {
             asked,
             member: handle.new_member(),
             user: user('a'),
-            holder: holder(generation),
+            holder: holder(number),
             data: payload("a"),
         };
         assert_eq!(handle.present(entrant), Ok(member));
@@ -130,7 +130,15 @@ async fn who_comes_back_in_time_was_never_away() {
     handle.present(entrant).unwrap();
     assert_eq!(members(&world.outlets[0].take_deltas()[0]), [vec![], vec![member], vec![]]);
 
-    // The connection before has nothing to say any more.
+    // The connection before has nothing to say any more; nor does its join, if that comes only now.
+    let overtaken = Entrant {
+        asked: Some(member),
+        member: handle.new_member(),
+        user: user('a'),
+        holder: holder(3),
+        data: payload("a"),
+    };
+    assert_eq!(handle.present(overtaken), Ok(member));
     handle.update(member, user('a'), holder(3), None).unwrap();
     handle.depart(member, holder(3), Departing::Leave);
     sleep(GRACE).await;
@@ -233,13 +241,13 @@ async fn a_roster_that_comes_again_goes_on_from_its_version() {
     let handle = world.open("room/a").await;
     let mut last = 0;
     // Simulated time runs; the time of day, which the first version is taken from, hardly does.
-    for generation in 0..500 {
-        let member = come(&handle, 'a', generation, "a");
+    for number in 0..500 {
+        let member = come(&handle, 'a', number, "a");
         advance(Duration::from_millis(1)).await;
         handle.roster(0, TO, None, None, Some(0));
         let version = world.outlets[0].take_roster().version;
         assert!(version > last);
-        handle.depart(member, holder(generation), Departing::Leave);
+        handle.depart(member, holder(number), Departing::Leave);
         advance(Duration::from_millis(1)).await;
         handle.roster(0, TO, Some(version), None, None);
         last = world.outlets[0].take_roster().version;
