@@ -36,7 +36,7 @@ fn idle_connections_are_held_and_measured() {
     assert_eq!(report["scenario"], "idle");
     assert_eq!(report["connections"], 50);
     assert_eq!(report["rooms"], 10);
-    assert_eq!(report["presence_bytes"], 0);
+    assert_eq!(report["presence_bytes"], 32);
     assert_eq!(report["unexpected_closes"], 0);
     assert_eq!(report["server_version"], env!("CARGO_PKG_VERSION"));
     assert!(report.get("kernel_bytes_per_connection").is_some());
