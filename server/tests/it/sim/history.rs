@@ -1,6 +1,6 @@
 //! What happened, as the clients know it: what each asked, what each was told, and what there was at the end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use dormouse_protocol::{ClientMessage, Event, Payload, Roster, ServerMessage};
 
@@ -12,6 +12,8 @@ pub(super) struct History {
     pub(super) rooms: BTreeMap<String, Room>,
     /// How often the server was started again.
     pub(super) restarts: u64,
+    /// Rooms whose instance was made to crash: what it was about to do was then refused as `internal`.
+    pub(super) crashed: BTreeSet<String>,
 }
 
 /// What a room was when everybody had done everything.

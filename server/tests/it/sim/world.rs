@@ -1,6 +1,6 @@
 //! A server in this process, the clients of a plan, and what goes wrong meanwhile; from it all, a history.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -38,11 +38,12 @@ pub(super) async fn play(plan: Plan) -> (History, Tally) {
         actors.spawn(async move { (number, actor.play().await) });
     }
     let mut tally = Tally::default();
+    let mut crashed = BTreeSet::new();
     let mut places = Vec::new();
     let run = async {
         signposts.joined.wait().await;
         for fault in plan.faults {
-            cause(&mut server, fault, &names, &address, &mut tally).await;
+            crashed.extend(cause(&mut server, fault, &names, &address, &mut tally).await);
         }
         server.ask("POST /v1/log/delay?ms=0").await;
         for _ in 0..count {
@@ -56,7 +57,7 @@ pub(super) async fn play(plan: Plan) -> (History, Tally) {
         diaries = async { run.await; std::future::pending().await } => diaries,
     };
     let goals = goals.borrow().clone().expect("nobody ends before");
-    let mut history = History { clients: diaries, ..History::default() };
+    let mut history = History { clients: diaries, crashed, ..History::default() };
     let mut reader = Client::connect(server.address, Encoding::Msgpack).await;
     for name in &names {
         let joined = reader.join(name, Start::Now).await;
@@ -95,20 +96,22 @@ async fn sessions(server: &TestServer, count: usize) -> Vec<(String, String)> {
     sessions
 }
 
+/// Makes something go wrong; the room whose instance crashes.
 async fn cause(
     server: &mut TestServer,
     fault: Fault,
     names: &[String],
     address: &watch::Sender<Option<std::net::SocketAddr>>,
     tally: &mut Tally,
-) {
+) -> Option<String> {
     sleep(fault.after).await;
     match fault.kind {
         FaultKind::Sleep(room) => {
             server.ask(&format!("POST /v1/objects/{}/sleep", names[room])).await;
         }
         FaultKind::Crash(room) => {
-            server.ask(&format!("POST /v1/objects/{}/crash", names[room])).await;
+            let (status, _) = server.ask(&format!("POST /v1/objects/{}/crash", names[room])).await;
+            return (status == 202).then(|| names[room].clone());
         }
         FaultKind::SlowDisk(time) => {
             server.ask(&format!("POST /v1/log/delay?ms={}", time.as_millis())).await;
@@ -121,6 +124,7 @@ async fn cause(
             address.send_replace(Some(server.address));
         }
     }
+    None
 }
 
 /// Where everybody has to arrive: who is here is told in every roster by then.

@@ -1,6 +1,6 @@
 //! Exactly one answer to each request, of its kind; and nobody is disconnected by a server that goes on.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use dormouse_protocol::{ClientMessage, ErrorCode, ServerMessage};
 
@@ -14,7 +14,7 @@ pub(super) fn check(history: &History, wrong: &mut Vec<String>) {
             let mut note = |what: String| wrong.push(format!("{}: {what}", diary.session));
             check_end(connection, history.restarts, &mut note);
             check_welcome(connection, &diary.session, &mut note);
-            check_connection(connection, &mut note);
+            check_connection(connection, &history.crashed, &mut note);
         }
     }
 }
@@ -43,7 +43,11 @@ fn check_welcome(connection: &Connection, session: &str, note: &mut impl FnMut(S
     }
 }
 
-fn check_connection(connection: &Connection, note: &mut impl FnMut(String)) {
+fn check_connection(
+    connection: &Connection,
+    crashed: &BTreeSet<String>,
+    note: &mut impl FnMut(String),
+) {
     let talk = Talk::of(connection);
     let mut answered = HashSet::new();
     for line in &connection.lines {
@@ -59,6 +63,12 @@ fn check_connection(connection: &Connection, note: &mut impl FnMut(String)) {
             Some(request) if !is_answer(request, message) => {
                 note(format!("{message:?} is no answer to {request:?}"));
             }
+            Some(ClientMessage::Publish(publish)) if is_internal(message) => {
+                let room = talk.names.get(&publish.object).copied().unwrap_or_default();
+                if !crashed.contains(room) {
+                    note(format!("{message:?} though {room} has not crashed"));
+                }
+            }
             Some(_) => {}
         }
         if !answered.insert(id) {
@@ -72,6 +82,10 @@ fn check_connection(connection: &Connection, note: &mut impl FnMut(String)) {
             }
         }
     }
+}
+
+fn is_internal(reply: &ServerMessage) -> bool {
+    matches!(reply, ServerMessage::Error(error) if error.code == ErrorCode::Internal)
 }
 
 /// Whether a reply may be the answer to a request of a correct client.

@@ -1,6 +1,6 @@
 //! Histories that break one promise each: the checker sees it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use dormouse_protocol::{
     CaughtUp, Departure, Event, Events, Join, Joined, Limits, Position, Presence, PresenceGet,
@@ -186,6 +186,7 @@ fn good() -> History {
         clients: vec![diary("anna", annas, 1, "anna"), diary("bert", berts, 2, "bert says")],
         rooms: BTreeMap::from([(NAME.to_owned(), room)]),
         restarts: 0,
+        crashed: BTreeSet::new(),
     }
 }
 
@@ -275,6 +276,11 @@ fn what_is_asked_is_answered_once() {
     is_wrong("a second answer", |history| anna(history, 1).push(published(2, 3, true)));
     is_wrong("answers nothing", |history| anna(history, 1).push(published(9, 3, true)));
     is_wrong("is no answer", |history| bert(history)[7] = published(2, 3, true));
+    is_wrong("has not crashed", |history| {
+        let code = dormouse_protocol::ErrorCode::Internal;
+        let error = dormouse_protocol::ErrorReply { id: Some(2), code, message: "no".into() };
+        anna(history, 1)[7] = Line::Got(ServerMessage::Error(error));
+    });
     is_wrong("instead of the welcome", |history| _ = bert(history).remove(0));
     is_wrong("has closed with Some(3004)", |history| {
         history.clients[0].connections[0].end = End::ByServer(Some(3004));
