@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, Request, State};
+use axum::extract::{Query, Request, State};
 use axum::http::StatusCode;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
@@ -13,7 +13,7 @@ use axum::routing::post;
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 
-use super::objects::{find, name};
+use super::objects::{NamePath, find, name};
 use super::problem::Problem;
 use super::routes::Shared;
 use crate::object::{self, SleepAnswer};
@@ -65,9 +65,9 @@ async fn admit(
 /// Asks an object to sleep as soon as it has nothing to do.
 async fn sleep(
     State(shared): State<Arc<Shared>>,
-    Path(path): Path<(String, String)>,
+    path: NamePath,
 ) -> Result<(StatusCode, Json<Done>), Problem> {
-    let name = name(&path)?;
+    let name = name(path)?;
     let handle = match find(&shared.inside, &name).await? {
         (Some(handle), _) => handle,
         (None, Some(_)) => return Ok(done(StatusCode::OK, object::State::Asleep)),
@@ -85,9 +85,9 @@ async fn sleep(
 /// Makes the instance of an object panic.
 async fn crash(
     State(shared): State<Arc<Shared>>,
-    Path(path): Path<(String, String)>,
+    path: NamePath,
 ) -> Result<(StatusCode, Json<Done>), Problem> {
-    let name = name(&path)?;
+    let name = name(path)?;
     match find(&shared.inside, &name).await? {
         (Some(handle), _) if handle.crash() => {
             return Ok(done(StatusCode::ACCEPTED, handle.state()));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::extract::rejection::QueryRejection;
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -141,11 +141,8 @@ impl View {
     }
 }
 
-async fn one(
-    State(shared): State<Arc<Shared>>,
-    Path(path): Path<(String, String)>,
-) -> Result<Json<View>, Problem> {
-    let name = name(&path)?;
+async fn one(State(shared): State<Arc<Shared>>, path: NamePath) -> Result<Json<View>, Problem> {
+    let name = name(path)?;
     let (handle, stored) = find(&shared.inside, &name).await?;
     let mut view = match (&handle, &stored) {
         (Some(handle), _) => View::in_use(handle),
@@ -182,8 +179,12 @@ async fn list(
     Ok(Json(List { now: now_ms(), counts: counts.into(), objects, more: in_use.more }))
 }
 
+/// What stands in a path as a class and a name.
+pub(super) type NamePath = Result<Path<(String, String)>, PathRejection>;
+
 /// The name that stands in a path.
-pub(super) fn name((class, name): &(String, String)) -> Result<ObjectName, Problem> {
+pub(super) fn name(path: NamePath) -> Result<ObjectName, Problem> {
+    let Path((class, name)) = path?;
     format!("{class}/{name}").parse().map_err(|error| Problem::bad(format!("{error}")))
 }
 

@@ -1,6 +1,7 @@
 //! Refusals of requests about objects: a status, and why, as JSON.
 
 use axum::Json;
+use axum::extract::rejection::PathRejection;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use dormouse_protocol::ObjectName;
@@ -32,6 +33,12 @@ impl Problem {
 
     pub(super) fn conflict(why: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, why)
+    }
+}
+
+impl From<PathRejection> for Problem {
+    fn from(rejection: PathRejection) -> Self {
+        Self::bad(rejection.body_text())
     }
 }
 

@@ -109,6 +109,8 @@ async fn what_is_not_there_is_not_found_and_what_is_no_name_is_refused() {
                 error(&server, &format!("{method} /v1/objects/{bad}{control}")).await;
             assert!(status == 400 && why.contains("class/name"), "{bad}: {why}");
         }
+        let broken = format!("{method} /v1/objects/room/%ff{control}");
+        assert_eq!(error(&server, &broken).await.0, 400, "no UTF-8");
     }
     for bad in ["", "?ms=10001", "?ms=-1", "?ms=1&us=1"] {
         assert_eq!(error(&server, &format!("POST /v1/log/delay{bad}")).await.0, 400, "{bad}");
