@@ -124,7 +124,7 @@ impl Reactor {
             work.reading_page = false;
         }
         let joined = connection.joined(read.object).filter(|joined| joined.serial == read.serial);
-        // Left meanwhile; which a joining connection can't, since its requests wait for the reply.
+        // Left meanwhile; a joining connection only by its end, since its requests wait for the reply.
         let Some(joined) = joined else {
             self.catch_up(key);
             return self.connections[key].work.rest();

@@ -13,8 +13,9 @@ use super::audience::{Audience, Member};
 use super::connection::{Connection, Joined};
 use super::inbox::Letter;
 use super::reactor::Reactor;
-use super::wheel::ENTRY_BYTES;
+use super::wheel::Wheel;
 use crate::log::ObjectId;
+use crate::object::Address;
 
 /// A reactor answers within a turn of its loop, unless it is overloaded or has ended.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -135,7 +136,8 @@ impl Reactor {
                     0
                 };
                 survey.at_rest += 1;
-                survey.rest_bytes += size_of::<Connection>() + memberships + spilled + ENTRY_BYTES;
+                survey.rest_bytes += size_of::<Connection>() + memberships + spilled;
+                survey.rest_bytes += Wheel::<Address>::ENTRY_BYTES;
             } else {
                 survey.busy += 1;
             }

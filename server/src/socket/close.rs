@@ -7,6 +7,7 @@ use dormouse_protocol::CloseCode;
 use super::connection::Phase;
 use super::frame;
 use super::reactor::Reactor;
+use super::wheel::Tick;
 use crate::log::ObjectId;
 use crate::object::presence::Departing;
 
@@ -28,33 +29,28 @@ impl Reactor {
         let work = connection.work.begin();
         work.outbox.push(frame::close(code));
         work.signals = Vec::new();
-        let due = self.wheel.after(self.common.settings.close_timeout);
-        connection.phase = Phase::Closing(due);
-        let address = connection.address(key, 0);
+        self.end_by(key, Phase::Closing);
         self.common.metrics.count_close(code);
-        self.wheel.insert(due, address);
         self.leave_all(key, departing(code));
-        self.mark_dirty(key);
         self.go_on(key);
     }
 
     /// What the peer sends can't be understood any more.
     pub(super) fn deafen(&mut self, key: usize) {
-        let due = self.wheel.after(self.common.settings.close_timeout);
-        let connection = &mut self.connections[key];
-        connection.phase = Phase::Deaf(due);
-        let address = connection.address(key, 0);
-        self.wheel.insert(due, address);
-        self.mark_dirty(key);
+        self.end_by(key, Phase::Deaf);
     }
 
     /// The peer sends no more: the socket goes when ours is out (RFC 6455, 7.1.1: the server goes first).
     pub(super) fn peer_closed(&mut self, key: usize) {
+        self.end_by(key, Phase::Closed);
+    }
+
+    /// Enters a phase of the end, which lasts for `close_timeout` at most.
+    fn end_by(&mut self, key: usize, phase: fn(Tick) -> Phase) {
         let due = self.wheel.after(self.common.settings.close_timeout);
         let connection = &mut self.connections[key];
-        connection.phase = Phase::Closed(due);
-        let address = connection.address(key, 0);
-        self.wheel.insert(due, address);
+        connection.phase = phase(due);
+        self.wheel.insert(due, connection.address(key, 0));
         self.mark_dirty(key);
     }
 

@@ -5,8 +5,6 @@
 
 use std::time::{Duration, Instant};
 
-use crate::object::Address;
-
 /// The length of a tick, and so how late a deadline can be.
 pub(super) const TICK: Duration = Duration::from_millis(50);
 const SLOTS: usize = 1024;
@@ -19,9 +17,6 @@ pub(super) fn ticks(time: Duration) -> Tick {
     u32::try_from(time.as_nanos().div_ceil(TICK.as_nanos())).unwrap_or(u32::MAX)
 }
 
-/// The memory of a connection's entry.
-pub(super) const ENTRY_BYTES: usize = size_of::<(Tick, Address)>();
-
 /// A wheel of entries.
 pub(super) struct Wheel<T> {
     start: Instant,
@@ -31,6 +26,9 @@ pub(super) struct Wheel<T> {
 }
 
 impl<T> Wheel<T> {
+    /// The memory of an entry.
+    pub(super) const ENTRY_BYTES: usize = size_of::<(Tick, T)>();
+
     pub(super) fn new(start: Instant) -> Self {
         Self {
             start,
