@@ -4,6 +4,7 @@
 //! one request has one deadline, whatever it does or leaves undone.
 
 use std::convert::Infallible;
+use std::net;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -72,27 +73,38 @@ impl Server {
         Self { http, routes, shared, hand_over, head_time }
     }
 
+    /// Hands a connection over whose handshake lies in its socket. Any other comes back untouched.
+    pub(super) fn upgrade(&self, stream: net::TcpStream) -> Option<net::TcpStream> {
+        let Some(Granted { upgrade, answer }) = prompt::take(&stream, &self.shared) else {
+            return Some(stream);
+        };
+        upgrade.finish(stream, answer, Bytes::new(), &self.hand_over);
+        None
+    }
+
     /// Ends with the connection, its hand-over, its deadline or that of the front.
     pub(super) fn serve(
         &self,
-        stream: TcpStream,
+        stream: net::TcpStream,
         mut closing: Closing,
     ) -> impl Future<Output = ()> + use<> {
         let server = self.clone();
         async move {
-            let deadline = Instant::now() + server.head_time;
-            // A front that closes has nobody to wait for who has not said a word yet.
-            let prompt = tokio::select! {
-                biased;
-                prompt = timeout_at(deadline, prompt::take(&stream, &server.shared)) => prompt,
-                _ = closing.deadline() => Ok(None),
+            let stream = match TcpStream::from_std(stream) {
+                Ok(stream) => stream,
+                Err(error) => return tracing::warn!(%error, "an accepted socket was lost"),
             };
-            match prompt {
-                Ok(Some(Granted { upgrade, answer })) => {
-                    upgrade.finish(stream, answer, Bytes::new(), &server.hand_over);
+            let deadline = Instant::now() + server.head_time;
+            tokio::select! {
+                biased;
+                said = timeout_at(deadline, stream.readable()) => {
+                    if said.is_err() {
+                        return tracing::debug!("an HTTP connection said nothing");
+                    }
+                    server.serve_http(stream, deadline, closing).await;
                 }
-                Ok(None) => server.serve_http(stream, deadline, closing).await,
-                Err(_) => tracing::debug!("an HTTP connection said nothing"),
+                // A front that closes has nobody to wait for who has not said a word yet.
+                _ = closing.deadline() => {}
             }
         }
     }
@@ -115,8 +127,12 @@ impl Server {
         match (served, pending.take()) {
             (Ok(Ok(())), Some(upgrade)) => {
                 let parts = connection.into_parts();
-                let stream = parts.io.into_inner();
-                upgrade.finish(stream, Bytes::new(), parts.read_buf, &self.hand_over);
+                match parts.io.into_inner().into_std() {
+                    Ok(stream) => {
+                        upgrade.finish(stream, Bytes::new(), parts.read_buf, &self.hand_over);
+                    }
+                    Err(error) => tracing::warn!(%error, "an upgraded socket was lost"),
+                }
             }
             (Ok(Ok(())), None) => {}
             (Ok(Err(error)), _) => tracing::debug!(%error, "an HTTP connection failed"),
@@ -144,11 +160,8 @@ impl Upgrade {
     }
 
     /// Hands the socket over, with what is yet to be answered to the handshake and what came after it.
-    fn finish(self, stream: TcpStream, answer: Bytes, read: Bytes, hand_over: &HandOver) {
+    fn finish(self, stream: net::TcpStream, answer: Bytes, read: Bytes, hand_over: &HandOver) {
         let Self { encoding, session, slot } = self;
-        match stream.into_std() {
-            Ok(stream) => hand_over(Accepted { stream, answer, read, encoding, session, slot }),
-            Err(error) => tracing::warn!(%error, "an upgraded socket was lost"),
-        }
+        hand_over(Accepted { stream, answer, read, encoding, session, slot });
     }
 }

@@ -1,11 +1,16 @@
 //! The accept loop: it lasts through errors of `accept` and bounds how many connections are in HTTP at once.
+//!
+//! Most of those who come want a WebSocket and are told apart here, without a task and without the runtime's poller: see
+//! [`super::prompt`]. The others are served by [`super::connection`].
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use mio::net::TcpListener;
+use tokio::io::unix::AsyncFd;
+use tokio::net::TcpSocket;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
 
@@ -18,17 +23,58 @@ const BACKLOG: u32 = 4096;
 /// File descriptors and memory do not come back faster than this when they are used up.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(100);
 
-pub(super) fn bind(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
+/// The system is to tell of a connection when its first bytes are there, or after so many seconds.
+#[cfg(target_os = "linux")]
+const DEFER_SECONDS: libc::c_int = 1;
+
+/// Where connections arrive.
+pub(super) type Listener = AsyncFd<TcpListener>;
+
+pub(super) fn bind(address: SocketAddr) -> io::Result<(Listener, SocketAddr)> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     socket.set_reuseaddr(true)?;
+    // What is accepted has it from its listener.
+    socket.set_nodelay(true)?;
     socket.bind(address)?;
-    let listener = socket.listen(BACKLOG)?;
+    let listener = socket.listen(BACKLOG)?.into_std()?;
     let address = listener.local_addr()?;
-    Ok((listener, address))
+    #[cfg(target_os = "linux")]
+    defer(&listener);
+    Ok((watch(TcpListener::from_std(listener))?, address))
+}
+
+/// tokio's own listener would put what it accepts into its poller, only for it to be taken out again.
+#[expect(unsafe_code, reason = "there is no safe way; measured with `dormouse-loadtest idle`")]
+fn watch(listener: TcpListener) -> io::Result<Listener> {
+    // SAFETY: the listener owns its descriptor and keeps it until it is dropped, and nothing replaces it.
+    Ok(unsafe { AsyncFd::register(listener) }?)
+}
+
+/// `TCP_DEFER_ACCEPT` of tcp(7). Without it nearly every connection would be met before its handshake is there, and cost half
+/// as much again. Where it can't be had, it only costs that.
+#[cfg(target_os = "linux")]
+#[expect(unsafe_code, reason = "no safe wrapper; measured with `dormouse-loadtest idle`")]
+fn defer(listener: &std::net::TcpListener) {
+    use std::os::fd::AsRawFd as _;
+
+    let seconds = DEFER_SECONDS;
+    // SAFETY: the descriptor is open for as long as `listener` is borrowed, and the kernel reads the one integer.
+    let failed = unsafe {
+        libc::setsockopt(
+            listener.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_DEFER_ACCEPT,
+            (&raw const seconds).cast(),
+            size_of_val(&seconds) as libc::socklen_t,
+        )
+    };
+    if failed != 0 {
+        tracing::debug!(error = %io::Error::last_os_error(), "accepting is not deferred");
+    }
 }
 
 pub(super) struct Acceptor {
-    pub(super) listener: TcpListener,
+    pub(super) listener: Listener,
     pub(super) server: Server,
     pub(super) in_http: Arc<Semaphore>,
     pub(super) closing: Closing,
@@ -49,10 +95,11 @@ impl Acceptor {
     async fn accept_all(&self) {
         let mut failing = false;
         loop {
-            let Some(permit) = self.permit().await else { return };
-            match self.listener.accept().await {
-                Ok((stream, _)) => {
+            match self.accept().await {
+                Ok(stream) => {
                     failing = false;
+                    let Some(stream) = self.server.upgrade(stream) else { continue };
+                    let Some(permit) = self.permit().await else { return };
                     self.serve(stream, permit);
                 }
                 // The client was gone before its turn came.
@@ -69,6 +116,15 @@ impl Acceptor {
         }
     }
 
+    async fn accept(&self) -> io::Result<TcpStream> {
+        loop {
+            let mut ready = self.listener.readable().await?;
+            if let Ok(accepted) = ready.try_io(|listener| listener.get_ref().accept()) {
+                return accepted.map(|(stream, _)| stream.into());
+            }
+        }
+    }
+
     /// Leave for one more connection; `None` if there will never be any.
     async fn permit(&self) -> Option<OwnedSemaphorePermit> {
         if let Ok(permit) = Arc::clone(&self.in_http).try_acquire_owned() {
@@ -79,8 +135,6 @@ impl Acceptor {
     }
 
     fn serve(&self, stream: TcpStream, permit: OwnedSemaphorePermit) {
-        // It fails only on a socket that is dead already, which serving it finds out.
-        let _ = stream.set_nodelay(true);
         let connection = self.server.serve(stream, self.closing.clone());
         tokio::spawn(async move {
             connection.await;

@@ -1,20 +1,17 @@
 //! The short way in: a handshake that arrives whole, as nearly all do, needs none of the machinery of HTTP.
 //!
-//! It is looked at where it lies in the socket. What is not granted here at first sight is left there for the long way
-//! (`connection.rs`), which refuses it with the right words, waits for the rest of it, or serves something else. The answer
-//! is not sent from here: the reactor writes it together with the first message.
+//! It is looked at where it lies in the socket, as soon as that is accepted. What is not granted here at first sight is left
+//! there for the long way (`connection.rs`), which refuses it with the right words, waits for the rest of it, or serves
+//! something else. The answer is not sent from here: the reactor writes it together with the first message.
 
-use std::future::poll_fn;
-use std::mem::MaybeUninit;
-use std::task::{Poll, ready};
+use std::io::Read as _;
+use std::net::TcpStream;
 
 use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, Method, Request};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use httparse::Status;
-use tokio::io::ReadBuf;
-use tokio::net::TcpStream;
 
 use super::connection::Upgrade;
 use super::routes::{CONNECT, Shared};
@@ -31,20 +28,15 @@ pub(super) struct Granted {
     pub(super) answer: Bytes,
 }
 
-/// Waits for the first bytes of a connection, and grants the handshake that they are. `None` if they are anything else, and
-/// then nothing has been taken.
-pub(super) async fn take(stream: &TcpStream, shared: &Shared) -> Option<Granted> {
-    let (granted, len) = poll_fn(|context| {
-        let mut buffer = [MaybeUninit::uninit(); HEAD_BYTES];
-        let mut buffer = ReadBuf::uninit(&mut buffer);
-        let peeked = ready!(stream.poll_peek(context, &mut buffer));
-        Poll::Ready(peeked.ok().and_then(|_| grant(buffer.filled(), shared)))
-    })
-    .await?;
-    let mut taken = [0; HEAD_BYTES];
+/// Grants the handshake that lies in a non-blocking socket. `None` if there is anything else or nothing yet, and then nothing
+/// has been taken.
+pub(super) fn take(mut stream: &TcpStream, shared: &Shared) -> Option<Granted> {
+    let mut buffer = [0; HEAD_BYTES];
+    let seen = stream.peek(&mut buffer).ok()?;
+    let (granted, len) = grant(&buffer[..seen], shared)?;
     // They are there, and nobody else reads.
-    let read = stream.try_read(&mut taken[..len]).ok()?;
-    (read == len).then_some(granted)
+    stream.read_exact(&mut buffer[..len]).ok()?;
+    Some(granted)
 }
 
 fn grant(bytes: &[u8], shared: &Shared) -> Option<(Granted, usize)> {
