@@ -1,12 +1,12 @@
 //! What waits to be written to one socket.
 
 use std::collections::VecDeque;
-use std::io::{self, IoSlice, Write};
+use std::io::{self, Write};
 
 use bytes::{Buf, Bytes};
 
-/// Frames that one system call takes.
-const SLICES: usize = 64;
+/// Frames are joined up to so many bytes: to copy them is cheaper than to have the system gather them.
+const JOINED_BYTES: usize = 16 * 1024;
 
 /// What a waiting frame takes besides its bytes, roughly: without it, many empty frames would count for nothing.
 const FRAME_COST: usize = 64;
@@ -43,11 +43,15 @@ impl Outbox {
         self.bytes
     }
 
-    /// Writes as much as the socket takes, many frames at a time.
-    pub(super) fn write_to(&mut self, socket: &mut impl Write) -> io::Result<Written> {
+    /// Writes as much as the socket takes, many frames at a time, which are joined in `buffer`.
+    pub(super) fn write_to(
+        &mut self,
+        socket: &mut impl Write,
+        buffer: &mut [u8],
+    ) -> io::Result<Written> {
         let mut bytes = 0;
-        while !self.frames.is_empty() {
-            match self.write_some(socket) {
+        while let Some(next) = self.next(buffer) {
+            match socket.write(next) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(written) => {
                     bytes += written;
@@ -64,20 +68,20 @@ impl Outbox {
         Ok(Written { bytes, all: true })
     }
 
-    fn write_some(&self, socket: &mut impl Write) -> io::Result<usize> {
-        // One frame is the common case, and the system takes it with less ado.
-        if let [frame] = self.frames.as_slices().0
-            && self.frames.len() == 1
-        {
-            return socket.write(frame);
+    /// What one system call is to take: a large frame by itself, or as many as can be joined.
+    fn next<'a>(&'a self, buffer: &'a mut [u8]) -> Option<&'a [u8]> {
+        let first = self.frames.front()?;
+        let most = buffer.len().min(JOINED_BYTES);
+        if self.frames.len() == 1 || first.len() > most {
+            return Some(first);
         }
-        let mut slices = [IoSlice::new(&[]); SLICES];
-        let mut count = 0;
-        for (slice, frame) in slices.iter_mut().zip(&self.frames) {
-            *slice = IoSlice::new(frame);
-            count += 1;
+        let mut end = 0;
+        for frame in &self.frames {
+            let Some(space) = buffer[..most].get_mut(end..end + frame.len()) else { break };
+            space.copy_from_slice(frame);
+            end += frame.len();
         }
-        socket.write_vectored(&slices[..count])
+        Some(&buffer[..end])
     }
 
     fn advance(&mut self, mut written: usize) {
@@ -123,10 +127,14 @@ mod tests {
             outbox.push(Bytes::from_static(frame.as_bytes()));
         }
         let mut socket = Narrow(Vec::new());
-        assert_eq!(outbox.write_to(&mut socket).unwrap(), Written { bytes: 7, all: false });
+        // In which two of the frames can be joined.
+        let mut buffer = [0; 7];
+        let written = outbox.write_to(&mut socket, &mut buffer).unwrap();
+        assert_eq!(written, Written { bytes: 7, all: false });
         assert_eq!((&*socket.0, outbox.bytes()), (&b"abcdefg"[..], 3 + FRAME_COST));
         socket.0.clear();
-        assert_eq!(outbox.write_to(&mut socket).unwrap(), Written { bytes: 3, all: true });
+        let written = outbox.write_to(&mut socket, &mut buffer).unwrap();
+        assert_eq!(written, Written { bytes: 3, all: true });
         assert_eq!((&*socket.0, outbox.bytes()), (&b"hij"[..], 0));
         assert!(outbox.frames.is_empty());
     }

@@ -55,7 +55,7 @@ impl Reactor {
         let was_paused = self.is_paused(&self.connections[key]);
         let connection = &mut self.connections[key];
         let work = connection.work.begin();
-        match work.outbox.write_to(&mut connection.socket) {
+        match work.outbox.write_to(&mut connection.socket, &mut self.buffer) {
             Ok(Written { bytes, all: is_empty }) => {
                 self.common.metrics.bytes_out.inc_by(bytes as u64);
                 work.blocked = !is_empty;
