@@ -10,6 +10,8 @@ use bytes::Bytes;
 use dormouse_protocol::Encoding;
 
 use super::frame;
+use super::inbox::SignalFrames;
+use super::page::{Page, PageKey, Pages};
 use crate::object::presence::View;
 use crate::object::{Address, EventFrames, Handle};
 
@@ -30,15 +32,18 @@ pub(super) struct Audience {
     reading: u32,
     /// How many members watch who is here.
     watching: u32,
-    /// Deliveries of late, while anybody has: the seam from there to live.
+    /// What those have in common who catch up, while anybody does: the pages, and the seam from there to live.
     recent: Option<Box<Recent>>,
+    /// Signals of this turn.
+    pub(super) signals: Vec<Arc<SignalFrames>>,
 }
 
-/// Deliveries of late, the oldest first.
+/// Deliveries of late, the oldest first, and pages of the log.
 #[derive(Default)]
 struct Recent {
     deliveries: VecDeque<Arc<Delivered>>,
     bytes: usize,
+    pages: Pages,
 }
 
 /// A connection that is a member.
@@ -137,6 +142,7 @@ impl Audience {
             reading: 0,
             watching: 0,
             recent: None,
+            signals: Vec::new(),
         }
     }
 
@@ -217,6 +223,18 @@ impl Audience {
             self.recent.get_or_insert_default().keep(&delivered);
         }
         delivered
+    }
+
+    /// A page that somebody else has read of late.
+    pub(super) fn kept_page(&self, key: PageKey) -> Option<Arc<Page>> {
+        self.recent.as_ref()?.pages.find(key)
+    }
+
+    /// Keeps a page for the others who catch up.
+    pub(super) fn keep_page(&mut self, key: PageKey, page: &Arc<Page>) {
+        if self.reading > 0 {
+            self.recent.get_or_insert_default().pages.keep(key, page);
+        }
     }
 
     /// Changes where a member gets its events.

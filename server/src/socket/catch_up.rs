@@ -3,24 +3,21 @@
 //! It is one path for a join with a past, a resume, and a reader too slow for the live stream (promises 5 and 7). A
 //! connection has at most one page on its way, besides the first of a join, and the next is read once its socket takes more.
 
-use bytes::Bytes;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+
 use dormouse_protocol::{
-    CaughtUp, CloseCode, Encoding, ErrorCode, Joined as JoinReply, Reset, ResetReason,
-    ServerMessage, Watch, encode_events,
+    CaughtUp, CloseCode, ErrorCode, Joined as JoinReply, Reset, ResetReason, ServerMessage, Watch,
 };
 use tracing::error;
 
 use super::audience::Standing;
 use super::connection::Joined;
-use super::frame;
 use super::inbox::Letter;
+use super::page::{Page, PageKey};
 use super::reactor::Reactor;
-use crate::log::{ObjectId, PageLimit, ReadError};
+use crate::object::Address;
 use crate::object::presence::Departing;
-use crate::object::{Address, Handle};
-
-/// What one read of the log gives at most.
-const PAGE: PageLimit = PageLimit { events: 1_000, bytes: 64 * 1024 };
 
 /// A join whose reply waits for the first page.
 pub(super) struct FirstPage {
@@ -35,37 +32,18 @@ pub(super) struct FirstPage {
     pub(super) watch: Watch,
 }
 
-/// A page that was read for a connection.
+/// Who waits for a page.
+pub(super) struct Reader {
+    connection: Address,
+    /// Of the membership that reads.
+    serial: u32,
+    join: Option<FirstPage>,
+}
+
+/// A page that was read, for all who wait for it. None where it can't be.
 pub(super) struct PageRead {
-    pub(super) reader: Address,
-    pub(super) object: ObjectId,
-    /// Of the membership that it was read for.
-    pub(super) serial: u32,
-    pub(super) join: Option<FirstPage>,
-    pub(super) page: Result<EncodedPage, ReadError>,
-}
-
-/// A page of the log as a frame.
-pub(super) struct EncodedPage {
-    after: u64,
-    last: u64,
-    trimmed: u64,
-    events: u64,
-    frame: Option<Bytes>,
-}
-
-impl EncodedPage {
-    fn read(handle: &Handle, after: u64, encoding: Encoding) -> Result<Self, ReadError> {
-        let page = handle.page(after, PAGE)?;
-        let frame = if page.events.is_empty() {
-            None
-        } else {
-            let message = encode_events(encoding, handle.id().0, &page.events)?;
-            Some(frame::message(encoding, &message))
-        };
-        let events = page.events.len() as u64;
-        Ok(Self { after, last: page.last, trimmed: page.trimmed, events, frame })
-    }
+    key: PageKey,
+    page: Option<Arc<Page>>,
 }
 
 impl Reactor {
@@ -102,61 +80,73 @@ impl Reactor {
         let audience = &mut self.audiences[joined.audience as usize];
         let standing = if join.is_some() { Standing::Joining } else { Standing::Reading };
         audience.stand(joined.member, standing);
-        let handle = audience.handle.clone();
         connection.work.begin().reading_page |= join.is_none();
-        let reader = connection.address(key, 0);
-        let encoding = connection.encoding;
-        let inbox = self.inbox.clone();
+        let page_key = PageKey { object, after, encoding: connection.encoding };
+        let reader = Reader { connection: connection.address(key, 0), serial, join };
+        match self.readers.entry(page_key) {
+            Entry::Occupied(mut others) => return others.get_mut().push(reader),
+            Entry::Vacant(nobody) => _ = nobody.insert(vec![reader]),
+        }
+        if let Some(page) = audience.kept_page(page_key) {
+            let read = PageRead { key: page_key, page: Some(page) };
+            return self.inbox.push(Letter::Page(read));
+        }
+        let (handle, inbox) = (audience.handle.clone(), self.inbox.clone());
         self.common.metrics.pages.inc();
         self.common.runtime.spawn_blocking(move || {
-            let page = EncodedPage::read(&handle, after, encoding);
-            inbox.push(Letter::Page(Box::new(PageRead { reader, object, serial, join, page })));
+            let page = Page::read(&handle, page_key).map(Arc::new).inspect_err(|error| {
+                error!(%error, object = %handle.identity().name, "a page of the log can't be read");
+            });
+            inbox.push(Letter::Page(PageRead { key: page_key, page: page.ok() }));
         });
     }
 
     /// A page has been read.
     pub(super) fn page_read(&mut self, read: PageRead) {
-        let Some(key) = self.find(read.reader) else { return };
+        let PageRead { key: page_key, page } = read;
+        if let Some(page) = &page
+            && let Some(&audience) = self.audience_of.get(&page_key.object)
+        {
+            self.audiences[audience as usize].keep_page(page_key, page);
+        }
+        for reader in self.readers.remove(&page_key).unwrap_or_default() {
+            self.page_read_for(reader, page_key, page.as_deref());
+        }
+    }
+
+    /// A page has come for a reader, or can't be read.
+    fn page_read_for(&mut self, reader: Reader, page_key: PageKey, page: Option<&Page>) {
+        let Reader { connection, serial, join } = reader;
+        let Some(key) = self.find(connection) else { return };
         let connection = &mut self.connections[key];
-        if read.join.is_none()
+        if join.is_none()
             && let Some(work) = connection.work.go_on()
         {
             work.reading_page = false;
         }
-        let joined = connection.joined(read.object).filter(|joined| joined.serial == read.serial);
+        let joined = connection.joined(page_key.object).filter(|joined| joined.serial == serial);
         // Left meanwhile; a joining connection only by its end, since its requests wait for the reply.
         let Some(joined) = joined else {
             self.catch_up(key);
             return self.connections[key].work.rest();
         };
-        match read.page {
-            Ok(page) => {
-                self.take_page(key, joined, &page, read.join);
+        match (page, join) {
+            (Some(page), join) => {
+                self.take_page(key, joined, page, join);
                 self.catch_up(key);
             }
-            Err(error) => {
-                error!(%error, object = %self.name_of(joined), "a page of the log can't be read");
-                match read.join {
-                    Some(first) => {
-                        self.leave(key, read.object, Departing::Leave);
-                        let why = "the log can't be read at present; try again later";
-                        self.refuse(key, Some(first.request), ErrorCode::Unavailable, why);
-                        self.finish_reading(key);
-                    }
-                    // To go on without the page would be a hole.
-                    None => self.close(key, CloseCode::Internal),
-                }
+            (None, Some(first)) => {
+                self.leave(key, page_key.object, Departing::Leave);
+                let why = "the log can't be read at present; try again later";
+                self.refuse(key, Some(first.request), ErrorCode::Unavailable, why);
+                self.finish_reading(key);
             }
+            // To go on without the page would be a hole.
+            (None, None) => self.close(key, CloseCode::Internal),
         }
     }
 
-    fn take_page(
-        &mut self,
-        key: usize,
-        joined: Joined,
-        page: &EncodedPage,
-        join: Option<FirstPage>,
-    ) {
+    fn take_page(&mut self, key: usize, joined: Joined, page: &Page, join: Option<FirstPage>) {
         let connection = &mut self.connections[key];
         let audience = &mut self.audiences[joined.audience as usize];
         let epoch = audience.handle.identity().epoch;

@@ -33,7 +33,7 @@ pub(super) enum Letter {
     Lagging,
     Signal(Arc<SignalFrames>),
     Opened(Box<JoinOpened>),
-    Page(Box<PageRead>),
+    Page(PageRead),
     /// The encoded reply to a request that was worked on elsewhere.
     Reply(Address, Bytes),
     /// Someone wants to know something.

@@ -1,8 +1,6 @@
 //! Joining and leaving.
 
-use dormouse_protocol::{
-    ErrorCode, Join, Joined as Reply, ObjectName, ResetReason, ServerMessage, Start,
-};
+use dormouse_protocol::{ErrorCode, Join, Joined as Reply, ResetReason, ServerMessage, Start};
 use tracing::error;
 
 use super::audience::Audience;
@@ -162,10 +160,5 @@ impl Reactor {
         }
         self.common.metrics.members.dec();
         true
-    }
-
-    /// The name of the object that a membership is of.
-    pub(super) fn name_of(&self, joined: Joined) -> ObjectName {
-        self.audiences[joined.audience as usize].handle.identity().name.clone()
     }
 }

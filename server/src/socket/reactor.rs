@@ -16,9 +16,11 @@ use smallvec::SmallVec;
 use tracing::error;
 
 use super::audience::Audience;
+use super::catch_up::Reader;
 use super::connection::{Connection, Phase};
 use super::inbox::{Inbox, Letter, Seat};
 use super::metrics::Metrics;
+use super::page::PageKey;
 use super::wheel::Wheel;
 use super::work::{Unread, Work};
 use super::write::Dirty;
@@ -57,8 +59,12 @@ pub(super) struct Reactor {
     pub(super) wheel: Wheel<Address>,
     /// Connections to write to.
     pub(super) dirty: Dirty,
+    /// Objects with signals that go out at the end of this turn.
+    pub(super) signalled: Vec<ObjectId>,
     /// Connections with members that have fallen behind in this turn.
     pub(super) behind: Vec<u32>,
+    /// Who waits for which page of the log.
+    pub(super) readers: HashMap<PageKey, Vec<Reader>>,
     /// Connections with a publish that waits for room.
     pub(super) stalled: Vec<Address>,
     /// Connections to go on reading from.
@@ -88,7 +94,9 @@ impl Reactor {
             audience_of: HashMap::new(),
             wheel: Wheel::new(Instant::now()),
             dirty: Dirty::default(),
+            signalled: Vec::new(),
             behind: Vec::new(),
+            readers: HashMap::new(),
             stalled: Vec::new(),
             ready: VecDeque::new(),
             poll: seat.poll,
@@ -123,6 +131,7 @@ impl Reactor {
             for address in due.drain(..) {
                 self.deadline(address);
             }
+            self.fan_out_all_signals();
             self.retry_all_stalled();
             for key in std::mem::take(&mut self.behind) {
                 self.catch_up(key as usize);
@@ -169,10 +178,10 @@ impl Reactor {
             Letter::Lagging => self.lagging(),
             Letter::Signal(signal) => {
                 self.inbox.taken_signal(&signal);
-                self.fan_out_signal(&signal);
+                self.take_signal(signal);
             }
             Letter::Opened(join) => self.join_opened(*join),
-            Letter::Page(page) => self.page_read(*page),
+            Letter::Page(page) => self.page_read(page),
             Letter::Reply(address, reply) => self.reply(address, reply),
             Letter::Question(question) => question(self),
             Letter::Drain(code) => self.drain(code),

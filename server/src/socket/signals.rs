@@ -14,6 +14,27 @@ use super::reactor::Reactor;
 use super::work::{Busy, KeptSignal};
 use crate::log::ObjectId;
 
+/// Signals of one object that go out together. More are not gathered, so that no member is given too much at once.
+const JOINED_SIGNALS: usize = 64;
+
+/// Signals as one stretch of bytes, for all who speak an encoding.
+struct Joined {
+    frames: Bytes,
+    count: u64,
+}
+
+/// None where nobody speaks it.
+fn join(signals: &[Arc<SignalFrames>], encoding: Encoding) -> Option<Joined> {
+    let frames = || signals.iter().filter_map(|signal| signal.frames[encoding as usize].as_ref());
+    let count = frames().count() as u64;
+    let frames = match count {
+        0 => return None,
+        1 => frames().next()?.clone(),
+        _ => frames().map(Bytes::as_ref).collect::<Vec<_>>().concat().into(),
+    };
+    Some(Joined { frames, count })
+}
+
 /// What became of a signal that its socket did not take.
 enum Kept {
     Added,
@@ -76,7 +97,7 @@ impl Reactor {
         let signal_frames = Arc::new(SignalFrames { object, sender, key: signal.key, frames });
         for outlet in handle.listeners() {
             if outlet == self.index {
-                self.fan_out_signal(&signal_frames);
+                self.take_signal(signal_frames.clone());
             } else if !self.common.inboxes[outlet].push_signal(signal_frames.clone()) {
                 self.common.metrics.signals_dropped.inc();
             }
@@ -86,39 +107,64 @@ impl Reactor {
         }
     }
 
-    /// Queues a signal for the members here. A socket that takes nothing keeps the newest of each sender and key.
-    pub(super) fn fan_out_signal(&mut self, signal: &SignalFrames) {
-        let Some(&audience) = self.audience_of.get(&signal.object) else { return };
-        let members = &self.audiences[audience as usize].members;
-        self.work += members.len() as u64;
-        for member in members {
+    /// A signal for the members here. It goes out at the end of the turn, together with the others of this turn.
+    pub(super) fn take_signal(&mut self, signal: Arc<SignalFrames>) {
+        let object = signal.object;
+        let Some(&audience) = self.audience_of.get(&object) else { return };
+        let audience = &mut self.audiences[audience as usize];
+        self.work += audience.members.len() as u64;
+        if audience.signals.is_empty() {
+            self.signalled.push(object);
+        }
+        audience.signals.push(signal);
+        if audience.signals.len() >= JOINED_SIGNALS {
+            self.fan_out_signals(object);
+        }
+    }
+
+    /// Queues the turn's signals for the members.
+    pub(super) fn fan_out_all_signals(&mut self) {
+        for object in std::mem::take(&mut self.signalled) {
+            self.fan_out_signals(object);
+        }
+    }
+
+    /// Queues an object's signals for the members here. A socket that takes nothing keeps the newest of each sender and key.
+    fn fan_out_signals(&mut self, object: ObjectId) {
+        let Some(&audience) = self.audience_of.get(&object) else { return };
+        let audience = &mut self.audiences[audience as usize];
+        let signals = std::mem::take(&mut audience.signals);
+        let joined = [Encoding::Msgpack, Encoding::Json].map(|encoding| join(&signals, encoding));
+        let (settings, metrics) = (&self.common.settings, &self.common.metrics);
+        let mut delivered = 0;
+        for member in &audience.members {
             let connection = &mut self.connections[member.connection as usize];
-            let Some(frame) = &signal.frames[connection.encoding as usize] else { continue };
+            let encoding = connection.encoding as usize;
+            let Some(Joined { frames, count }) = &joined[encoding] else { continue };
             if member.standing == Standing::Joining {
                 continue;
             }
-            let metrics = &self.common.metrics;
             // While older ones are kept, a newer one must not overtake them.
             let work = &connection.work;
-            let has_room = work.outbox.bytes() <= self.common.settings.outbound_bytes;
+            let has_room = work.outbox.bytes() <= settings.outbound_bytes;
             if has_room && !work.blocked && work.signals.is_empty() {
-                connection.work.begin().outbox.push(frame.clone());
+                connection.work.begin().outbox.push(frames.clone());
                 self.dirty.add(member.connection, connection);
-                metrics.delivered_signals.inc();
+                delivered += count;
                 continue;
             }
-            let settings = &self.common.settings;
-            match connection.work.begin().keep_signal(
-                signal,
-                frame,
-                settings.kept_signals,
-                settings.outbound_bytes,
-            ) {
-                Kept::Added => {}
-                Kept::Replaced => metrics.signals_conflated.inc(),
-                Kept::Dropped => metrics.signals_dropped.inc(),
+            let work = connection.work.begin();
+            for signal in &signals {
+                let Some(frame) = &signal.frames[encoding] else { continue };
+                let (most, bytes) = (settings.kept_signals, settings.outbound_bytes);
+                match work.keep_signal(signal, frame, most, bytes) {
+                    Kept::Added => {}
+                    Kept::Replaced => metrics.signals_conflated.inc(),
+                    Kept::Dropped => metrics.signals_dropped.inc(),
+                }
             }
         }
+        metrics.delivered_signals.inc_by(delivered);
     }
 
     /// The socket takes more: what it still has to know of signals goes first.

@@ -1,0 +1,98 @@
+//! Pages of the log as frames: read once for all who ask for the same at the same time, and kept while anybody catches up.
+//!
+//! After a restart, or where a proxy fails, a whole room comes back at once with nearly the same positions. Pages end at fixed
+//! offsets, so that readers who come from different places meet on the second one.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use dormouse_protocol::{Encoding, encode_events};
+
+use super::frame;
+use crate::log::{ObjectId, PageLimit, ReadError};
+use crate::object::Handle;
+
+/// Pages end where the offset is a multiple of this, if not before.
+const STRIDE: u64 = 256;
+/// And with so many bytes.
+const PAGE_BYTES: usize = 64 * 1024;
+/// Bytes of pages that are kept for the members of one object on one reactor.
+const KEPT_BYTES: usize = 1 << 20;
+
+/// Which page it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct PageKey {
+    pub(super) object: ObjectId,
+    /// It begins behind this offset.
+    pub(super) after: u64,
+    pub(super) encoding: Encoding,
+}
+
+/// A page of the log as a frame.
+#[derive(Debug)]
+pub(super) struct Page {
+    pub(super) after: u64,
+    /// The last event's offset, or `after` where there is none.
+    pub(super) last: u64,
+    /// Events up to this offset are no longer kept.
+    pub(super) trimmed: u64,
+    pub(super) events: u64,
+    pub(super) frame: Option<Bytes>,
+    /// What is appended later does not belong to it.
+    is_full: bool,
+}
+
+impl Page {
+    /// Blocking.
+    pub(super) fn read(handle: &Handle, key: PageKey) -> Result<Self, ReadError> {
+        let PageKey { after, encoding, .. } = key;
+        let limit = PageLimit { events: (STRIDE - after % STRIDE) as usize, bytes: PAGE_BYTES };
+        let page = handle.page(after, limit)?;
+        let frame = if page.events.is_empty() {
+            None
+        } else {
+            let message = encode_events(encoding, handle.id().0, &page.events)?;
+            Some(frame::message(encoding, &message))
+        };
+        Ok(Self {
+            after,
+            last: page.last,
+            trimmed: page.trimmed,
+            events: page.events.len() as u64,
+            is_full: frame.is_some() && (page.last < page.head || page.last % STRIDE == 0),
+            frame,
+        })
+    }
+
+    fn size(&self) -> usize {
+        self.frame.as_ref().map_or(0, Bytes::len)
+    }
+}
+
+/// Pages of one object that were read of late, the oldest first.
+#[derive(Default)]
+pub(super) struct Pages {
+    pages: VecDeque<(PageKey, Arc<Page>)>,
+    bytes: usize,
+}
+
+impl Pages {
+    pub(super) fn find(&self, key: PageKey) -> Option<Arc<Page>> {
+        let page = self.pages.iter().find(|(kept, _)| *kept == key);
+        page.map(|(_, page)| page.clone())
+    }
+
+    /// Keeps a page for who comes next, unless it would have more in it by then.
+    pub(super) fn keep(&mut self, key: PageKey, page: &Arc<Page>) {
+        if !page.is_full {
+            return;
+        }
+        self.bytes += page.size();
+        self.pages.push_back((key, page.clone()));
+        while self.bytes > KEPT_BYTES {
+            let Some((_, oldest)) = self.pages.pop_front() else { return };
+            self.bytes -= oldest.size();
+        }
+    }
+}
