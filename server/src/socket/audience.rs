@@ -10,7 +10,7 @@ use bytes::Bytes;
 use dormouse_protocol::Encoding;
 
 use super::frame;
-use super::inbox::SignalFrames;
+use super::outgoing::Outgoing;
 use super::page::{Page, PageKey, Pages};
 use crate::object::presence::View;
 use crate::object::{Address, EventFrames, Handle};
@@ -34,8 +34,8 @@ pub(super) struct Audience {
     watching: u32,
     /// What those have in common who catch up, while anybody does: the pages, and the seam from there to live.
     recent: Option<Box<Recent>>,
-    /// Signals of this turn.
-    pub(super) signals: Vec<Arc<SignalFrames>>,
+    /// What goes out next. None for as long as nothing does.
+    pub(super) outgoing: Option<Box<Outgoing>>,
 }
 
 /// Deliveries of late, the oldest first, and pages of the log.
@@ -114,7 +114,7 @@ impl Delivered {
         self.frames[encoding as usize].as_ref()
     }
 
-    fn size(&self) -> usize {
+    pub(super) fn size(&self) -> usize {
         self.frames.iter().flatten().map(Bytes::len).sum()
     }
 }
@@ -142,7 +142,7 @@ impl Audience {
             reading: 0,
             watching: 0,
             recent: None,
-            signals: Vec::new(),
+            outgoing: None,
         }
     }
 

@@ -179,6 +179,8 @@ impl Reactor {
             self.common.metrics.caught_up_events.inc_by(page.events);
         }
         audience.members[joined.member as usize].position = page.last.max(from);
+        // It may have ended within events whose delivery is still on its way.
+        audience.newest = audience.newest.max(page.head);
         self.go_live(key, joined);
         self.mark_dirty(key);
         if let Some(watch) = watch {

@@ -1,13 +1,16 @@
 //! From objects to sockets: events and answers.
 //!
-//! A delivery is framed once and queued for every member that it follows on from; the sockets are written to at the end
-//! of the turn, so that all that a turn brings for one socket leaves in one system call.
+//! A delivery is framed once, gathered with what else there is for the object's members, and queued for every member that it
+//! follows on from; the sockets are written to at the end of the turn, each once.
 
 use dormouse_protocol::{Published, ServerMessage};
 
 use super::audience::Standing;
 use super::inbox::Lagging;
+use super::outgoing::{Outgoing, When};
 use super::reactor::Reactor;
+use super::signals::keep_signals;
+use crate::log::ObjectId;
 use crate::object::{Address, Answer, Delivery, EventFrames};
 
 impl Reactor {
@@ -15,7 +18,7 @@ impl Reactor {
         match delivery {
             Delivery::Events(events) => {
                 self.inbox.taken_events(&events);
-                self.fan_out(&events);
+                self.take_events(&events);
             }
             Delivery::Presence(changes) => {
                 self.inbox.taken_presence(&changes);
@@ -26,34 +29,102 @@ impl Reactor {
         }
     }
 
-    fn fan_out(&mut self, events: &EventFrames) {
-        let Some(&audience) = self.audience_of.get(&events.object) else { return };
+    fn take_events(&mut self, events: &EventFrames) {
+        let object = events.object;
+        let Some(&key) = self.audience_of.get(&object) else { return };
+        let delivered = self.audiences[key as usize].take(events);
+        if !self.gather(key, object).precedes(&delivered) {
+            self.fan_out(object);
+        }
+        self.gather(key, object).add_delivery(delivered);
+    }
+
+    /// What goes out next to an audience, to be added to. It goes at the end of the turn, or of the rest after a sweep.
+    pub(super) fn gather(&mut self, audience: u32, object: ObjectId) -> &mut Outgoing {
+        let outgoing = self.audiences[audience as usize].outgoing.get_or_insert_default();
+        if outgoing.is_empty() {
+            self.outgoing.push(object);
+        }
+        outgoing
+    }
+
+    /// Queues for the members of all objects what was gathered for them, where it is time.
+    pub(super) fn fan_out_all(&mut self) {
+        self.next_sweep = None;
+        for object in std::mem::take(&mut self.outgoing) {
+            let Some(&audience) = self.audience_of.get(&object) else { continue };
+            let Some(outgoing) = &self.audiences[audience as usize].outgoing else { continue };
+            match outgoing.when() {
+                When::Now => self.fan_out(object),
+                When::AfterSweep => self.outgoing.push(object),
+                When::At(at) => {
+                    self.outgoing.push(object);
+                    self.next_sweep = Some(self.next_sweep.map_or(at, |next| next.min(at)));
+                }
+            }
+        }
+    }
+
+    /// Queues for the members what was gathered for them.
+    fn fan_out(&mut self, object: ObjectId) {
+        let Some(&audience) = self.audience_of.get(&object) else { return };
         let audience = &mut self.audiences[audience as usize];
-        let delivered = audience.take(events);
-        let count = events.last + 1 - events.first;
-        let mut deliveries = 0;
+        let Some(outgoing) = audience.outgoing.as_mut().filter(|outgoing| !outgoing.is_empty())
+        else {
+            return;
+        };
+        let (joined, is_swept) = outgoing.take(audience.members.len());
+        if !is_swept {
+            audience.outgoing = None;
+        }
+        let (settings, metrics) = (&self.common.settings, &self.common.metrics);
+        let (mut events, mut signals) = (0, 0);
         for place in 0..audience.members.len() {
             let member = audience.members[place];
-            if member.standing != Standing::Live || member.position >= delivered.last {
-                continue;
-            }
             let connection = &mut self.connections[member.connection as usize];
-            let follows = member.position + 1 == delivered.first;
-            let has_room = connection.work.outbox.bytes() <= self.common.settings.outbound_bytes;
-            let frame = delivered.frame(connection.encoding).filter(|_| follows && has_room);
-            let Some(frame) = frame else {
-                audience.stand(place as u32, Standing::Behind);
-                self.common.metrics.fell_behind.inc();
-                // One whose outbox is full reads on when its socket has taken it.
-                self.behind.push(member.connection);
-                continue;
-            };
-            connection.work.begin().outbox.push(frame.clone());
-            self.dirty.add(member.connection, connection);
-            audience.members[place].position = delivered.last;
-            deliveries += count;
+            let has_room = connection.work.outbox.bytes() <= settings.outbound_bytes;
+            if let Some(last) = joined.last()
+                && member.standing == Standing::Live
+                && member.position < last
+            {
+                let frames = joined.events_after(member.position, connection.encoding);
+                if let Some(frames) = frames.filter(|_| has_room) {
+                    connection.work.begin().outbox.push(frames);
+                    self.dirty.add(member.connection, connection);
+                    audience.members[place].position = last;
+                    events += last - member.position;
+                } else {
+                    audience.stand(place as u32, Standing::Behind);
+                    metrics.fell_behind.inc();
+                    // One whose outbox is full reads on when its socket has taken it.
+                    self.behind.push(member.connection);
+                }
+            }
+            if let Some(frames) = joined.signal_frames(connection.encoding)
+                && member.standing != Standing::Joining
+            {
+                if has_room && connection.takes_signals() {
+                    connection.work.begin().outbox.push(frames.clone());
+                    self.dirty.add(member.connection, connection);
+                    signals += joined.signals.len() as u64;
+                } else {
+                    keep_signals(connection, &joined.signals, settings, metrics);
+                }
+            }
         }
-        self.common.metrics.delivered_events.inc_by(deliveries);
+        metrics.delivered_events.inc_by(events);
+        metrics.delivered_signals.inc_by(signals);
+        if is_swept {
+            self.dirty.add_end(object);
+        }
+    }
+
+    /// All members of an object have been written to.
+    pub(super) fn sweep_ended(&mut self, object: ObjectId) {
+        let Some(&audience) = self.audience_of.get(&object) else { return };
+        if let Some(outgoing) = &mut self.audiences[audience as usize].outgoing {
+            outgoing.end_sweep();
+        }
     }
 
     /// What some objects had to say did not fit into the inbox: their members read the log, and those who watch get the

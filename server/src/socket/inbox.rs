@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
 
 use bytes::Bytes;
-use dormouse_protocol::{CloseCode, Key};
+use dormouse_protocol::{CloseCode, Encoding, Key};
 use mio::{Poll, Waker};
 use parking_lot::Mutex;
 
@@ -54,7 +54,11 @@ pub(super) struct SignalFrames {
 }
 
 impl SignalFrames {
-    fn size(&self) -> usize {
+    pub(super) fn frame(&self, encoding: Encoding) -> Option<&Bytes> {
+        self.frames[encoding as usize].as_ref()
+    }
+
+    pub(super) fn size(&self) -> usize {
         self.frames.iter().flatten().map(Bytes::len).sum()
     }
 }

@@ -17,6 +17,7 @@ mod join;
 mod liveness;
 mod metrics;
 mod outbox;
+mod outgoing;
 mod page;
 mod peer;
 mod presence;

@@ -35,12 +35,12 @@ pub(super) struct Page {
     pub(super) after: u64,
     /// The last event's offset, or `after` where there is none.
     pub(super) last: u64,
+    /// The newest event when it was read.
+    pub(super) head: u64,
     /// Events up to this offset are no longer kept.
     pub(super) trimmed: u64,
     pub(super) events: u64,
     pub(super) frame: Option<Bytes>,
-    /// What is appended later does not belong to it.
-    is_full: bool,
 }
 
 impl Page {
@@ -58,11 +58,16 @@ impl Page {
         Ok(Self {
             after,
             last: page.last,
+            head: page.head,
             trimmed: page.trimmed,
             events: page.events.len() as u64,
-            is_full: frame.is_some() && (page.last < page.head || page.last % STRIDE == 0),
             frame,
         })
+    }
+
+    /// What is appended later does not belong to it.
+    fn is_full(&self) -> bool {
+        self.frame.is_some() && (self.last < self.head || self.last.is_multiple_of(STRIDE))
     }
 
     fn size(&self) -> usize {
@@ -85,7 +90,7 @@ impl Pages {
 
     /// Keeps a page for who comes next, unless it would have more in it by then.
     pub(super) fn keep(&mut self, key: PageKey, page: &Arc<Page>) {
-        if !page.is_full {
+        if !page.is_full() {
             return;
         }
         self.bytes += page.size();

@@ -59,8 +59,10 @@ pub(super) struct Reactor {
     pub(super) wheel: Wheel<Address>,
     /// Connections to write to.
     pub(super) dirty: Dirty,
-    /// Objects with signals that go out at the end of this turn.
-    pub(super) signalled: Vec<ObjectId>,
+    /// Objects with something gathered for their members.
+    pub(super) outgoing: Vec<ObjectId>,
+    /// When the next of them may go, of those that rest.
+    pub(super) next_sweep: Option<Instant>,
     /// Connections with members that have fallen behind in this turn.
     pub(super) behind: Vec<u32>,
     /// Who waits for which page of the log.
@@ -94,7 +96,8 @@ impl Reactor {
             audience_of: HashMap::new(),
             wheel: Wheel::new(Instant::now()),
             dirty: Dirty::default(),
-            signalled: Vec::new(),
+            outgoing: Vec::new(),
+            next_sweep: None,
             behind: Vec::new(),
             readers: HashMap::new(),
             stalled: Vec::new(),
@@ -131,7 +134,7 @@ impl Reactor {
             for address in due.drain(..) {
                 self.deadline(address);
             }
-            self.fan_out_all_signals();
+            self.fan_out_all();
             self.retry_all_stalled();
             for key in std::mem::take(&mut self.behind) {
                 self.catch_up(key as usize);
@@ -156,7 +159,8 @@ impl Reactor {
         }
         let now = Instant::now();
         let retry = (!self.stalled.is_empty()).then_some(RETRY);
-        [self.wheel.timeout(now), self.tidy.due_in(now), retry].into_iter().flatten().min()
+        let sweep = self.next_sweep.map(|at| at.saturating_duration_since(now));
+        [self.wheel.timeout(now), self.tidy.due_in(now), retry, sweep].into_iter().flatten().min()
     }
 
     fn take_letters(&mut self) {

@@ -7,33 +7,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use dormouse_protocol::{Encoding, ServerMessage, Signal, SignalItem, Signals};
 
-use super::audience::Standing;
+use super::Settings;
+use super::connection::Connection;
 use super::frame;
 use super::inbox::SignalFrames;
+use super::metrics::Metrics;
 use super::reactor::Reactor;
 use super::work::{Busy, KeptSignal};
 use crate::log::ObjectId;
-
-/// Signals of one object that go out together. More are not gathered, so that no member is given too much at once.
-const JOINED_SIGNALS: usize = 64;
-
-/// Signals as one stretch of bytes, for all who speak an encoding.
-struct Joined {
-    frames: Bytes,
-    count: u64,
-}
-
-/// None where nobody speaks it.
-fn join(signals: &[Arc<SignalFrames>], encoding: Encoding) -> Option<Joined> {
-    let frames = || signals.iter().filter_map(|signal| signal.frames[encoding as usize].as_ref());
-    let count = frames().count() as u64;
-    let frames = match count {
-        0 => return None,
-        1 => frames().next()?.clone(),
-        _ => frames().map(Bytes::as_ref).collect::<Vec<_>>().concat().into(),
-    };
-    Some(Joined { frames, count })
-}
 
 /// What became of a signal that its socket did not take.
 enum Kept {
@@ -75,6 +56,32 @@ impl Busy {
     }
 }
 
+impl Connection {
+    /// Whether a signal can go into the outbox. While older ones are kept, a newer one must not overtake them.
+    pub(super) fn takes_signals(&self) -> bool {
+        !self.work.blocked && self.work.signals.is_empty()
+    }
+}
+
+/// Keeps signals for a socket that takes nothing, the newest of each sender and key.
+pub(super) fn keep_signals(
+    connection: &mut Connection,
+    signals: &[Arc<SignalFrames>],
+    settings: &Settings,
+    metrics: &Metrics,
+) {
+    let encoding = connection.encoding;
+    let work = connection.work.begin();
+    for signal in signals {
+        let Some(frame) = signal.frame(encoding) else { continue };
+        match work.keep_signal(signal, frame, settings.kept_signals, settings.outbound_bytes) {
+            Kept::Added => {}
+            Kept::Replaced => metrics.signals_conflated.inc(),
+            Kept::Dropped => metrics.signals_dropped.inc(),
+        }
+    }
+}
+
 impl Reactor {
     /// Sends a member's signal to the members on all reactors. No instance is needed.
     pub(super) fn signal(&mut self, key: usize, signal: Signal) {
@@ -107,64 +114,12 @@ impl Reactor {
         }
     }
 
-    /// A signal for the members here. It goes out at the end of the turn, together with the others of this turn.
+    /// A signal for the members here. It goes out together with what else there is for them.
     pub(super) fn take_signal(&mut self, signal: Arc<SignalFrames>) {
         let object = signal.object;
-        let Some(&audience) = self.audience_of.get(&object) else { return };
-        let audience = &mut self.audiences[audience as usize];
-        self.work += audience.members.len() as u64;
-        if audience.signals.is_empty() {
-            self.signalled.push(object);
-        }
-        audience.signals.push(signal);
-        if audience.signals.len() >= JOINED_SIGNALS {
-            self.fan_out_signals(object);
-        }
-    }
-
-    /// Queues the turn's signals for the members.
-    pub(super) fn fan_out_all_signals(&mut self) {
-        for object in std::mem::take(&mut self.signalled) {
-            self.fan_out_signals(object);
-        }
-    }
-
-    /// Queues an object's signals for the members here. A socket that takes nothing keeps the newest of each sender and key.
-    fn fan_out_signals(&mut self, object: ObjectId) {
-        let Some(&audience) = self.audience_of.get(&object) else { return };
-        let audience = &mut self.audiences[audience as usize];
-        let signals = std::mem::take(&mut audience.signals);
-        let joined = [Encoding::Msgpack, Encoding::Json].map(|encoding| join(&signals, encoding));
-        let (settings, metrics) = (&self.common.settings, &self.common.metrics);
-        let mut delivered = 0;
-        for member in &audience.members {
-            let connection = &mut self.connections[member.connection as usize];
-            let encoding = connection.encoding as usize;
-            let Some(Joined { frames, count }) = &joined[encoding] else { continue };
-            if member.standing == Standing::Joining {
-                continue;
-            }
-            // While older ones are kept, a newer one must not overtake them.
-            let work = &connection.work;
-            let has_room = work.outbox.bytes() <= settings.outbound_bytes;
-            if has_room && !work.blocked && work.signals.is_empty() {
-                connection.work.begin().outbox.push(frames.clone());
-                self.dirty.add(member.connection, connection);
-                delivered += count;
-                continue;
-            }
-            let work = connection.work.begin();
-            for signal in &signals {
-                let Some(frame) = &signal.frames[encoding] else { continue };
-                let (most, bytes) = (settings.kept_signals, settings.outbound_bytes);
-                match work.keep_signal(signal, frame, most, bytes) {
-                    Kept::Added => {}
-                    Kept::Replaced => metrics.signals_conflated.inc(),
-                    Kept::Dropped => metrics.signals_dropped.inc(),
-                }
-            }
-        }
-        metrics.delivered_signals.inc_by(delivered);
+        let Some(&key) = self.audience_of.get(&object) else { return };
+        self.work += self.audiences[key as usize].members.len() as u64;
+        self.gather(key, object).add_signal(signal);
     }
 
     /// The socket takes more: what it still has to know of signals goes first.

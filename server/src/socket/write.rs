@@ -8,20 +8,33 @@ use tracing::debug;
 use super::connection::{Connection, Phase};
 use super::outbox::Written;
 use super::reactor::Reactor;
+use crate::log::ObjectId;
 
 /// Sockets written to before the loop looks at what else there is.
 const WRITES: usize = 256;
 
 /// The connections to write to, each once.
 #[derive(Default)]
-pub(super) struct Dirty(VecDeque<u32>);
+pub(super) struct Dirty(VecDeque<Next>);
+
+/// What comes next among them.
+enum Next {
+    Connection(u32),
+    /// The members of this object have been written to.
+    End(ObjectId),
+}
 
 impl Dirty {
     pub(super) fn add(&mut self, key: u32, connection: &mut Connection) {
         if !connection.dirty {
             connection.dirty = true;
-            self.0.push_back(key);
+            self.0.push_back(Next::Connection(key));
         }
+    }
+
+    /// To be told when all have been written to that are in line now.
+    pub(super) fn add_end(&mut self, object: ObjectId) {
+        self.0.push_back(Next::End(object));
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -37,8 +50,14 @@ impl Reactor {
 
     pub(super) fn write_dirty(&mut self) {
         for _ in 0..WRITES {
-            let Some(key) = self.dirty.0.pop_front() else { return };
-            let key = key as usize;
+            let key = match self.dirty.0.pop_front() {
+                Some(Next::Connection(key)) => key as usize,
+                Some(Next::End(object)) => {
+                    self.sweep_ended(object);
+                    continue;
+                }
+                None => return,
+            };
             // A connection that went may have left its key to one that is not dirty.
             let Some(connection) = self.connections.get_mut(key) else { continue };
             if std::mem::take(&mut connection.dirty) && !connection.work.blocked {
