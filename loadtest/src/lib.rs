@@ -7,6 +7,7 @@
 mod bench;
 pub mod cli;
 pub mod client;
+pub mod compare;
 pub mod hold;
 pub mod idle;
 mod link;

@@ -1,0 +1,5 @@
+//! skeleton
+#![allow(dead_code)]
+mod machine;
+pub mod peers;
+mod table;
