@@ -7,9 +7,15 @@
 mod bench;
 pub mod cli;
 pub mod client;
+mod drive;
+pub mod echo;
+pub mod fanout;
 pub mod hold;
 pub mod idle;
 mod link;
+pub mod load;
 pub mod replay;
 pub mod report;
+pub mod rooms;
 pub mod wake;
+mod wire;
