@@ -1,5 +1,6 @@
 //! The program `dormouse-loadtest`.
 
+use std::fmt::Display;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,9 +8,11 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::Parser as _;
 use dormouse_loadtest::cli::{Cli, Command, IdleOptions, ReplayOptions, WakeOptions};
+use dormouse_loadtest::load::outcome::Outcome;
 use dormouse_loadtest::replay::{self, Progress, trace::Trace};
-use dormouse_loadtest::{hold, idle, report, wake};
+use dormouse_loadtest::{echo, fanout, hold, idle, report, rooms, wake};
 use indicatif::ProgressBar;
+use serde::Serialize;
 use tokio::time::sleep;
 
 fn main() -> ExitCode {
@@ -17,6 +20,9 @@ fn main() -> ExitCode {
         Command::Replay(options) => replay(&options),
         Command::Idle(options) => idle(&options),
         Command::Wake(options) => wake(&options),
+        Command::Fanout(options) => load(fanout::run(&options), options.target.json),
+        Command::Rooms(options) => load(rooms::run(&options), options.target.json),
+        Command::Echo(options) => load(echo::run(&options), options.target.json),
         Command::Hold(options) => hold::run(&options).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {
@@ -54,6 +60,12 @@ fn wake(options: &WakeOptions) -> Result<ExitCode> {
     let outcome = wake::run(options)?;
     report::print(&outcome, options.json)?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn load<Own: Display + Serialize>(outcome: Result<Outcome<Own>>, json: bool) -> Result<ExitCode> {
+    let outcome = outcome?;
+    report::print(&outcome, json)?;
+    Ok(if outcome.is_exact() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 async fn follow(progress: &Progress, bar: &ProgressBar) {

@@ -1,5 +1,7 @@
 //! The command line.
 
+mod load;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -7,6 +9,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use dormouse_protocol::{Encoding, ObjectName};
+
+pub use load::{TargetOptions, TrafficOptions, WireEncoding};
 
 /// Plays clients against a Dormouse server and checks what they receive.
 #[derive(Debug, Parser)]
@@ -26,6 +30,12 @@ pub enum Command {
     Idle(IdleOptions),
     /// Measure what it costs to wake a sleeping object, and what sleeping objects cost, on a server that is started for it (Linux).
     Wake(WakeOptions),
+    /// Measure deliveries in one room with many members.
+    Fanout(FanoutOptions),
+    /// Measure deliveries in many small rooms, each with one publisher.
+    Rooms(RoomsOptions),
+    /// Measure the way to the server and back, of connections that are alone in their rooms.
+    Echo(EchoOptions),
     /// Hold connections for another scenario, until standard input ends.
     #[command(hide = true)]
     Hold(HoldOptions),
@@ -112,6 +122,54 @@ pub struct WakeOptions {
     /// One JSON object on standard output
     #[arg(long)]
     pub json: bool,
+}
+
+/// What the scenario of one large room can be told.
+#[derive(Debug, Clone, Args)]
+pub struct FanoutOptions {
+    /// Whom to aim at
+    #[command(flatten)]
+    pub target: TargetOptions,
+    /// What to publish
+    #[command(flatten)]
+    pub traffic: TrafficOptions,
+    /// Members
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub connections: u32,
+    /// Members that publish, by turns
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub publishers: u32,
+}
+
+/// What the scenario of many rooms can be told.
+#[derive(Debug, Clone, Args)]
+pub struct RoomsOptions {
+    /// Whom to aim at
+    #[command(flatten)]
+    pub target: TargetOptions,
+    /// What to publish
+    #[command(flatten)]
+    pub traffic: TrafficOptions,
+    /// Rooms
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub rooms: u32,
+    /// Members of each
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    pub members: u32,
+}
+
+/// What the scenario of echoes can be told.
+#[derive(Debug, Clone, Args)]
+pub struct EchoOptions {
+    /// Whom to aim at
+    #[command(flatten)]
+    pub target: TargetOptions,
+    /// What to publish; without a rate or `--in-flight`, one is in flight in each room
+    #[command(flatten)]
+    pub traffic: TrafficOptions,
+    /// Connections, each in a room of its own
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
+    pub connections: u32,
 }
 
 /// What a process is told that holds connections.

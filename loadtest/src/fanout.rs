@@ -1,0 +1,22 @@
+//! One room with many members, some of whom publish: what a delivery costs.
+
+use anyhow::Result;
+
+use crate::cli::FanoutOptions;
+use crate::drive::plan::Plan;
+use crate::load::outcome::Outcome;
+use crate::load::steady::{Shape, Work};
+use crate::load::target::Target;
+
+/// Runs the scenario. What was lost, repeated or reordered is told in the outcome.
+pub fn run(options: &FanoutOptions) -> Result<Outcome<Shape>> {
+    let FanoutOptions { target, traffic, connections, publishers } = options;
+    let plan = Plan {
+        rooms: 1,
+        members_each: *connections,
+        publishers_each: *publishers.min(connections),
+    };
+    let wire = target.wire().delivering(traffic.delivery());
+    let work = Work::new("fanout", plan, target, traffic);
+    work.run(&Target::new(target, plan.members())?, wire)
+}

@@ -1,0 +1,186 @@
+//! What members publish and receive: every delivery is judged, timed and counted here.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use anyhow::Error;
+use hdrhistogram::Histogram;
+
+use crate::drive::ledger::{Faults, Ledger, Verdict};
+use crate::drive::pacer::Pacer;
+use crate::drive::plan::Plan;
+use crate::drive::stamp::{Stamp, Stamper};
+use crate::drive::swarm::{Listener, Swarm};
+use crate::report::microseconds;
+use crate::wire::{Notice, Wire};
+
+/// What members publish, and what they make of what arrives.
+pub(crate) struct Traffic {
+    plan: Plan,
+    stamper: Stamper,
+    ledger: Ledger,
+    pacer: Pacer,
+    /// How much each publisher has published.
+    published: Vec<u32>,
+    /// Deliveries of what was not there before.
+    deliveries: u64,
+    /// Times in which latencies are recorded.
+    windows: Vec<Timed>,
+    /// Whose latencies are recorded.
+    timed_members: Range<u32>,
+    closed: u64,
+    /// Members that are live again since they were last asked for.
+    caught_up: u32,
+}
+
+/// From when publishes were due until a member received them, of those that were due in a window of time.
+struct Timed {
+    due: Range<Duration>,
+    latency: Histogram<u64>,
+}
+
+impl Traffic {
+    /// Nothing is published. Only the latencies of these members are recorded.
+    pub(crate) fn new(plan: Plan, payload_bytes: usize, timed_members: Range<u32>) -> Self {
+        Self {
+            plan,
+            stamper: Stamper::new(payload_bytes),
+            ledger: Ledger::new(plan),
+            pacer: Pacer::Silent,
+            published: vec![0; plan.publishers() as usize],
+            deliveries: 0,
+            windows: Vec::new(),
+            timed_members,
+            closed: 0,
+            caught_up: 0,
+        }
+    }
+
+    /// Publishes to another schedule from now on.
+    pub(crate) fn pace(&mut self, pacer: Pacer) {
+        self.pacer = pacer;
+    }
+
+    /// How much each publisher has published.
+    pub(crate) fn published(&self) -> &[u32] {
+        &self.published
+    }
+
+    /// How many publishes there were.
+    pub(crate) fn publishes(&self) -> u64 {
+        self.published.iter().copied().map(u64::from).sum()
+    }
+
+    /// How many deliveries there were, without those that were repeated.
+    pub(crate) fn deliveries(&self) -> u64 {
+        self.deliveries
+    }
+
+    /// How many connections have ended.
+    pub(crate) fn closed(&self) -> u64 {
+        self.closed
+    }
+
+    /// How many members are live again.
+    pub(crate) fn caught_up(&self) -> u32 {
+        self.caught_up
+    }
+
+    /// Every member has everything.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.deliveries == self.publishes() * u64::from(self.plan.members_each)
+    }
+
+    /// Publishes from now on are timed.
+    pub(crate) fn open_window(&mut self, now: Duration) {
+        self.windows.push(Timed { due: now..Duration::MAX, latency: microseconds() });
+    }
+
+    /// Publishes from now on are not timed; those before are still when they arrive.
+    pub(crate) fn close_window(&mut self, now: Duration) {
+        if let Some(window) = self.windows.last_mut() {
+            window.due.end = now;
+        }
+    }
+
+    /// The latencies of each window, in microseconds, and what went wrong if nothing more comes.
+    pub(crate) fn close(self) -> (Vec<Histogram<u64>>, Faults) {
+        let faults = self.ledger.close(&self.published);
+        (self.windows.into_iter().map(|window| window.latency).collect(), faults)
+    }
+
+    /// Queues what is due, and tells how long nothing will be due.
+    pub(crate) fn publish(&mut self, swarm: &mut Swarm<impl Wire>) -> Duration {
+        let Self { plan, ledger, published, .. } = self;
+        loop {
+            let now = swarm.now();
+            let unseen = |publisher: u32| {
+                let next = ledger.next(plan.member_of(publisher), publisher);
+                published[publisher as usize] - next
+            };
+            let Some(due) = self.pacer.next(now, unseen) else { return self.pacer.wait(now) };
+            let sequence = &mut published[due.publisher as usize];
+            let stamp = Stamp { publisher: due.publisher, sequence: *sequence, due: due.at };
+            *sequence += 1;
+            swarm.publish(plan.member_of(due.publisher), self.stamper.write(stamp));
+        }
+    }
+
+    fn delivered(&mut self, member: u32, now: Duration, payload: &[u8], offset: Option<u64>) {
+        let stamp = self.stamper.read(payload).filter(|stamp| self.is_expected(member, stamp));
+        let Some(Stamp { publisher, sequence, due }) = stamp else {
+            self.ledger.unknown();
+            return;
+        };
+        if let Some(offset) = offset {
+            self.ledger.offset(member, offset);
+        }
+        match self.ledger.delivered(member, publisher, sequence) {
+            Verdict::Next => self.pacer.received(publisher, sequence),
+            Verdict::After(missing) => {
+                for sequence in missing.start..=missing.end {
+                    self.pacer.received(publisher, sequence);
+                }
+            }
+            Verdict::Late => {}
+            Verdict::Repeated => return,
+        }
+        self.deliveries += 1;
+        if self.timed_members.contains(&member)
+            && let Some(window) = self.windows.iter_mut().rev().find(|w| w.due.contains(&due))
+        {
+            window.latency.saturating_record(now.saturating_sub(due).as_micros() as u64);
+        }
+    }
+
+    /// It was published, in the member's room.
+    fn is_expected(&self, member: u32, stamp: &Stamp) -> bool {
+        let published = self.published.get(stamp.publisher as usize);
+        published.is_some_and(|published| stamp.sequence < *published)
+            && self.plan.room_of_publisher(stamp.publisher) == self.plan.room_of(member)
+    }
+}
+
+impl Listener for Traffic {
+    fn notice(&mut self, member: u32, now: Duration, notice: Notice<'_>) {
+        match notice {
+            Notice::Delivered { payload, offset } => self.delivered(member, now, payload, offset),
+            Notice::Joined { from: Some(from) } => self.ledger.joined(member, from),
+            Notice::CaughtUp => self.caught_up += 1,
+            Notice::Joined { from: None } | Notice::RosterBegins | Notice::Present(_) => {}
+        }
+    }
+
+    fn closed(&mut self, member: u32, why: &Error) {
+        if self.closed == 0 {
+            eprintln!("a connection was lost: {why:#}");
+        }
+        self.closed += 1;
+        let room = self.plan.room_of(member);
+        for publisher in self.plan.publishers_of(room) {
+            let never = self.ledger.next(member, publisher)..self.published[publisher as usize];
+            never.for_each(|sequence| self.pacer.received(publisher, sequence));
+        }
+        self.pacer.gone(room, self.plan.publisher_of(member));
+    }
+}
