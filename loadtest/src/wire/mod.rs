@@ -3,6 +3,9 @@
 //! Pure: no socket, no clock. Every system here delivers what a member publishes to that member, too.
 
 pub(crate) mod dormouse;
+pub(crate) mod nats;
+pub(crate) mod plain;
+pub(crate) mod socket_io;
 
 use std::borrow::Cow;
 
