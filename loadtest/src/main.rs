@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Parser as _;
-use dormouse_loadtest::cli::{Cli, Command, IdleOptions, ReplayOptions, WakeOptions};
+use dormouse_loadtest::cli::{
+    Cli, Command, CompareOptions, IdleOptions, ReplayOptions, WakeOptions,
+};
 use dormouse_loadtest::load::outcome::Outcome;
 use dormouse_loadtest::replay::{self, Progress, trace::Trace};
-use dormouse_loadtest::{echo, fanout, hold, idle, report, rooms, wake};
+use dormouse_loadtest::{compare, echo, fanout, hold, idle, report, rooms, wake};
 use indicatif::ProgressBar;
 use serde::Serialize;
 use tokio::time::sleep;
@@ -23,6 +25,7 @@ fn main() -> ExitCode {
         Command::Fanout(options) => load(fanout::run(&options), options.target.json),
         Command::Rooms(options) => load(rooms::run(&options), options.target.json),
         Command::Echo(options) => load(echo::run(&options), options.target.json),
+        Command::Compare(options) => compare(&options),
         Command::Hold(options) => hold::run(&options).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {
@@ -60,6 +63,12 @@ fn wake(options: &WakeOptions) -> Result<ExitCode> {
     let outcome = wake::run(options)?;
     report::print(&outcome, options.json)?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn compare(options: &CompareOptions) -> Result<ExitCode> {
+    let outcome = compare::run(options)?;
+    report::print(&outcome, options.json)?;
+    Ok(if outcome.is_exact() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn load<Own: Display + Serialize>(outcome: Result<Outcome<Own>>, json: bool) -> Result<ExitCode> {

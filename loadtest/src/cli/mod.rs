@@ -1,5 +1,6 @@
 //! The command line.
 
+mod compare;
 mod load;
 
 use std::net::SocketAddr;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use dormouse_protocol::{Encoding, ObjectName};
 
+pub use compare::CompareOptions;
 pub use load::{TargetOptions, TrafficOptions, WireEncoding};
 
 /// Plays clients against a Dormouse server and checks what they receive.
@@ -36,6 +38,8 @@ pub enum Command {
     Rooms(RoomsOptions),
     /// Measure the way to the server and back, of connections that are alone in their rooms.
     Echo(EchoOptions),
+    /// Do the same work with Dormouse and with other systems, and tell the figures side by side (Linux).
+    Compare(CompareOptions),
     /// Hold connections for another scenario, until standard input ends.
     #[command(hide = true)]
     Hold(HoldOptions),

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 /// A machine at a moment.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct Machine {
+pub(super) struct Machine {
     /// In RFC 3339, UTC.
     date: String,
     processor: String,
@@ -20,7 +20,7 @@ pub(crate) struct Machine {
 
 impl Machine {
     /// This one, now.
-    pub(crate) fn of_now() -> Result<Self> {
+    pub(super) fn of_now() -> Result<Self> {
         let processors = fs::read_to_string("/proc/cpuinfo")?;
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
         Ok(Self {

@@ -11,7 +11,6 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use clap::ValueEnum;
 use tempfile::TempDir;
 
 /// How long a peer may take until it accepts connections.
@@ -22,8 +21,8 @@ const NCHAN_MODULE: &str = "/usr/lib/nginx/modules/ngx_nchan_module.so";
 const SERVERS: &str = "/usr/sbin";
 
 /// A system that is not ours.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Peer {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Peer {
     /// Topics of Bun's server, which is uWebSockets.
     Bun,
     /// nats-server, spoken to through WebSockets.
@@ -36,7 +35,7 @@ pub enum Peer {
 
 /// A peer that can be started.
 #[derive(Debug)]
-pub(crate) struct Installed {
+pub(super) struct Installed {
     peer: Peer,
     program: PathBuf,
     /// The directory of the peers' files.
@@ -46,7 +45,7 @@ pub(crate) struct Installed {
 
 /// A peer that runs; it is killed when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Running {
+pub(super) struct Running {
     child: Child,
     address: SocketAddr,
     /// What it writes.
@@ -55,7 +54,7 @@ pub(crate) struct Running {
 
 impl Peer {
     /// Looks for the peer; an error says how to get it.
-    pub(crate) fn find(self, files: &Path) -> Result<Installed> {
+    pub(super) fn find(self, files: &Path) -> Result<Installed> {
         let name = match self {
             Self::Bun => "node_modules/.bin/bun",
             Self::Nats => "nats-server",
@@ -88,11 +87,16 @@ impl Peer {
     }
 
     fn version(self, program: &Path, files: &Path) -> Result<String> {
-        let told = |flag| told_version(program, flag);
+        let told = |flag| told_version(program, &[flag]);
         Ok(match self {
             Self::Bun => format!("Bun {}", told("--version")?),
             Self::Nats => format!("nats-server {}", told("--version")?),
-            Self::Nchan => format!("nginx {} with nchan", told("-v")?),
+            Self::Nchan => {
+                // The module does not tell; its package does.
+                let package = ["--show", "--showformat=${Version}", "libnginx-mod-nchan"];
+                let nchan = told_version(Path::new("dpkg-query"), &package).unwrap_or_default();
+                format!("nginx {} with nchan {nchan}", told("-v")?).trim_end().to_owned()
+            }
             Self::SocketIo => {
                 let package = fs::read(files.join("node_modules/socket.io/package.json"))?;
                 let package: serde_json::Value = serde_json::from_slice(&package)?;
@@ -104,13 +108,18 @@ impl Peer {
 }
 
 impl Installed {
+    /// Which it is.
+    pub(super) fn peer(&self) -> Peer {
+        self.peer
+    }
+
     /// Its name and version, for people.
-    pub(crate) fn version(&self) -> &str {
+    pub(super) fn version(&self) -> &str {
         &self.version
     }
 
     /// Starts it on a free port of the loopback address and waits until it accepts connections.
-    pub(crate) fn start(&self) -> Result<Running> {
+    pub(super) fn start(&self) -> Result<Running> {
         let scratch = TempDir::with_prefix("dormouse-peer-")?;
         let port = free_port()?;
         let mut command = Command::new(&self.program);
@@ -140,13 +149,13 @@ impl Installed {
 }
 
 impl Running {
-    /// For clients.
-    pub(crate) fn url(&self) -> String {
-        format!("ws://{}", self.address)
+    /// Where it listens.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Its process.
-    pub(crate) fn pid(&self) -> u32 {
+    pub(super) fn pid(&self) -> u32 {
         self.child.id()
     }
 
@@ -183,15 +192,15 @@ fn find_program(name: &str) -> Option<PathBuf> {
 }
 
 /// The version that a program tells, on either of its outputs.
-fn told_version(program: &Path, flag: &str) -> Result<String> {
+fn told_version(program: &Path, arguments: &[&str]) -> Result<String> {
     let output = Command::new(program)
-        .arg(flag)
+        .args(arguments)
         .output()
         .with_context(|| format!("cannot start {}", program.display()))?;
     let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
     parse_version(&text)
         .map(str::to_owned)
-        .with_context(|| format!("{} {flag} tells no version: {text}", program.display()))
+        .with_context(|| format!("{} tells no version: {text}", program.display()))
 }
 
 /// The first word of numbers and dots, without what stands before the numbers: `nginx version: nginx/1.22.1`.

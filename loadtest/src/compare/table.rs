@@ -4,53 +4,53 @@ use std::fmt::{self, Display};
 
 use serde::Serialize;
 
+use crate::drive::ledger::Faults;
+use crate::load::outcome::Outcome;
+
 /// What one run told. None where it tells nothing of that.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
-pub(crate) struct Run {
+pub(super) struct Run {
     /// The server's processor time for each delivery, or connection.
-    pub(crate) cpu_us: Option<f64>,
+    pub(super) cpu_us: Option<f64>,
     /// Half of the deliveries took at most this long.
-    pub(crate) p50_us: Option<f64>,
+    pub(super) p50_us: Option<f64>,
     /// All but one of a hundred took at most this long.
-    pub(crate) p99_us: Option<f64>,
+    pub(super) p99_us: Option<f64>,
     /// Deliveries a second, or connections.
-    pub(crate) per_s: Option<f64>,
+    pub(super) per_s: Option<f64>,
     /// The share of the deliveries that never came.
-    pub(crate) lost: f64,
-    /// Deliveries that came again or out of order.
-    pub(crate) repeated_or_reordered: u64,
+    pub(super) lost: f64,
+    /// Deliveries that came again, out of order or out of nowhere.
+    pub(super) misplaced: u64,
+    /// Connections that ended before their time.
+    pub(super) closed: u64,
 }
 
 /// One system at one work, over all rounds.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct Line {
+pub(super) struct Line {
     /// The work.
-    pub(crate) work: &'static str,
+    pub(super) work: String,
     /// Who did it.
-    pub(crate) system: &'static str,
+    pub(super) system: &'static str,
     /// In medians over the runs; what was lost, over all of them.
-    pub(crate) median: Run,
+    pub(super) median: Run,
     /// The processor time, by that of the baseline at the same work.
-    pub(crate) ratio: Option<f64>,
+    pub(super) ratio: Option<f64>,
     /// Each round for itself.
-    pub(crate) runs: Vec<Run>,
+    pub(super) runs: Vec<Run>,
     /// Why a run told nothing.
-    pub(crate) failure: Option<String>,
+    pub(super) failure: Option<String>,
 }
 
 /// All lines, those of the same work one after the other.
 #[derive(Debug, Default, Serialize)]
 #[serde(transparent)]
-pub(crate) struct Table(Vec<Line>);
+pub(super) struct Table(Vec<Line>);
 
 impl Table {
     /// Adds what a run told, or why it told nothing.
-    pub(crate) fn add(
-        &mut self,
-        work: &'static str,
-        system: &'static str,
-        run: Result<Run, String>,
-    ) {
+    pub(super) fn add(&mut self, work: &str, system: &'static str, run: Result<Run, String>) {
         let found = self.0.iter().position(|l| l.work == work && l.system == system);
         let index = found.unwrap_or_else(|| {
             let behind =
@@ -67,32 +67,58 @@ impl Table {
     }
 
     /// Relates everything to a system.
-    pub(crate) fn relate(&mut self, baseline: &str) {
-        let of_baseline = |work| {
+    pub(super) fn relate(&mut self, baseline: &str) {
+        let of_baseline = |work: &str| {
             let line = self.0.iter().find(|l| l.work == work && l.system == baseline)?;
             line.median.cpu_us.filter(|cpu| *cpu > 0.0)
         };
-        let ratios: Vec<_> =
-            self.0.iter().map(|line| Some(line.median.cpu_us? / of_baseline(line.work)?)).collect();
+        let ratios: Vec<_> = self
+            .0
+            .iter()
+            .map(|line| Some(line.median.cpu_us? / of_baseline(&line.work)?))
+            .collect();
         for (line, ratio) in self.0.iter_mut().zip(ratios) {
             line.ratio = ratio;
         }
     }
 
     /// The lines.
-    pub(crate) fn lines(&self) -> &[Line] {
+    pub(super) fn lines(&self) -> &[Line] {
         &self.0
     }
 }
 
+impl<Own> From<&Outcome<Own>> for Run {
+    #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
+    fn from(outcome: &Outcome<Own>) -> Self {
+        let Faults { lost, repeated, reordered, unknown, offset_faults } = outcome.faults;
+        Self {
+            cpu_us: outcome.server_cpu_us_per_delivery,
+            p50_us: outcome.p50_us.map(|us| us as f64),
+            p99_us: outcome.p99_us.map(|us| us as f64),
+            per_s: Some(outcome.deliveries_per_s),
+            lost: lost as f64 / (lost + outcome.deliveries).max(1) as f64,
+            misplaced: repeated + reordered + unknown + offset_faults,
+            closed: outcome.closed_connections,
+        }
+    }
+}
+
 impl Line {
-    fn new(work: &'static str, system: &'static str) -> Self {
-        Self { work, system, median: Run::default(), ratio: None, runs: Vec::new(), failure: None }
+    fn new(work: &str, system: &'static str) -> Self {
+        Self {
+            work: work.to_owned(),
+            system,
+            median: Run::default(),
+            ratio: None,
+            runs: Vec::new(),
+            failure: None,
+        }
     }
 
     /// All deliveries came once and in order.
-    pub(crate) fn is_exact(&self) -> bool {
-        self.failure.is_none() && self.median.lost == 0.0 && self.median.repeated_or_reordered == 0
+    pub(super) fn is_exact(&self) -> bool {
+        self.faults().is_empty()
     }
 
     fn faults(&self) -> String {
@@ -103,8 +129,11 @@ impl Line {
         if self.median.lost > 0.0 {
             faults.push(format!("lost {} %", significant(self.median.lost * 100.0)));
         }
-        if self.median.repeated_or_reordered > 0 {
-            faults.push(format!("{} repeated or reordered", self.median.repeated_or_reordered));
+        if self.median.misplaced > 0 {
+            faults.push(format!("{} repeated or reordered", self.median.misplaced));
+        }
+        if self.median.closed > 0 {
+            faults.push(format!("{} connections closed", self.median.closed));
         }
         faults.join(", ")
     }
@@ -119,7 +148,8 @@ fn median(runs: &[Run]) -> Run {
         p99_us: of(|run| run.p99_us),
         per_s: of(|run| run.per_s),
         lost: runs.iter().map(|run| run.lost).fold(0.0, f64::max),
-        repeated_or_reordered: runs.iter().map(|run| run.repeated_or_reordered).sum(),
+        misplaced: runs.iter().map(|run| run.misplaced).sum(),
+        closed: runs.iter().map(|run| run.closed).sum(),
     }
 }
 
@@ -140,8 +170,8 @@ impl Display for Table {
         write!(f, "|---|---|--:|--:|--:|--:|--:|---|")?;
         let mut last = "";
         for line in &self.0 {
-            let work = if line.work == last { "" } else { line.work };
-            last = line.work;
+            let work = if line.work == last { "" } else { &line.work };
+            last = &line.work;
             let Run { cpu_us, p50_us, p99_us, per_s, .. } = line.median;
             let cells = [
                 work.to_owned(),
@@ -179,7 +209,7 @@ fn duration(us: f64) -> String {
 }
 
 /// A whole number with its thousands apart.
-fn thousands(value: f64) -> String {
+pub(super) fn thousands(value: f64) -> String {
     let digits = format!("{value:.0}");
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
@@ -221,7 +251,7 @@ mod tests {
             table.add("fan-out", "bun", Ok(run(theirs)));
         }
         table.relate("bun");
-        let told: Vec<_> = table.lines().iter().map(|l| (l.work, l.system, l.ratio)).collect();
+        let told: Vec<_> = table.lines().iter().map(|l| (&*l.work, l.system, l.ratio)).collect();
         let ratio = Some(3.0 / 4.0);
         let expected = [
             ("fan-out", "dormouse", ratio),
@@ -250,7 +280,7 @@ mod tests {
     #[test]
     fn what_was_lost_in_one_run_is_told() {
         let mut table = Table::default();
-        let bad = Run { lost: 0.12, repeated_or_reordered: 3, ..run(1.0) };
+        let bad = Run { lost: 0.12, misplaced: 3, ..run(1.0) };
         for run in [run(1.0), bad, run(1.0)] {
             table.add("fan-out", "nchan", Ok(run));
         }

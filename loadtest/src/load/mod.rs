@@ -1,7 +1,7 @@
 //! What the scenarios share that put load on a server: whom they aim at, the traffic, and what is told of it.
 
 pub mod outcome;
-mod pin;
+pub(crate) mod pin;
 pub(crate) mod session;
 pub mod steady;
 pub(crate) mod target;

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use super::pin::Cores;
 use crate::bench::proc;
 use crate::bench::server::{Server, Site};
-use crate::cli::TargetOptions;
+use crate::cli::{ServerOptions, TargetOptions};
 
 /// Connections that a server allows beyond those of the scenario.
 const SPARE_CONNECTIONS: u32 = 64;
@@ -38,7 +38,7 @@ impl Target {
             }
             None => {
                 cores.as_ref().map_or(Ok(()), Cores::use_first)?;
-                Self::start(options, connections)?
+                Self::start(&options.server, connections)?
             }
         };
         cores.as_ref().map_or(Ok(()), Cores::use_last)?;
@@ -55,8 +55,9 @@ impl Target {
         Self { system, address, processes, version, _server: None, _site: None }
     }
 
-    fn start(options: &TargetOptions, connections: u32) -> Result<Self> {
-        let site = Site::new(&options.server)?;
+    /// A new one that allows so many connections.
+    pub(crate) fn start(options: &ServerOptions, connections: u32) -> Result<Self> {
+        let site = Site::new(options)?;
         let allowed = connections + SPARE_CONNECTIONS;
         let server = site.start(&[
             ("LIMITS_CONNECTIONS", allowed.to_string()),

@@ -140,7 +140,7 @@ fn size(line: &[u8]) -> Option<usize> {
 mod tests {
     use super::*;
 
-    /// As nats-server 2.9.10 sent them.
+    /// As nats-server 2.9.10 sends them; what it says of itself is shortened.
     const RECORDED: &[u8] = b"INFO {\"server_name\":\"peer\",\"max_payload\":1048576} \r\nPONG\r\n\
         MSG room.7 1 5\r\nhello\r\nPING\r\nMSG room.7 1 7\r\nwo\r\nrld\r\n";
 
