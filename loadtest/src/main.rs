@@ -10,7 +10,7 @@ use clap::Parser as _;
 use dormouse_loadtest::cli::{Cli, Command, IdleOptions, ReplayOptions, WakeOptions};
 use dormouse_loadtest::load::outcome::Outcome;
 use dormouse_loadtest::replay::{self, Progress, trace::Trace};
-use dormouse_loadtest::{echo, fanout, hold, idle, report, rooms, wake};
+use dormouse_loadtest::{echo, fanout, hold, idle, presence, report, resume, rooms, slow, wake};
 use indicatif::ProgressBar;
 use serde::Serialize;
 use tokio::time::sleep;
@@ -23,6 +23,9 @@ fn main() -> ExitCode {
         Command::Fanout(options) => load(fanout::run(&options), options.target.json),
         Command::Rooms(options) => load(rooms::run(&options), options.target.json),
         Command::Echo(options) => load(echo::run(&options), options.target.json),
+        Command::Presence(options) => load(presence::run(&options), options.target.json),
+        Command::Resume(options) => load(resume::run(&options), options.target.json),
+        Command::Slow(options) => load(slow::run(&options), options.target.json),
         Command::Hold(options) => hold::run(&options).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {

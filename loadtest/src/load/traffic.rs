@@ -29,7 +29,7 @@ pub(crate) struct Traffic {
     /// Whose latencies are recorded.
     timed_members: Range<u32>,
     closed: u64,
-    /// Members that are live again since they were last asked for.
+    /// How often a member was told that it is live.
     caught_up: u32,
 }
 
@@ -81,14 +81,14 @@ impl Traffic {
         self.closed
     }
 
-    /// How many members are live again.
+    /// How often a member was told that it is live.
     pub(crate) fn caught_up(&self) -> u32 {
         self.caught_up
     }
 
-    /// Every member has everything.
-    pub(crate) fn is_complete(&self) -> bool {
-        self.deliveries == self.publishes() * u64::from(self.plan.members_each)
+    /// How many deliveries are still to come.
+    pub(crate) fn missing(&self) -> u64 {
+        self.publishes() * u64::from(self.plan.members_each) - self.deliveries
     }
 
     /// Publishes from now on are timed.
