@@ -1,13 +1,16 @@
 //! The program `dormouse-loadtest`.
 
 use std::fmt::Display;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
 use clap::Parser as _;
-use dormouse_loadtest::cli::{Cli, Command, IdleOptions, ReplayOptions, WakeOptions};
+use dormouse_loadtest::cli::{
+    Cli, Command, IdleOptions, ReplayOptions, TargetOptions, WakeOptions,
+};
 use dormouse_loadtest::load::outcome::Outcome;
 use dormouse_loadtest::replay::{self, Progress, trace::Trace};
 use dormouse_loadtest::{echo, fanout, hold, idle, presence, report, resume, rooms, slow, wake};
@@ -20,12 +23,20 @@ fn main() -> ExitCode {
         Command::Replay(options) => replay(&options),
         Command::Idle(options) => idle(&options),
         Command::Wake(options) => wake(&options),
-        Command::Fanout(options) => load(fanout::run(&options), options.target.json),
-        Command::Rooms(options) => load(rooms::run(&options), options.target.json),
-        Command::Echo(options) => load(echo::run(&options), options.target.json),
-        Command::Presence(options) => load(presence::run(&options), options.target.json),
-        Command::Resume(options) => load(resume::run(&options), options.target.json),
-        Command::Slow(options) => load(slow::run(&options), options.target.json),
+        Command::Fanout(options) => {
+            load(fanout::run(&options), &options.target, options.traffic.measure.plot.as_deref())
+        }
+        Command::Rooms(options) => {
+            load(rooms::run(&options), &options.target, options.traffic.measure.plot.as_deref())
+        }
+        Command::Echo(options) => {
+            load(echo::run(&options), &options.target, options.traffic.measure.plot.as_deref())
+        }
+        Command::Presence(options) => load(presence::run(&options), &options.target, None),
+        Command::Resume(options) => load(resume::run(&options), &options.target, None),
+        Command::Slow(options) => {
+            load(slow::run(&options), &options.target, options.measure.plot.as_deref())
+        }
         Command::Hold(options) => hold::run(&options).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {
@@ -65,9 +76,16 @@ fn wake(options: &WakeOptions) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn load<Own: Display + Serialize>(outcome: Result<Outcome<Own>>, json: bool) -> Result<ExitCode> {
+fn load<Own: Display + Serialize>(
+    outcome: Result<Outcome<Own>>,
+    target: &TargetOptions,
+    plot: Option<&Path>,
+) -> Result<ExitCode> {
     let outcome = outcome?;
-    report::print(&outcome, json)?;
+    report::print(&outcome, target.json)?;
+    if let Some(path) = plot {
+        outcome.plot(path)?;
+    }
     Ok(if outcome.is_exact() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

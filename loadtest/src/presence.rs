@@ -58,7 +58,10 @@ pub fn run(options: &PresenceOptions) -> Result<Outcome<Storm>> {
     let mut rosters = Rosters::new(*connections);
     let start = swarm.now();
     swarm.open(&mut rosters)?;
-    let joined = swarm.now() - start;
+    let joined = swarm.now().saturating_sub(start);
+    let cpu_since =
+        || Ok::<_, Error>(target.cpu_time()?.zip(cpu).map(|(now, then)| now.saturating_sub(then)));
+    let joined_cpu = cpu_since()?;
 
     let (mut entries, mut changed) = (rosters.entries, swarm.now());
     while rosters.missing() > 0 && swarm.now() < changed + PATIENCE {
@@ -67,10 +70,10 @@ pub fn run(options: &PresenceOptions) -> Result<Outcome<Storm>> {
             (entries, changed) = (rosters.entries, swarm.now());
         }
     }
-    let took = swarm.now() - start;
-    let cpu = target.cpu_time()?.zip(cpu).map(|(now, then)| now.saturating_sub(then));
+    let took = swarm.now().saturating_sub(start);
+    let cpu = cpu_since()?;
     let generator_cpu =
-        proc::cpu_time(process::id()).ok().zip(own_cpu).map(|(now, then)| now - then);
+        proc::cpu_time(process::id()).ok().zip(own_cpu).map(|(now, then)| now.saturating_sub(then));
     let pss_bytes = target.pss_bytes()?;
     let Received { messages, bytes } = swarm.received();
     let each = |count: u64| per(count.cast_signed(), u64::from(*connections));
@@ -78,7 +81,7 @@ pub fn run(options: &PresenceOptions) -> Result<Outcome<Storm>> {
         scenario: "presence",
         target: &target,
         payload: 0,
-        connecting: Connecting { connections: *connections, took: joined, cpu: None },
+        connecting: Connecting { connections: *connections, took: joined, cpu: joined_cpu },
         window: Window {
             took,
             publishes: 0,

@@ -80,7 +80,7 @@ impl<'a, W: Wire> Session<'a, W> {
     pub(crate) fn open(&mut self) -> Result<Connecting> {
         let (start, cpu) = (self.swarm.now(), self.target.cpu_time()?);
         self.swarm.open(&mut self.traffic)?;
-        let took = self.swarm.now() - start;
+        let took = self.swarm.now().saturating_sub(start);
         Ok(Connecting { connections: self.plan.members(), took, cpu: self.cpu_since(cpu)? })
     }
 
@@ -117,7 +117,9 @@ impl<'a, W: Wire> Session<'a, W> {
             }
             let idle = self.traffic.publish(&mut self.swarm);
             // The poller rounds up to milliseconds. Rather than be late, do without it for the last one.
-            let wait = Duration::from_millis(idle.min(until - now).min(TICK).as_millis() as u64);
+            let wait = Duration::from_millis(
+                idle.min(until.saturating_sub(now)).min(TICK).as_millis() as u64,
+            );
             self.swarm.turn(wait, &mut self.traffic)?;
         }
     }
@@ -141,20 +143,20 @@ impl<'a, W: Wire> Session<'a, W> {
             let next = start + time.min(TICK * (series.len() as u32 + 1));
             was_enough = self.play(next.saturating_sub(self.swarm.now()), &mut is_enough)?;
             series.push(self.traffic.deliveries() - before);
-            self.progress.set_position((self.swarm.now() - start).as_millis() as u64);
+            self.progress.set_position((self.swarm.now().saturating_sub(start)).as_millis() as u64);
         }
         let now = self.swarm.now();
         self.traffic.close_window(now);
         self.progress.finish_and_clear();
         self.windows.push(Window {
-            took: now - start,
+            took: now.saturating_sub(start),
             publishes: self.traffic.publishes() - publishes,
             deliveries: self.traffic.deliveries() - deliveries,
             cpu: self.cpu_since(cpu)?,
             generator_cpu: proc::cpu_time(process::id())
                 .ok()
                 .zip(own_cpu)
-                .map(|(now, then)| now - then),
+                .map(|(now, then)| now.saturating_sub(then)),
             pss_bytes: self.target.pss_bytes()?,
             series,
         });

@@ -181,8 +181,11 @@ impl<'a> Walk<'a> {
             let start = self.0;
             let marker = decode::read_marker(&mut self.0).map_err(ValueReadError::from)?;
             let bytes = match marker {
-                Marker::Null | Marker::True | Marker::False => 0,
-                Marker::FixPos(_) | Marker::FixNeg(_) => 0,
+                Marker::Null
+                | Marker::True
+                | Marker::False
+                | Marker::FixPos(_)
+                | Marker::FixNeg(_) => 0,
                 Marker::U8 | Marker::I8 => 1,
                 Marker::U16 | Marker::I16 => 2,
                 Marker::U32 | Marker::I32 | Marker::F32 => 4,
