@@ -177,7 +177,7 @@ impl<'a, W: Wire> Session<'a, W> {
 
     /// What was measured, with the latencies of each window, and what went wrong, with the number of connections that were lost.
     pub(crate) fn close(self) -> (Vec<(Window, hdrhistogram::Histogram<u64>)>, Faults, u64) {
-        let closed = self.traffic.closed();
+        let closed = self.traffic.closed_connections();
         let (latencies, faults) = self.traffic.close();
         (self.windows.into_iter().zip(latencies).collect(), faults, closed)
     }

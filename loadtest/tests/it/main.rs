@@ -7,6 +7,7 @@ mod check;
 mod e2e;
 mod fake;
 mod faulty_server;
+mod load;
 mod merge;
 mod server;
 mod trace;
