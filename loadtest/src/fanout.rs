@@ -8,6 +8,9 @@ use crate::load::outcome::Outcome;
 use crate::load::steady::{Shape, Work};
 use crate::load::target::Target;
 
+/// Publishes in flight in each room, where nothing is told.
+const IN_FLIGHT: u32 = 16;
+
 /// Runs the scenario. What was lost, repeated or reordered is told in the outcome.
 pub fn run(options: &FanoutOptions) -> Result<Outcome<Shape>> {
     let FanoutOptions { target, traffic, connections, publishers } = options;
@@ -16,7 +19,8 @@ pub fn run(options: &FanoutOptions) -> Result<Outcome<Shape>> {
         members_each: *connections,
         publishers_each: *publishers.min(connections),
     };
+    let load = traffic.load(IN_FLIGHT);
     let wire = target.wire().delivering(traffic.delivery());
-    let work = Work::new("fanout", plan, target, traffic);
+    let work = Work::new("fanout", plan, load, target, &traffic.measure);
     work.run(&Target::new(target, plan.members())?, wire)
 }

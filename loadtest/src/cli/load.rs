@@ -11,9 +11,6 @@ use crate::drive::pacer::Load;
 use crate::drive::stamp::BYTES_MIN;
 use crate::wire::dormouse::{Delivery, Dormouse};
 
-/// Publishes in flight in each room, where nothing is told.
-const IN_FLIGHT: u32 = 16;
-
 /// Whom to aim at, and from where.
 #[derive(Debug, Clone, Args)]
 pub struct TargetOptions {
@@ -40,27 +37,35 @@ pub struct TargetOptions {
     pub json: bool,
 }
 
-/// What to publish.
+/// What to measure.
 #[derive(Debug, Clone, Args)]
-pub struct TrafficOptions {
+pub struct MeasureOptions {
     /// Bytes of a payload
     #[arg(long, value_name = "BYTES", default_value_t = 128, value_parser = payload)]
     pub payload: usize,
-    /// Publishes a second, in all; latencies are then counted from when each was due
-    #[arg(long, conflicts_with = "in_flight", value_parser = rate)]
-    pub rate: Option<f64>,
-    /// Publishes in flight in each room, each until all members have it [default: 16]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=128))]
-    pub in_flight: Option<u32>,
     /// How long to measure
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     pub duration: Duration,
-    /// Publish signals, which are not stored, instead of durable events
-    #[arg(long)]
-    pub signals: bool,
     /// Draw the latencies and the deliveries over time
     #[arg(long, value_name = "FILE.svg")]
     pub plot: Option<PathBuf>,
+}
+
+/// How to publish.
+#[derive(Debug, Clone, Args)]
+pub struct TrafficOptions {
+    /// What to measure
+    #[command(flatten)]
+    pub measure: MeasureOptions,
+    /// Publishes a second, in all; latencies are then counted from when each was due
+    #[arg(long, conflicts_with = "in_flight", value_parser = rate)]
+    pub rate: Option<f64>,
+    /// Publishes in flight in each room, each until all members have it [default: 16; of an echo 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=128))]
+    pub in_flight: Option<u32>,
+    /// Publish signals, which are not stored, instead of durable events
+    #[arg(long)]
+    pub signals: bool,
 }
 
 /// How messages are written.
@@ -82,10 +87,11 @@ impl TargetOptions {
 }
 
 impl TrafficOptions {
-    pub(crate) fn load(&self) -> Load {
+    /// With so many publishes in flight where nothing is told.
+    pub(crate) fn load(&self, in_flight: u32) -> Load {
         match self.rate {
             Some(rate) => Load::Rate(rate),
-            None => Load::InFlight(self.in_flight.unwrap_or(IN_FLIGHT)),
+            None => Load::InFlight(self.in_flight.unwrap_or(in_flight)),
         }
     }
 
@@ -94,7 +100,7 @@ impl TrafficOptions {
     }
 }
 
-fn payload(text: &str) -> Result<usize, String> {
+pub(super) fn payload(text: &str) -> Result<usize, String> {
     let bytes = text.parse::<usize>().map_err(|e| e.to_string())?;
     let range = BYTES_MIN..=60_000;
     range.contains(&bytes).then_some(bytes).ok_or_else(|| {

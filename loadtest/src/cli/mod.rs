@@ -12,7 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use dormouse_protocol::{Encoding, ObjectName};
 
 pub use compare::CompareOptions;
-pub use load::{TargetOptions, TrafficOptions, WireEncoding};
+pub use load::{MeasureOptions, TargetOptions, TrafficOptions, WireEncoding};
 
 /// Plays clients against a Dormouse server and checks what they receive.
 #[derive(Debug, Parser)]
@@ -38,6 +38,12 @@ pub enum Command {
     Rooms(RoomsOptions),
     /// Measure the way to the server and back, of connections that are alone in their rooms.
     Echo(EchoOptions),
+    /// Measure a storm of joins of members with presence, who all watch the roster.
+    Presence(PresenceOptions),
+    /// Measure how fast members catch up that come back at once.
+    Resume(ResumeOptions),
+    /// Measure what members feel when others read slowly.
+    Slow(SlowOptions),
     /// Do the same work with Dormouse and with other systems, and tell the figures side by side (Linux).
     Compare(CompareOptions),
     /// Hold connections for another scenario, until standard input ends.
@@ -134,7 +140,7 @@ pub struct FanoutOptions {
     /// Whom to aim at
     #[command(flatten)]
     pub target: TargetOptions,
-    /// What to publish
+    /// How to publish
     #[command(flatten)]
     pub traffic: TrafficOptions,
     /// Members
@@ -151,7 +157,7 @@ pub struct RoomsOptions {
     /// Whom to aim at
     #[command(flatten)]
     pub target: TargetOptions,
-    /// What to publish
+    /// How to publish
     #[command(flatten)]
     pub traffic: TrafficOptions,
     /// Rooms
@@ -168,12 +174,60 @@ pub struct EchoOptions {
     /// Whom to aim at
     #[command(flatten)]
     pub target: TargetOptions,
-    /// What to publish; without a rate or `--in-flight`, one is in flight in each room
+    /// How to publish
     #[command(flatten)]
     pub traffic: TrafficOptions,
     /// Connections, each in a room of its own
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
     pub connections: u32,
+}
+
+/// What the scenario of joins can be told.
+#[derive(Debug, Clone, Args)]
+pub struct PresenceOptions {
+    /// Whom to aim at
+    #[command(flatten)]
+    pub target: TargetOptions,
+    /// Members
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub connections: u32,
+}
+
+/// What the scenario of members that come back can be told.
+#[derive(Debug, Clone, Args)]
+pub struct ResumeOptions {
+    /// Whom to aim at
+    #[command(flatten)]
+    pub target: TargetOptions,
+    /// Members that come back
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub connections: u32,
+    /// Events that each of them has missed
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub behind: u32,
+    /// Members that stay; one of them publishes
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    pub live: u32,
+    /// Bytes of a payload
+    #[arg(long, value_name = "BYTES", default_value_t = 128, value_parser = load::payload)]
+    pub payload: usize,
+}
+
+/// What the scenario of slow members can be told.
+#[derive(Debug, Clone, Args)]
+pub struct SlowOptions {
+    /// Whom to aim at
+    #[command(flatten)]
+    pub target: TargetOptions,
+    /// What to measure, in each of two phases
+    #[command(flatten)]
+    pub measure: MeasureOptions,
+    /// Members, a tenth of whom are slow in the second phase
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(2..))]
+    pub connections: u32,
+    /// Publishes a second
+    #[arg(long, default_value_t = 100.0, value_parser = load::rate)]
+    pub rate: f64,
 }
 
 /// What a process is told that holds connections.

@@ -21,7 +21,7 @@ pub(super) struct Run {
     /// The share of the deliveries that never came.
     pub(super) lost: f64,
     /// Deliveries that came again, out of order or out of nowhere.
-    pub(super) misplaced: u64,
+    pub(super) misdelivered: u64,
     /// Connections that ended before their time.
     pub(super) closed: u64,
 }
@@ -91,14 +91,14 @@ impl Table {
 impl<Own> From<&Outcome<Own>> for Run {
     #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
     fn from(outcome: &Outcome<Own>) -> Self {
-        let Faults { lost, repeated, reordered, unknown, offset_faults } = outcome.faults;
+        let Faults { lost, repeated, reordered, unknown, misplaced } = outcome.faults;
         Self {
             cpu_us: outcome.server_cpu_us_per_delivery,
             p50_us: outcome.p50_us.map(|us| us as f64),
             p99_us: outcome.p99_us.map(|us| us as f64),
             per_s: Some(outcome.deliveries_per_s),
             lost: lost as f64 / (lost + outcome.deliveries).max(1) as f64,
-            misplaced: repeated + reordered + unknown + offset_faults,
+            misdelivered: repeated + reordered + unknown + misplaced,
             closed: outcome.closed_connections,
         }
     }
@@ -129,8 +129,8 @@ impl Line {
         if self.median.lost > 0.0 {
             faults.push(format!("lost {} %", significant(self.median.lost * 100.0)));
         }
-        if self.median.misplaced > 0 {
-            faults.push(format!("{} repeated or reordered", self.median.misplaced));
+        if self.median.misdelivered > 0 {
+            faults.push(format!("{} misdelivered", self.median.misdelivered));
         }
         if self.median.closed > 0 {
             faults.push(format!("{} connections closed", self.median.closed));
@@ -148,7 +148,7 @@ fn median(runs: &[Run]) -> Run {
         p99_us: of(|run| run.p99_us),
         per_s: of(|run| run.per_s),
         lost: runs.iter().map(|run| run.lost).fold(0.0, f64::max),
-        misplaced: runs.iter().map(|run| run.misplaced).sum(),
+        misdelivered: runs.iter().map(|run| run.misdelivered).sum(),
         closed: runs.iter().map(|run| run.closed).sum(),
     }
 }
@@ -280,13 +280,13 @@ mod tests {
     #[test]
     fn what_was_lost_in_one_run_is_told() {
         let mut table = Table::default();
-        let bad = Run { lost: 0.12, misplaced: 3, ..run(1.0) };
+        let bad = Run { lost: 0.12, misdelivered: 3, ..run(1.0) };
         for run in [run(1.0), bad, run(1.0)] {
             table.add("fan-out", "nchan", Ok(run));
         }
         assert!(!table.lines()[0].is_exact());
         let text = table.to_string();
-        assert!(text.ends_with("| lost 12.0 %, 3 repeated or reordered |"), "{text}");
+        assert!(text.ends_with("| lost 12.0 %, 3 misdelivered |"), "{text}");
     }
 
     #[test]

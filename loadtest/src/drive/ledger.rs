@@ -38,7 +38,7 @@ pub struct Faults {
     /// Deliveries of what nobody has published in that room.
     pub unknown: u64,
     /// Deliveries and joins at another offset of the log than the one that had to follow.
-    pub offset_faults: u64,
+    pub misplaced: u64,
 }
 
 /// What a delivery is.
@@ -76,14 +76,14 @@ impl Ledger {
     /// A member joined, and has or is to have everything up to this offset.
     pub(crate) fn joined(&mut self, member: u32, from: u64) {
         let last = &mut self.offsets[member as usize];
-        self.faults.offset_faults += u64::from(last.is_some_and(|last| last != from));
+        self.faults.misplaced += u64::from(last.is_some_and(|last| last != from));
         *last = Some(from);
     }
 
     /// A member received what has this offset.
     pub(crate) fn offset(&mut self, member: u32, offset: u64) {
         let last = &mut self.offsets[member as usize];
-        self.faults.offset_faults += u64::from(last.is_some_and(|last| last + 1 != offset));
+        self.faults.misplaced += u64::from(last.is_some_and(|last| last + 1 != offset));
         *last = Some(offset);
     }
 
@@ -167,7 +167,9 @@ mod tests {
             ledger.delivered(MEMBER, PUBLISHER, *sequence);
         }
         for member in [3, 5] {
-            (0..6).for_each(|sequence| drop(ledger.delivered(member, PUBLISHER, sequence)));
+            for sequence in 0..6 {
+                ledger.delivered(member, PUBLISHER, sequence);
+            }
         }
         ledger.close(&[0, 0, 0, 6])
     }
@@ -233,10 +235,10 @@ mod tests {
         ledger.offset(MEMBER, 41);
         ledger.joined(MEMBER, 41);
         ledger.offset(MEMBER, 42);
-        assert_eq!(ledger.faults.offset_faults, 0);
+        assert_eq!(ledger.faults.misplaced, 0);
         ledger.offset(MEMBER, 44);
         ledger.offset(MEMBER, 44);
         ledger.joined(MEMBER, 43);
-        assert_eq!(ledger.faults.offset_faults, 3);
+        assert_eq!(ledger.faults.misplaced, 3);
     }
 }

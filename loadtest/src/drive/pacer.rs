@@ -66,6 +66,8 @@ pub(crate) struct ClosedLoop {
     turns: Vec<u32>,
     /// A room for each publish that may be sent.
     free: VecDeque<u32>,
+    /// How many will be sent, in all.
+    left: u32,
 }
 
 impl OpenLoop {
@@ -106,7 +108,13 @@ impl ClosedLoop {
             members: vec![plan.members_each; plan.rooms as usize],
             turns: (0..plan.rooms).map(|room| plan.publishers_of(room).start).collect(),
             free: (0..in_flight).flat_map(|_| 0..plan.rooms).collect(),
+            left: u32::MAX,
         }
+    }
+
+    /// With no more than so many publishes in all.
+    pub(crate) fn at_most(self, publishes: u32) -> Self {
+        Self { left: publishes, ..self }
     }
 
     /// Without some members of a room, who are away.
@@ -116,7 +124,9 @@ impl ClosedLoop {
     }
 
     fn next(&mut self, now: Duration) -> Option<Due> {
-        while let Some(room) = self.free.pop_front() {
+        while self.left > 0
+            && let Some(room) = self.free.pop_front()
+        {
             let publishers = self.plan.publishers_of(room);
             let turn = &mut self.turns[room as usize];
             for _ in publishers.clone() {
@@ -124,6 +134,7 @@ impl ClosedLoop {
                 *turn =
                     if publisher + 1 < publishers.end { publisher + 1 } else { publishers.start };
                 if self.is_there[publisher as usize] {
+                    self.left -= 1;
                     self.missing[publisher as usize].push_back(self.members[room as usize]);
                     return Some(Due { publisher, at: now });
                 }
@@ -257,6 +268,17 @@ mod tests {
         assert_eq!(all(&mut pacer, ms(2)).len(), 1, "they may complete in any order");
         (0..3).for_each(|_| pacer.received(0, 0));
         assert_eq!(all(&mut pacer, ms(2)).len(), 1);
+    }
+
+    #[test]
+    fn it_ends_after_so_many_and_does_not_wait_for_who_is_away() {
+        let closed = ClosedLoop::new(PLAN, 1, &[0; 4]).without(1, 2).at_most(3);
+        let mut pacer = Pacer::Closed(closed);
+        assert_eq!(all(&mut pacer, ms(1)).len(), 2);
+        pacer.received(2, 0);
+        assert_eq!(all(&mut pacer, ms(2)), [(3, ms(2))]);
+        pacer.received(3, 0);
+        assert_eq!(all(&mut pacer, ms(3)), []);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use mio::event::Source;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use nix::errno::Errno;
-use socket2::{Domain, SockAddr, Type};
+use socket2::{Domain, SockAddr, SockRef, Type};
 
 use super::frame::{self, Frame, Opcode, Read};
 use crate::wire::Upgrade;
@@ -86,6 +86,11 @@ impl Socket {
         }
         let stream = TcpStream::from_std(socket.into());
         Ok(Self { stream, stage: Stage::Connecting, partial: Vec::new(), out: Vec::new() })
+    }
+
+    /// Lets the system take in so many bytes for it.
+    pub(super) fn take_in(&self, bytes: usize) -> io::Result<()> {
+        SockRef::from(&self.stream).set_recv_buffer_size(bytes)
     }
 
     /// Asks to be told of it.

@@ -73,7 +73,7 @@ fn to_digits(word: u32) -> [u8; 8] {
 fn from_digits(digits: [u8; 8]) -> Option<u32> {
     let text = u64::from_be_bytes(digits);
     let letters = text >> 6 & ONES;
-    let mut spread = (text & 0x0f * ONES) + letters * 9;
+    let mut spread = (text & (0x0f * ONES)) + letters * 9;
     // What is not a digit gives another value than it was written for.
     spread &= 0x0f * ONES;
     spread = (spread >> 4 | spread) & 0x00ff_00ff_00ff_00ff;

@@ -4,18 +4,23 @@ use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::mem;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Error, Result, ensure};
 use mio::{Events, Poll, Token};
 
-use super::socket::{Arrival, Ends, More, Socket};
+use super::socket::{Arrival, Ends, More, READ_BYTES, Socket};
 use crate::wire::{Membership, Notice, Wire};
 
 /// Connections that are on their way at one time.
 const OPENING_MAX: usize = 256;
 /// How long nothing may come from the server while connections are on their way.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// What a slow member reads.
+pub(crate) const SLOW_BYTES_PER_S: usize = 1_000;
+/// In so many parts.
+const SIPS_PER_S: usize = 10;
 
 /// The members, numbered from 0 in the order in which they were seated.
 pub(crate) struct Swarm<W: Wire> {
@@ -37,6 +42,11 @@ pub(crate) struct Swarm<W: Wire> {
     /// Those that have more to read, without an event that says so.
     reading: Vec<u32>,
     buffer: Vec<u8>,
+    /// Those that read slowly.
+    slow: Range<u32>,
+    /// When they read again.
+    next_sip: Duration,
+    received: Received,
 }
 
 struct Seat<P> {
@@ -44,9 +54,16 @@ struct Seat<P> {
     socket: Option<Socket>,
     /// It has joined, on the present connection.
     is_member: bool,
-    /// It reads only what [`Swarm::sip`] lets it.
-    is_slow: bool,
     receive_buffer: Option<usize>,
+}
+
+/// What has arrived for all.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Received {
+    /// Messages.
+    pub(crate) messages: u64,
+    /// Their bytes, without the frames.
+    pub(crate) bytes: u64,
 }
 
 /// Who is told what arrives.
@@ -77,6 +94,9 @@ impl<W: Wire> Swarm<W> {
             sending: Vec::new(),
             reading: Vec::new(),
             buffer: Vec::new(),
+            slow: 0..0,
+            next_sip: Duration::ZERO,
+            received: Received::default(),
         })
     }
 
@@ -86,12 +106,11 @@ impl<W: Wire> Swarm<W> {
     }
 
     /// Adds a member of a room, which is not connected yet. The system takes in so many bytes for it, if that is told.
-    pub(crate) fn seat(&mut self, room: u32, receive_buffer: Option<usize>) -> u32 {
+    pub(crate) fn seat(&mut self, room: u32, receive_buffer: Option<usize>) {
         let member = self.seats.len() as u32;
         let peer = self.wire.peer(member, room);
-        let seat = Seat { peer, socket: None, is_member: false, is_slow: false, receive_buffer };
+        let seat = Seat { peer, socket: None, is_member: false, receive_buffer };
         self.seats.push(seat);
-        member
     }
 
     /// Lets a member connect and join, in the turns that follow.
@@ -135,26 +154,25 @@ impl<W: Wire> Swarm<W> {
         seat.is_member = false;
     }
 
-    /// Makes a member read nothing but what [`Swarm::sip`] lets it.
-    pub(crate) fn slow_down(&mut self, member: u32) {
-        self.seats[member as usize].is_slow = true;
+    /// What has arrived so far.
+    pub(crate) fn received(&self) -> Received {
+        self.received
     }
 
-    /// Makes a member read all that there is again.
-    pub(crate) fn speed_up(&mut self, member: u32) {
-        self.seats[member as usize].is_slow = false;
-        self.reading.push(member);
+    /// Makes members read no more than [`SLOW_BYTES_PER_S`].
+    pub(crate) fn slow_down(&mut self, members: Range<u32>) {
+        self.slow = members;
     }
 
-    /// Lets a member read so many bytes, if they are there.
-    pub(crate) fn sip(
-        &mut self,
-        member: u32,
-        bytes: usize,
-        listener: &mut impl Listener,
-    ) -> Result<()> {
-        let taken = self.read(member, bytes, listener);
-        self.settle(member, taken.map(drop), listener)
+    /// Makes all members read all that there is again.
+    pub(crate) fn speed_up(&mut self) -> Result<()> {
+        for member in mem::take(&mut self.slow) {
+            if let Some(socket) = &self.seats[member as usize].socket {
+                socket.take_in(READ_BYTES)?;
+            }
+            self.reading.push(member);
+        }
+        Ok(())
     }
 
     /// Sends what is queued, waits for something to arrive, at most so long, and reads it: once from each connection.
@@ -165,6 +183,7 @@ impl<W: Wire> Swarm<W> {
             self.connect(member)?;
         }
         self.send_all(listener)?;
+        let wait = wait.min(self.sip(listener)?);
         let reading = mem::take(&mut self.reading);
         let wait = if reading.is_empty() { wait } else { Duration::ZERO };
         loop {
@@ -193,6 +212,22 @@ impl<W: Wire> Swarm<W> {
         self.send_all(listener)
     }
 
+    /// Lets those that are slow read a little, if it is time. Gives the time until then.
+    fn sip(&mut self, listener: &mut impl Listener) -> Result<Duration> {
+        if self.slow.is_empty() {
+            return Ok(Duration::MAX);
+        }
+        let now = self.now();
+        if now >= self.next_sip {
+            self.next_sip = now + Duration::from_secs(1) / SIPS_PER_S as u32;
+            for member in self.slow.clone() {
+                let done = self.read(member, SLOW_BYTES_PER_S / SIPS_PER_S, listener);
+                self.settle(member, done.map(drop), listener)?;
+            }
+        }
+        Ok(self.next_sip.saturating_sub(now))
+    }
+
     fn connect(&mut self, member: u32) -> Result<()> {
         let seat = &mut self.seats[member as usize];
         let nth = (member % u32::from(self.sources)) as u8;
@@ -214,7 +249,7 @@ impl<W: Wire> Swarm<W> {
     }
 
     fn ready(&mut self, member: u32, listener: &mut impl Listener) -> Result<()> {
-        if self.seats[member as usize].is_slow {
+        if self.slow.contains(&member) {
             return Ok(());
         }
         let done = self.read(member, usize::MAX, listener).map(|more| {
@@ -238,7 +273,7 @@ impl<W: Wire> Swarm<W> {
         // After the read, but before what it brought is looked at: once for all of it.
         let mut now = None;
         let (wire, start) = (&self.wire, self.start);
-        let (was_member, opening) = (*is_member, &mut self.opening);
+        let (was_member, received) = (*is_member, &mut self.received);
         let done = socket.receive(&mut self.buffer, bytes_max, |arrival, out| {
             let now = *now.get_or_insert_with(|| start.elapsed());
             let notice = &mut |notice: Notice<'_>| {
@@ -252,10 +287,14 @@ impl<W: Wire> Swarm<W> {
                     }
                     Ok(())
                 }
-                Arrival::Message(message) => wire.message(peer, message, out, notice),
+                Arrival::Message(message) => {
+                    received.messages += 1;
+                    received.bytes += message.len() as u64;
+                    wire.message(peer, message, out, notice)
+                }
             }
         });
-        *opening -= usize::from(!was_member && *is_member);
+        self.opening -= usize::from(!was_member && *is_member);
         if has_sent_all && !socket.out.is_empty() {
             self.sending.push(member);
         }

@@ -2,6 +2,7 @@
 
 pub mod outcome;
 pub(crate) mod pin;
+mod plot;
 pub(crate) mod session;
 pub mod steady;
 pub(crate) mod target;

@@ -1,11 +1,14 @@
 //! What is told of every run, and what the scenarios add to it.
 
 use std::fmt::{self, Display};
+use std::path::Path;
 use std::time::Duration;
 
+use anyhow::Result;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
+use super::plot;
 use super::target::Target;
 use crate::drive::ledger::Faults;
 use crate::report::{Latency, per_second};
@@ -140,6 +143,15 @@ impl<Own> Outcome<Own> {
         }
     }
 
+    /// Draws the latencies, and the deliveries over time, as SVG.
+    pub fn plot(&self, path: &Path) -> Result<()>
+    where
+        Own: Display,
+    {
+        let title = format!("{}, {}", self.scenario, self.own);
+        plot::draw(path, &title, &self.latency, &self.series)
+    }
+
     /// Everybody received everything once, in order.
     pub fn is_exact(&self) -> bool {
         self.faults.is_none() && self.closed_connections == 0
@@ -165,25 +177,27 @@ impl<Own: Display> Display for Outcome<Own> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let version = self.server_version.as_deref().unwrap_or_default();
         writeln!(f, "{}: {}, {} {version}", self.scenario, self.own, self.system)?;
-        writeln!(
-            f,
-            "deliveries       {} of {} publishes of {} bytes, {} a second",
-            self.deliveries, self.publishes, self.payload, self.deliveries_per_s
-        )?;
-        writeln!(
-            f,
-            "server CPU       {} a delivery, {} of a core (generator {})",
-            or_unknown(self.server_cpu_us_per_delivery, "µs"),
-            or_unknown(self.server_cpu_percent, "%"),
-            or_unknown(self.generator_cpu_percent, "%"),
-        )?;
-        writeln!(
-            f,
-            "latency          p50 {}, p99 {}, max {}",
-            or_unknown(self.p50_us, "µs"),
-            or_unknown(self.p99_us, "µs"),
-            or_unknown(self.max_us, "µs")
-        )?;
+        if self.publishes > 0 {
+            writeln!(
+                f,
+                "deliveries       {} of {} publishes of {} bytes, {} a second",
+                self.deliveries, self.publishes, self.payload, self.deliveries_per_s
+            )?;
+            writeln!(
+                f,
+                "server CPU       {} a delivery, {} of a core (generator {})",
+                or_unknown(self.server_cpu_us_per_delivery, "µs"),
+                or_unknown(self.server_cpu_percent, "%"),
+                or_unknown(self.generator_cpu_percent, "%"),
+            )?;
+            writeln!(
+                f,
+                "latency          p50 {}, p99 {}, max {}",
+                or_unknown(self.p50_us, "µs"),
+                or_unknown(self.p99_us, "µs"),
+                or_unknown(self.max_us, "µs")
+            )?;
+        }
         writeln!(
             f,
             "server memory    {} a connection",
@@ -195,11 +209,11 @@ impl<Own: Display> Display for Outcome<Own> {
             or_unknown(self.connect_cpu_us_per_connection, "µs"),
             self.connects_per_s
         )?;
-        let Faults { lost, repeated, reordered, unknown, offset_faults } = self.faults;
+        let Faults { lost, repeated, reordered, unknown, misplaced } = self.faults;
         write!(
             f,
             "faults           {lost} lost, {repeated} repeated, {reordered} reordered, {unknown} unknown, \
-             {offset_faults} at a wrong offset, {} connections closed",
+             {misplaced} misplaced, {} connections closed",
             self.closed_connections
         )
     }

@@ -25,8 +25,8 @@ pub(crate) const TICK: Duration = Duration::from_millis(100);
 /// A run.
 pub(crate) struct Session<'a, W: Wire> {
     target: &'a Target,
-    pub(super) swarm: Swarm<W>,
-    pub(super) traffic: Traffic,
+    pub(crate) swarm: Swarm<W>,
+    pub(crate) traffic: Traffic,
     plan: Plan,
     pss_at_first: Option<u64>,
     windows: Vec<Window>,
@@ -80,18 +80,24 @@ impl<'a, W: Wire> Session<'a, W> {
     pub(crate) fn open(&mut self) -> Result<Connecting> {
         let (start, cpu) = (self.swarm.now(), self.target.cpu_time()?);
         self.swarm.open(&mut self.traffic)?;
-        let took = self.swarm.now() - start;
+        let took = self.swarm.now().saturating_sub(start);
         Ok(Connecting { connections: self.plan.members(), took, cpu: self.cpu_since(cpu)? })
+    }
+
+    /// Publishes to another schedule from now on.
+    pub(crate) fn pace(&mut self, pacer: Pacer) {
+        self.traffic.pace(pacer);
     }
 
     /// Publishes so hard from now on.
     pub(crate) fn load(&mut self, load: Load) {
-        self.traffic.pace(match load {
+        let pacer = match load {
             Load::Rate(rate) => Pacer::Open(OpenLoop::new(self.plan, rate, self.swarm.now())),
             Load::InFlight(count) => {
                 Pacer::Closed(ClosedLoop::new(self.plan, count, self.traffic.published()))
             }
-        });
+        };
+        self.pace(pacer);
     }
 
     /// Lets time pass, until the condition is met. Tells whether it was.
@@ -111,59 +117,56 @@ impl<'a, W: Wire> Session<'a, W> {
             }
             let idle = self.traffic.publish(&mut self.swarm);
             // The poller rounds up to milliseconds. Rather than be late, do without it for the last one.
-            let wait = Duration::from_millis(idle.min(until - now).min(TICK).as_millis() as u64);
+            let wait = Duration::from_millis(
+                idle.min(until.saturating_sub(now)).min(TICK).as_millis() as u64,
+            );
             self.swarm.turn(wait, &mut self.traffic)?;
         }
     }
 
-    /// Lets time pass, measures the server and records latencies.
-    pub(crate) fn measure(&mut self, time: Duration) -> Result<()> {
-        self.measure_with(time, |_| Ok(()))
-    }
-
-    /// The same, with something to do at each [`TICK`].
-    pub(crate) fn measure_with(
+    /// Lets time pass until the condition is met, measures the server and records latencies. Tells whether it was met.
+    pub(crate) fn measure(
         &mut self,
         time: Duration,
-        mut tick: impl FnMut(&mut Self) -> Result<()>,
-    ) -> Result<()> {
+        mut is_enough: impl FnMut(&Swarm<W>, &Traffic) -> bool,
+    ) -> Result<bool> {
         let start = self.swarm.now();
         let cpu = self.target.cpu_time()?;
         let own_cpu = proc::cpu_time(process::id()).ok();
         let (publishes, deliveries) = (self.traffic.publishes(), self.traffic.deliveries());
         let mut series = Vec::new();
+        let mut was_enough = false;
         self.traffic.open_window(start);
         self.progress.set_length(time.as_millis() as u64);
-        while self.swarm.now() < start + time {
+        while !was_enough && self.swarm.now() < start + time {
             let before = self.traffic.deliveries();
-            let next = TICK * (series.len() as u32 + 1);
-            self.play((start + next.min(time)).saturating_sub(self.swarm.now()), |_, _| false)?;
+            let next = start + time.min(TICK * (series.len() as u32 + 1));
+            was_enough = self.play(next.saturating_sub(self.swarm.now()), &mut is_enough)?;
             series.push(self.traffic.deliveries() - before);
-            self.progress.set_position((self.swarm.now() - start).as_millis() as u64);
-            tick(self)?;
+            self.progress.set_position((self.swarm.now().saturating_sub(start)).as_millis() as u64);
         }
         let now = self.swarm.now();
         self.traffic.close_window(now);
         self.progress.finish_and_clear();
         self.windows.push(Window {
-            took: now - start,
+            took: now.saturating_sub(start),
             publishes: self.traffic.publishes() - publishes,
             deliveries: self.traffic.deliveries() - deliveries,
             cpu: self.cpu_since(cpu)?,
             generator_cpu: proc::cpu_time(process::id())
                 .ok()
                 .zip(own_cpu)
-                .map(|(now, then)| now - then),
+                .map(|(now, then)| now.saturating_sub(then)),
             pss_bytes: self.target.pss_bytes()?,
             series,
         });
-        Ok(())
+        Ok(was_enough)
     }
 
     /// Publishes nothing more, and waits for what is in flight.
     pub(crate) fn drain(&mut self) -> Result<()> {
-        self.traffic.pace(Pacer::Silent);
-        self.play(DRAIN, |_, traffic| traffic.is_complete()).map(drop)
+        self.pace(Pacer::Silent);
+        self.play(DRAIN, |_, traffic| traffic.missing() == 0).map(drop)
     }
 
     /// By how much the server's memory has grown since nobody was connected, in bytes.
@@ -174,7 +177,7 @@ impl<'a, W: Wire> Session<'a, W> {
 
     /// What was measured, with the latencies of each window, and what went wrong, with the number of connections that were lost.
     pub(crate) fn close(self) -> (Vec<(Window, hdrhistogram::Histogram<u64>)>, Faults, u64) {
-        let closed = self.traffic.closed();
+        let closed = self.traffic.closed_connections();
         let (latencies, faults) = self.traffic.close();
         (self.windows.into_iter().zip(latencies).collect(), faults, closed)
     }

@@ -10,13 +10,13 @@ use serde::Serialize;
 use super::outcome::{Figures, Outcome};
 use super::session::{Session, Setup};
 use super::target::Target;
-use crate::cli::{TargetOptions, TrafficOptions};
+use crate::cli::{MeasureOptions, TargetOptions};
 use crate::drive::pacer::Load;
 use crate::drive::plan::Plan;
 use crate::wire::Wire;
 
 /// Not counted, at the start.
-const WARM_UP: Duration = Duration::from_secs(1);
+pub(crate) const WARM_UP: Duration = Duration::from_secs(1);
 
 /// What to do.
 #[derive(Debug, Clone)]
@@ -59,16 +59,17 @@ impl Work {
     pub(crate) fn new(
         scenario: &'static str,
         plan: Plan,
+        load: Load,
         target: &TargetOptions,
-        traffic: &TrafficOptions,
+        measure: &MeasureOptions,
     ) -> Self {
         Self {
             scenario,
             plan,
-            load: traffic.load(),
-            payload: traffic.payload,
+            load,
+            payload: measure.payload,
             warm_up: WARM_UP,
-            duration: traffic.duration,
+            duration: measure.duration,
             sources: target.source_addresses,
             shows_progress: !target.json,
         }
@@ -87,7 +88,7 @@ impl Work {
         let connecting = session.open()?;
         session.load(self.load);
         session.play(self.warm_up, |_, _| false)?;
-        session.measure(self.duration)?;
+        session.measure(self.duration, |_, _| false)?;
         session.drain()?;
         let pss_growth = session.pss_growth();
         let (windows, faults, closed) = session.close();

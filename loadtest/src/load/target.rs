@@ -32,14 +32,11 @@ impl Target {
     /// The server that the options name, or else a new one that allows so many connections.
     pub(crate) fn new(options: &TargetOptions, connections: u32) -> Result<Self> {
         let cores = options.pin.then(Cores::of_this_process).transpose()?;
-        let target = match &options.url {
-            Some(url) => {
-                Self::running("dormouse", address(url)?, options.pid.into_iter().collect(), None)
-            }
-            None => {
-                cores.as_ref().map_or(Ok(()), Cores::use_first)?;
-                Self::start(&options.server, connections)?
-            }
+        let target = if let Some(url) = &options.url {
+            Self::running("dormouse", address(url)?, options.pid.into_iter().collect(), None)
+        } else {
+            cores.as_ref().map_or(Ok(()), Cores::use_first)?;
+            Self::start(&options.server, connections)?
         };
         cores.as_ref().map_or(Ok(()), Cores::use_last)?;
         Ok(target)

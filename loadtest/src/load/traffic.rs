@@ -29,7 +29,7 @@ pub(crate) struct Traffic {
     /// Whose latencies are recorded.
     timed_members: Range<u32>,
     closed: u64,
-    /// Members that are live again since they were last asked for.
+    /// How often a member was told that it is live.
     caught_up: u32,
 }
 
@@ -77,18 +77,18 @@ impl Traffic {
     }
 
     /// How many connections have ended.
-    pub(crate) fn closed(&self) -> u64 {
+    pub(crate) fn closed_connections(&self) -> u64 {
         self.closed
     }
 
-    /// How many members are live again.
+    /// How often a member was told that it is live.
     pub(crate) fn caught_up(&self) -> u32 {
         self.caught_up
     }
 
-    /// Every member has everything.
-    pub(crate) fn is_complete(&self) -> bool {
-        self.deliveries == self.publishes() * u64::from(self.plan.members_each)
+    /// How many deliveries are still to come.
+    pub(crate) fn missing(&self) -> u64 {
+        self.publishes() * u64::from(self.plan.members_each) - self.deliveries
     }
 
     /// Publishes from now on are timed.
@@ -182,5 +182,97 @@ impl Listener for Traffic {
             never.for_each(|sequence| self.pacer.received(publisher, sequence));
         }
         self.pacer.gone(room, self.plan.publisher_of(member));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::drive::pacer::ClosedLoop;
+
+    const PLAN: Plan = Plan { rooms: 2, members_each: 2, publishers_each: 1 };
+
+    /// Both publishers have published so much.
+    fn traffic(published: u32) -> Traffic {
+        let mut traffic = Traffic::new(PLAN, 64, 0..2);
+        traffic.published = vec![published; 2];
+        traffic
+    }
+
+    fn deliver(traffic: &mut Traffic, member: u32, sequence: u32) {
+        let publisher = PLAN.room_of(member);
+        let due = Duration::from_secs(1);
+        let payload = Stamper::new(64).write(Stamp { publisher, sequence, due }).to_vec();
+        let delivered = Notice::Delivered { payload: &payload, offset: None };
+        traffic.notice(member, Duration::from_millis(1500), delivered);
+    }
+
+    #[test]
+    fn latency_counts_from_when_it_was_due_for_those_who_are_timed() {
+        let mut traffic = traffic(1);
+        traffic.open_window(Duration::from_secs(1));
+        (0..4).for_each(|member| deliver(&mut traffic, member, 0));
+        assert_eq!((traffic.deliveries(), traffic.missing()), (4, 0));
+        let (latencies, faults) = traffic.close();
+        assert!(faults.is_none());
+        assert_eq!(latencies[0].len(), 2);
+        assert!(latencies[0].max().abs_diff(500_000) < 1000);
+    }
+
+    #[test]
+    fn what_was_due_outside_of_a_window_is_not_timed() {
+        let mut traffic = traffic(1);
+        traffic.open_window(Duration::ZERO);
+        traffic.close_window(Duration::from_secs(1));
+        deliver(&mut traffic, 0, 0);
+        assert_eq!(traffic.close().0[0].len(), 0);
+    }
+
+    #[test]
+    fn what_nobody_published_in_the_room_is_unknown() {
+        let mut traffic = traffic(1);
+        deliver(&mut traffic, 0, 1);
+        let payload = Stamper::new(64)
+            .write(Stamp { publisher: 1, sequence: 0, due: Duration::ZERO })
+            .to_vec();
+        for payload in [&payload[..], b"something else"] {
+            traffic.notice(0, Duration::ZERO, Notice::Delivered { payload, offset: None });
+        }
+        let (_, faults) = traffic.close();
+        assert_eq!((faults.unknown, faults.lost), (3, 4));
+    }
+
+    #[test]
+    fn what_is_reordered_is_delivered_and_what_is_repeated_is_not() {
+        let mut traffic = traffic(3);
+        for sequence in [0, 2, 1, 1] {
+            deliver(&mut traffic, 0, sequence);
+        }
+        assert_eq!(traffic.deliveries(), 3);
+        let (_, faults) = traffic.close();
+        assert_eq!((faults.reordered, faults.repeated, faults.lost), (1, 1, 3 * 3));
+    }
+
+    #[test]
+    fn a_closed_loop_goes_on_where_deliveries_are_lost_or_a_member_is() {
+        let mut traffic = traffic(0);
+        traffic.pace(Pacer::Closed(ClosedLoop::new(PLAN, 1, &[0, 0])));
+        let next = |traffic: &mut Traffic| {
+            let due = traffic.pacer.next(Duration::ZERO, |_| 0)?;
+            traffic.published[due.publisher as usize] += 1;
+            Some(due.publisher)
+        };
+        assert_eq!(
+            [next(&mut traffic), next(&mut traffic), next(&mut traffic)],
+            [Some(0), Some(1), None]
+        );
+        deliver(&mut traffic, 0, 0);
+        traffic.closed(1, &anyhow::anyhow!("cut"));
+        assert_eq!([next(&mut traffic), next(&mut traffic)], [Some(0), None], "without the member");
+        // The second room's publish was lost to one member, who receives a later one.
+        deliver(&mut traffic, 2, 0);
+        traffic.published[1] += 1;
+        deliver(&mut traffic, 3, 1);
+        assert_eq!(next(&mut traffic), Some(1));
     }
 }

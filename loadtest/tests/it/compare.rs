@@ -50,7 +50,7 @@ fn assert_exact(systems: &[&str]) {
         let median = &line["median"];
         assert!(line["failure"].is_null(), "{line}");
         assert_eq!(median["lost"], 0.0, "{line}");
-        assert_eq!((&median["misplaced"], &median["closed"]), (&0.into(), &0.into()), "{line}");
+        assert_eq!((&median["misdelivered"], &median["closed"]), (&0.into(), &0.into()), "{line}");
         for figure in ["cpu_us", "per_s"] {
             assert!(median[figure].as_f64().unwrap() > 0.0, "{figure} in {line}");
         }

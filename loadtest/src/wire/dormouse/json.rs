@@ -1,5 +1,7 @@
 //! The JSON form. Texts are borrowed; only lists are allocated.
 
+use std::borrow::Cow;
+
 use anyhow::Result;
 use serde::Deserialize;
 
@@ -76,7 +78,9 @@ struct Entry {
 #[derive(Deserialize)]
 struct Refusal<'a> {
     code: &'a str,
-    message: &'a str,
+    // It may hold escapes.
+    #[serde(borrow)]
+    message: Cow<'a, str>,
 }
 
 #[derive(Deserialize)]
@@ -86,10 +90,10 @@ struct Ignored {}
 pub(super) fn read(message: &[u8], take: &mut impl FnMut(Said<'_>) -> Result<()>) -> Result<()> {
     let message = serde_json::from_slice::<Message<'_>>(message)?;
     for Event { offset, data } in message.events.into_iter().flat_map(|m| m.events) {
-        take(Said::Event { offset, data })?;
+        take(Said::Event { offset, data: data.as_bytes() })?;
     }
     for Signal { data } in message.signals.into_iter().flat_map(|m| m.signals) {
-        take(Said::Signal { data })?;
+        take(Said::Signal { data: data.as_bytes() })?;
     }
     if let Some(Joined { object, epoch, from, resumed }) = message.joined {
         take(Said::Joined { object, epoch, from, resumed })?;
@@ -117,7 +121,7 @@ pub(super) fn read(message: &[u8], take: &mut impl FnMut(Said<'_>) -> Result<()>
         presence.leave.iter().try_for_each(|_| take(Said::Left))?;
     }
     if let Some(Refusal { code, message }) = message.error {
-        take(Said::Error { code, message })?;
+        take(Said::Error { code: code.as_bytes(), message: message.as_bytes() })?;
     }
     Ok(())
 }

@@ -66,10 +66,10 @@ enum Said<'a> {
     },
     Event {
         offset: u64,
-        data: &'a str,
+        data: &'a [u8],
     },
     Signal {
-        data: &'a str,
+        data: &'a [u8],
     },
     CaughtUp,
     /// What was said of the roster before is void.
@@ -86,8 +86,8 @@ enum Said<'a> {
     /// Somebody left the roster.
     Left,
     Error {
-        code: &'a str,
-        message: &'a str,
+        code: &'a [u8],
+        message: &'a [u8],
     },
     Reset,
 }
@@ -137,10 +137,10 @@ impl Dormouse {
                 if let Some(position) = &mut peer.position {
                     position.offset = offset;
                 }
-                notice(Notice::Delivered { payload: data.as_bytes(), offset: Some(offset) });
+                notice(Notice::Delivered { payload: data, offset: Some(offset) });
             }
             Said::Signal { data } => {
-                notice(Notice::Delivered { payload: data.as_bytes(), offset: None });
+                notice(Notice::Delivered { payload: data, offset: None });
             }
             Said::Joined { object, epoch, from, resumed } => {
                 ensure!(resumed || peer.position.is_none(), "the server resumed nothing");
@@ -159,7 +159,10 @@ impl Dormouse {
             }
             Said::Left => bail!("a member left the roster"),
             Said::Reset => bail!("the server reset a member"),
-            Said::Error { code, message } => bail!("the server refused: {code}: {message}"),
+            Said::Error { code, message } => {
+                let [code, message] = [code, message].map(String::from_utf8_lossy);
+                bail!("the server refused: {code}: {message}")
+            }
         }
         Ok(())
     }

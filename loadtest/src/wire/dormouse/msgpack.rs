@@ -40,7 +40,7 @@ pub(super) fn read(message: &[u8], take: &mut impl FnMut(Said<'_>) -> Result<()>
     let kind = walk.text()?;
     let fields = walk.array()?;
     match kind {
-        "events" => {
+        b"events" => {
             let _object = walk.number()?;
             walk.each(|walk| {
                 let fields = walk.array()?;
@@ -51,7 +51,7 @@ pub(super) fn read(message: &[u8], take: &mut impl FnMut(Said<'_>) -> Result<()>
                 take(Said::Event { offset, data })
             })
         }
-        "signals" => {
+        b"signals" => {
             let _object = walk.number()?;
             walk.each(|walk| {
                 let fields = walk.array()?;
@@ -61,7 +61,7 @@ pub(super) fn read(message: &[u8], take: &mut impl FnMut(Said<'_>) -> Result<()>
                 take(Said::Signal { data })
             })
         }
-        "joined" => {
+        b"joined" => {
             ensure!(fields >= 7, "a short `joined`");
             let _id = walk.number()?;
             let object = walk.number()?;
@@ -71,11 +71,11 @@ pub(super) fn read(message: &[u8], take: &mut impl FnMut(Said<'_>) -> Result<()>
             let resumed = walk.truth()?;
             take(Said::Joined { object, epoch, from, resumed })
         }
-        "caught_up" => take(Said::CaughtUp),
-        "reset" => take(Said::Reset),
-        "roster" => roster(&mut walk, take),
-        "presence" => presence(&mut walk, take),
-        "error" => {
+        b"caught_up" => take(Said::CaughtUp),
+        b"reset" => take(Said::Reset),
+        b"roster" => roster(&mut walk, take),
+        b"presence" => presence(&mut walk, take),
+        b"error" => {
             walk.skip(1)?;
             let code = walk.text()?;
             let message = walk.text()?;
@@ -154,9 +154,9 @@ impl<'a> Walk<'a> {
         Ok(Some(self.number()?))
     }
 
-    fn text(&mut self) -> Result<&'a str> {
+    fn text(&mut self) -> Result<&'a [u8]> {
         let length = decode::read_str_len(&mut self.0)?;
-        Ok(str::from_utf8(self.bytes(length)?)?)
+        self.bytes(length)
     }
 
     fn bytes(&mut self, count: u32) -> Result<&'a [u8]> {
@@ -181,8 +181,11 @@ impl<'a> Walk<'a> {
             let start = self.0;
             let marker = decode::read_marker(&mut self.0).map_err(ValueReadError::from)?;
             let bytes = match marker {
-                Marker::Null | Marker::True | Marker::False => 0,
-                Marker::FixPos(_) | Marker::FixNeg(_) => 0,
+                Marker::Null
+                | Marker::True
+                | Marker::False
+                | Marker::FixPos(_)
+                | Marker::FixNeg(_) => 0,
                 Marker::U8 | Marker::I8 => 1,
                 Marker::U16 | Marker::I16 => 2,
                 Marker::U32 | Marker::I32 | Marker::F32 => 4,

@@ -111,7 +111,7 @@ fn a_member_resumes_after_what_it_has_received() {
             let bytes = encoding.encode_server(&ServerMessage::Joined(joined));
             let mut told = None;
             wire.message(&mut peer, &bytes, &mut out, &mut |notice| {
-                told = Some(format!("{notice:?}"))
+                told = Some(format!("{notice:?}"));
             })
             .unwrap();
             assert_eq!(told, Some(format!("{:?}", Notice::Joined { from: Some(40) })));
