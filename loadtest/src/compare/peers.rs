@@ -72,7 +72,9 @@ impl Peer {
         };
         let program = program.filter(|_| needed.is_none_or(|path| path.exists()));
         let program = program.with_context(|| format!("not installed: {}", self.remedy(files)))?;
-        let files = files.canonicalize()?;
+        let files = files.canonicalize().with_context(|| {
+            format!("its settings are not in {}: name the directory with --peers", files.display())
+        })?;
         let version = self.version(&program, &files)?;
         Ok(Installed { peer: self, program, files, version })
     }
