@@ -77,6 +77,102 @@ pub enum WireEncoding {
     Json,
 }
 
+/// What the scenario of one large room can be told.
+#[derive(Debug, Clone, Args)]
+pub struct FanoutOptions {
+    /// Whom to aim at
+    #[command(flatten)]
+    pub target: TargetOptions,
+    /// How to publish
+    #[command(flatten)]
+    pub traffic: TrafficOptions,
+    /// Members
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub connections: u32,
+    /// Members that publish, by turns
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub publishers: u32,
+}
+
+/// What the scenario of many rooms can be told.
+#[derive(Debug, Clone, Args)]
+pub struct RoomsOptions {
+    /// Whom to aim at
+    #[command(flatten)]
+    pub target: TargetOptions,
+    /// How to publish
+    #[command(flatten)]
+    pub traffic: TrafficOptions,
+    /// Rooms
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub rooms: u32,
+    /// Members of each
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    pub members: u32,
+}
+
+/// What the scenario of echoes can be told.
+#[derive(Debug, Clone, Args)]
+pub struct EchoOptions {
+    /// Whom to aim at
+    #[command(flatten)]
+    pub target: TargetOptions,
+    /// How to publish
+    #[command(flatten)]
+    pub traffic: TrafficOptions,
+    /// Connections, each in a room of its own
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
+    pub connections: u32,
+}
+
+/// What the scenario of joins can be told.
+#[derive(Debug, Clone, Args)]
+pub struct PresenceOptions {
+    /// Whom to aim at
+    #[command(flatten)]
+    pub target: TargetOptions,
+    /// Members
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub connections: u32,
+}
+
+/// What the scenario of members that come back can be told.
+#[derive(Debug, Clone, Args)]
+pub struct ResumeOptions {
+    /// Whom to aim at
+    #[command(flatten)]
+    pub target: TargetOptions,
+    /// Members that come back
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub connections: u32,
+    /// Events that each of them has missed
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub behind: u32,
+    /// Members that stay; one of them publishes
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    pub live: u32,
+    /// Bytes of a payload
+    #[arg(long, value_name = "BYTES", default_value_t = 128, value_parser = payload)]
+    pub payload: usize,
+}
+
+/// What the scenario of slow members can be told.
+#[derive(Debug, Clone, Args)]
+pub struct SlowOptions {
+    /// Whom to aim at
+    #[command(flatten)]
+    pub target: TargetOptions,
+    /// What to measure, in each of two phases
+    #[command(flatten)]
+    pub measure: MeasureOptions,
+    /// Members, a tenth of whom are slow in the second phase
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(2..))]
+    pub connections: u32,
+    /// Publishes a second
+    #[arg(long, default_value_t = 100.0, value_parser = rate)]
+    pub rate: f64,
+}
+
 impl TargetOptions {
     pub(crate) fn wire(&self) -> Dormouse {
         Dormouse::new(match self.encoding {
@@ -100,7 +196,7 @@ impl TrafficOptions {
     }
 }
 
-pub(super) fn payload(text: &str) -> Result<usize, String> {
+fn payload(text: &str) -> Result<usize, String> {
     let bytes = text.parse::<usize>().map_err(|e| e.to_string())?;
     let range = BYTES_MIN..=60_000;
     range.contains(&bytes).then_some(bytes).ok_or_else(|| {
@@ -108,7 +204,7 @@ pub(super) fn payload(text: &str) -> Result<usize, String> {
     })
 }
 
-pub(super) fn rate(text: &str) -> Result<f64, String> {
+fn rate(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(rate) if rate.is_finite() && rate > 0.0 => Ok(rate),
         _ => Err("expected a number above 0".to_owned()),

@@ -12,7 +12,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use dormouse_protocol::{Encoding, ObjectName};
 
 pub use compare::CompareOptions;
-pub use load::{MeasureOptions, TargetOptions, TrafficOptions, WireEncoding};
+pub use load::{
+    EchoOptions, FanoutOptions, MeasureOptions, PresenceOptions, ResumeOptions, RoomsOptions,
+    SlowOptions, TargetOptions, TrafficOptions, WireEncoding,
+};
 
 /// Plays clients against a Dormouse server and checks what they receive.
 #[derive(Debug, Parser)]
@@ -100,7 +103,7 @@ pub struct IdleOptions {
     /// The server
     #[command(flatten)]
     pub server: ServerOptions,
-    /// Connections, each a member of one room: about 28,000 at most, by the ports of one address
+    /// Connections, each a member of one room
     #[arg(long, default_value_t = 19_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub connections: u32,
     /// Rooms over which they are spread
@@ -109,6 +112,9 @@ pub struct IdleOptions {
     /// Bytes of text in the data of each one's presence; with 0 they have none
     #[arg(long, default_value_t = 32)]
     pub presence_bytes: u32,
+    /// Addresses from 127.0.0.1 over which to spread the connections; each has some 28,000 ports
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=254))]
+    pub source_addresses: u8,
     /// How long to watch the server at rest: two intervals of its pings or more
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
     pub seconds: Duration,
@@ -134,102 +140,6 @@ pub struct WakeOptions {
     pub json: bool,
 }
 
-/// What the scenario of one large room can be told.
-#[derive(Debug, Clone, Args)]
-pub struct FanoutOptions {
-    /// Whom to aim at
-    #[command(flatten)]
-    pub target: TargetOptions,
-    /// How to publish
-    #[command(flatten)]
-    pub traffic: TrafficOptions,
-    /// Members
-    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
-    pub connections: u32,
-    /// Members that publish, by turns
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
-    pub publishers: u32,
-}
-
-/// What the scenario of many rooms can be told.
-#[derive(Debug, Clone, Args)]
-pub struct RoomsOptions {
-    /// Whom to aim at
-    #[command(flatten)]
-    pub target: TargetOptions,
-    /// How to publish
-    #[command(flatten)]
-    pub traffic: TrafficOptions,
-    /// Rooms
-    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
-    pub rooms: u32,
-    /// Members of each
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
-    pub members: u32,
-}
-
-/// What the scenario of echoes can be told.
-#[derive(Debug, Clone, Args)]
-pub struct EchoOptions {
-    /// Whom to aim at
-    #[command(flatten)]
-    pub target: TargetOptions,
-    /// How to publish
-    #[command(flatten)]
-    pub traffic: TrafficOptions,
-    /// Connections, each in a room of its own
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
-    pub connections: u32,
-}
-
-/// What the scenario of joins can be told.
-#[derive(Debug, Clone, Args)]
-pub struct PresenceOptions {
-    /// Whom to aim at
-    #[command(flatten)]
-    pub target: TargetOptions,
-    /// Members
-    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
-    pub connections: u32,
-}
-
-/// What the scenario of members that come back can be told.
-#[derive(Debug, Clone, Args)]
-pub struct ResumeOptions {
-    /// Whom to aim at
-    #[command(flatten)]
-    pub target: TargetOptions,
-    /// Members that come back
-    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
-    pub connections: u32,
-    /// Events that each of them has missed
-    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
-    pub behind: u32,
-    /// Members that stay; one of them publishes
-    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
-    pub live: u32,
-    /// Bytes of a payload
-    #[arg(long, value_name = "BYTES", default_value_t = 128, value_parser = load::payload)]
-    pub payload: usize,
-}
-
-/// What the scenario of slow members can be told.
-#[derive(Debug, Clone, Args)]
-pub struct SlowOptions {
-    /// Whom to aim at
-    #[command(flatten)]
-    pub target: TargetOptions,
-    /// What to measure, in each of two phases
-    #[command(flatten)]
-    pub measure: MeasureOptions,
-    /// Members, a tenth of whom are slow in the second phase
-    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(2..))]
-    pub connections: u32,
-    /// Publishes a second
-    #[arg(long, default_value_t = 100.0, value_parser = load::rate)]
-    pub rate: f64,
-}
-
 /// What a process is told that holds connections.
 #[derive(Debug, Clone, Args)]
 pub struct HoldOptions {
@@ -238,16 +148,19 @@ pub struct HoldOptions {
     pub address: SocketAddr,
     /// The number of the first connection; it decides over the rooms
     #[arg(long)]
-    pub first: usize,
+    pub first: u32,
     /// Connections
     #[arg(long)]
-    pub count: usize,
+    pub count: u32,
     /// Rooms over which all connections are spread
     #[arg(long)]
-    pub rooms: usize,
+    pub rooms: u32,
     /// Bytes of text in the data of each one's presence
     #[arg(long)]
-    pub presence_bytes: usize,
+    pub presence_bytes: u32,
+    /// Addresses over which they are spread
+    #[arg(long)]
+    pub source_addresses: u8,
 }
 
 /// How fast a recording is played.

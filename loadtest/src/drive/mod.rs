@@ -11,3 +11,6 @@ pub(crate) mod plan;
 mod socket;
 pub(crate) mod stamp;
 pub(crate) mod swarm;
+
+#[cfg(test)]
+mod tests;

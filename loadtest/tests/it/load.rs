@@ -43,7 +43,7 @@ fn assert_exact(report: &Value, scenario: &str, connections: u32) {
 fn assert_traffic(report: &Value) {
     let number = |name: &str| report[name].as_u64().unwrap_or_default();
     assert!(number("publishes") > 0);
-    assert!(number("deliveries") >= number("publishes"));
+    assert!(number("deliveries") > 0);
     assert!(0 < number("p50_us"));
     assert!(number("p50_us") <= number("p99_us") && number("p99_us") <= number("max_us"));
     assert_numbers(report, &["server_cpu_us_per_delivery"]);

@@ -4,6 +4,7 @@ mod json;
 mod msgpack;
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::io::Write as _;
 
 use anyhow::{Result, bail, ensure};
@@ -21,8 +22,8 @@ pub(crate) struct Dormouse {
     encoding: Encoding,
     delivery: Delivery,
     company: Company,
-    /// Makes the names of rooms differ from those of other runs on the same server.
-    run: u64,
+    /// What the names of rooms begin with, before their numbers.
+    prefix: String,
 }
 
 /// How a publish travels.
@@ -41,6 +42,11 @@ pub(crate) enum Company {
     Unseen,
     /// Each says its number, and watches the whole roster.
     Watched,
+    /// Each says its number with so many digits, the last ones, and watches nothing.
+    Present {
+        /// How many.
+        bytes: u32,
+    },
 }
 
 /// A member.
@@ -93,10 +99,15 @@ enum Said<'a> {
 }
 
 impl Dormouse {
-    /// With durable events, and without presence.
+    /// With durable events, without presence, and in rooms that no other run uses.
     pub(crate) fn new(encoding: Encoding) -> Self {
-        let run = rand::random();
-        Self { encoding, delivery: Delivery::Durable, company: Company::Unseen, run }
+        let prefix = format!("{:x}-", rand::random::<u64>());
+        Self { encoding, delivery: Delivery::Durable, company: Company::Unseen, prefix }
+    }
+
+    /// In rooms whose names are their numbers.
+    pub(crate) fn in_plain_rooms(self) -> Self {
+        Self { prefix: String::new(), ..self }
     }
 
     /// With another kind of publish.
@@ -110,7 +121,7 @@ impl Dormouse {
     }
 
     fn room(&self, room: u32) -> ObjectName {
-        format!("room/{:x}-{room}", self.run).parse().expect("two numbers are a name")
+        format!("room/{}{room}", self.prefix).parse().expect("numbers are a name")
     }
 
     fn send(&self, message: &ClientMessage, out: &mut Vec<u8>) {
@@ -191,11 +202,21 @@ impl Wire for Dormouse {
     }
 
     fn join(&self, peer: &mut Peer, out: &mut Vec<u8>) -> Membership {
+        const PAYLOAD: &str = "numbers and their digits are payloads";
         let from = peer.position.map_or(Start::Now, Start::After);
         let mut join = Join::new(peer.id(), self.room(peer.room), from);
-        if self.company == Company::Watched {
-            join.presence = Some(Payload::of(&peer.member).expect("a number is a payload"));
-            join.watch = Watch::Roster;
+        match self.company {
+            Company::Unseen => {}
+            Company::Watched => {
+                join.presence = Some(Payload::of(&peer.member).expect(PAYLOAD));
+                join.watch = Watch::Roster;
+            }
+            Company::Present { bytes } => {
+                let bytes = bytes as usize;
+                let digits = format!("{:0>bytes$}", peer.member);
+                let digits = &digits[digits.len() - bytes..];
+                join.presence = Some(Payload::of(&BTreeMap::from([("n", digits)])).expect(PAYLOAD));
+            }
         }
         self.send(&ClientMessage::Join(join), out);
         Membership::Awaited

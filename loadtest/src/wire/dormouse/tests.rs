@@ -140,6 +140,20 @@ fn a_resume_that_was_not_granted_is_an_error() {
 }
 
 #[test]
+fn presence_has_exactly_so_many_bytes() {
+    for (member, bytes, said) in [(7, 4, "0007"), (12_345, 4, "2345"), (12_345, 1, "5")] {
+        let wire = Dormouse::new(Encoding::Json).in_plain_rooms();
+        let wire = wire.in_company(Company::Present { bytes });
+        let mut out = Vec::new();
+        wire.join(&mut wire.peer(member, 3), &mut out);
+        let ClientMessage::Join(join) = sent(Encoding::Json, &out) else { panic!("a join") };
+        assert_eq!(join.object.as_str(), "room/3");
+        assert_eq!(join.presence, Some(Payload::of(&BTreeMap::from([("n", said)])).unwrap()));
+        assert_eq!(join.watch, Watch::None);
+    }
+}
+
+#[test]
 fn a_roster_tells_who_is_here_and_is_read_to_its_end() {
     let present = |member, data| Present { member, user: "q3vmb2zk5s4tq".into(), data };
     let roster = |id, more| {
