@@ -1,15 +1,23 @@
 //! The program `dormouse-loadtest`.
 
+use std::fmt::Display;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
 use clap::Parser as _;
-use dormouse_loadtest::cli::{Cli, Command, IdleOptions, ReplayOptions, WakeOptions};
+use dormouse_loadtest::cli::{
+    Cli, Command, CompareOptions, IdleOptions, ReplayOptions, TargetOptions, WakeOptions,
+};
+use dormouse_loadtest::load::outcome::Outcome;
 use dormouse_loadtest::replay::{self, Progress, trace::Trace};
-use dormouse_loadtest::{hold, idle, report, wake};
+use dormouse_loadtest::{
+    compare, echo, fanout, hold, idle, presence, report, resume, rooms, slow, wake,
+};
 use indicatif::ProgressBar;
+use serde::Serialize;
 use tokio::time::sleep;
 
 fn main() -> ExitCode {
@@ -17,6 +25,21 @@ fn main() -> ExitCode {
         Command::Replay(options) => replay(&options),
         Command::Idle(options) => idle(&options),
         Command::Wake(options) => wake(&options),
+        Command::Fanout(options) => {
+            load(fanout::run(&options), &options.target, options.traffic.measure.plot.as_deref())
+        }
+        Command::Rooms(options) => {
+            load(rooms::run(&options), &options.target, options.traffic.measure.plot.as_deref())
+        }
+        Command::Echo(options) => {
+            load(echo::run(&options), &options.target, options.traffic.measure.plot.as_deref())
+        }
+        Command::Presence(options) => load(presence::run(&options), &options.target, None),
+        Command::Resume(options) => load(resume::run(&options), &options.target, None),
+        Command::Slow(options) => {
+            load(slow::run(&options), &options.target, options.measure.plot.as_deref())
+        }
+        Command::Compare(options) => compare(&options),
         Command::Hold(options) => hold::run(&options).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {
@@ -54,6 +77,25 @@ fn wake(options: &WakeOptions) -> Result<ExitCode> {
     let outcome = wake::run(options)?;
     report::print(&outcome, options.json)?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn compare(options: &CompareOptions) -> Result<ExitCode> {
+    let outcome = compare::run(options)?;
+    report::print(&outcome, options.json)?;
+    Ok(if outcome.is_exact() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn load<Own: Display + Serialize>(
+    outcome: Result<Outcome<Own>>,
+    target: &TargetOptions,
+    plot: Option<&Path>,
+) -> Result<ExitCode> {
+    let outcome = outcome?;
+    report::print(&outcome, target.json)?;
+    if let Some(path) = plot {
+        outcome.plot(path)?;
+    }
+    Ok(if outcome.is_exact() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 async fn follow(progress: &Progress, bar: &ProgressBar) {

@@ -99,6 +99,11 @@ impl Server {
         format!("ws://{}", self.address)
     }
 
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The version of the program.
     pub(crate) fn version(&self) -> &str {
         &self.version

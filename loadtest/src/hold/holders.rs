@@ -27,6 +27,8 @@ pub(crate) struct Crowd {
     pub(crate) rooms: u32,
     /// How large the data of each one's presence is; 0 is no presence.
     pub(crate) presence_bytes: u32,
+    /// Over how many addresses they are spread.
+    pub(crate) source_addresses: u8,
 }
 
 impl Holders {
@@ -44,6 +46,7 @@ impl Holders {
                 .arg(format!("--count={count}"))
                 .arg(format!("--rooms={}", crowd.rooms))
                 .arg(format!("--presence-bytes={}", crowd.presence_bytes))
+                .arg(format!("--source-addresses={}", crowd.source_addresses))
                 .stdin(Stdio::piped())
                 .stdout(Stdio::piped())
                 .spawn()

@@ -24,6 +24,7 @@ pub fn run(options: &IdleOptions) -> Result<Outcome> {
         connections: options.connections,
         rooms: options.rooms,
         presence_bytes: options.presence_bytes,
+        source_addresses: options.source_addresses,
     };
     let connections = u64::from(crowd.connections);
     let site = Site::new(&options.server)?;

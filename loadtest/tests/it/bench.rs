@@ -7,12 +7,12 @@ use std::process::{Command, Output};
 use serde_json::Value;
 use tempfile::TempDir;
 
-fn loadtest(arguments: &[&str]) -> Output {
+pub(crate) fn loadtest(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_dormouse-loadtest")).args(arguments).output().unwrap()
 }
 
 /// Runs a scenario, which must leave nothing behind, and gives its report.
-fn report(arguments: &[&str]) -> Value {
+pub(crate) fn report(arguments: &[&str]) -> Value {
     let data = TempDir::new().unwrap();
     let data_path = data.path().to_str().unwrap();
     let output = loadtest(&[arguments, &["--json", "--data", data_path]].concat());
@@ -22,7 +22,7 @@ fn report(arguments: &[&str]) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-fn assert_numbers(report: &Value, names: &[&str]) {
+pub(crate) fn assert_numbers(report: &Value, names: &[&str]) {
     for name in names {
         assert!(report[name].is_number(), "{name} in {report}");
     }

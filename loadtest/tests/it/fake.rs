@@ -195,15 +195,16 @@ impl Connection {
                 self.replies.push_back(ServerMessage::Joined(joined));
             }
             ClientMessage::Publish(publish) => {
-                let key = publish.key.unwrap();
-                let known = room.keys.get(&(self.session.clone(), key.clone())).copied();
+                let key = publish.key.map(|key| (self.session.clone(), key));
+                let known = key.as_ref().and_then(|key| room.keys.get(key)).copied();
                 let known = known.filter(|_| self.shared.fault != Fault::ForgetKeys);
                 let offset = known.unwrap_or(head + 1);
                 if known.is_none() {
-                    room.keys.insert((self.session.clone(), key.clone()), offset);
+                    room.keys.extend(key.clone().map(|key| (key, offset)));
+                    let key = key.map(|(_, key)| key);
                     let sender = self.session.clone().into();
                     let (kind, data) = (publish.kind, publish.data);
-                    room.log.push(Event { offset, time: 1, sender, kind, data, key: Some(key) });
+                    room.log.push(Event { offset, time: 1, sender, kind, data, key });
                     self.shared.head.send_replace(offset);
                     if offset.is_multiple_of(BREAK_EVERY) {
                         self.shared.breaks.send_modify(|count| *count += 1);

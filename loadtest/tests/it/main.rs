@@ -4,9 +4,11 @@
 
 mod bench;
 mod check;
+mod compare;
 mod e2e;
 mod fake;
 mod faulty_server;
+mod load;
 mod merge;
 mod server;
 mod trace;
@@ -32,14 +34,19 @@ pub(crate) fn duet() -> Arc<Trace> {
 pub(crate) fn clownschool_path() -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/clownschool.json.gz");
     if !path.exists() {
-        #[expect(
-            clippy::explicit_write,
-            reason = "the harness keeps what `eprintln` writes to itself"
-        )]
-        writeln!(std::io::stderr(), "SKIPPED: {} is absent", path.display()).unwrap();
+        skipped(&format!("{} is absent", path.display()));
         return None;
     }
     Some(path)
+}
+
+/// Tells that a part of the tests does not run here.
+pub(crate) fn skipped(why: &str) {
+    #[expect(
+        clippy::explicit_write,
+        reason = "the harness keeps what `eprintln` writes to itself"
+    )]
+    writeln!(std::io::stderr(), "SKIPPED: {why}").unwrap();
 }
 
 /// The options of `dormouse-loadtest replay` with these arguments.

@@ -1,5 +1,8 @@
 //! The command line.
 
+mod compare;
+mod load;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -7,6 +10,12 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use dormouse_protocol::{Encoding, ObjectName};
+
+pub use compare::CompareOptions;
+pub use load::{
+    EchoOptions, FanoutOptions, MeasureOptions, PresenceOptions, ResumeOptions, RoomsOptions,
+    SlowOptions, TargetOptions, TrafficOptions, WireEncoding,
+};
 
 /// Plays clients against a Dormouse server and checks what they receive.
 #[derive(Debug, Parser)]
@@ -26,6 +35,20 @@ pub enum Command {
     Idle(IdleOptions),
     /// Measure what it costs to wake a sleeping object, and what sleeping objects cost, on a server that is started for it (Linux).
     Wake(WakeOptions),
+    /// Measure deliveries in one room with many members.
+    Fanout(FanoutOptions),
+    /// Measure deliveries in many small rooms, each with one publisher.
+    Rooms(RoomsOptions),
+    /// Measure the way to the server and back, of connections that are alone in their rooms.
+    Echo(EchoOptions),
+    /// Measure a storm of joins of members with presence, who all watch the roster.
+    Presence(PresenceOptions),
+    /// Measure how fast members catch up that come back at once.
+    Resume(ResumeOptions),
+    /// Measure what members feel when others read slowly.
+    Slow(SlowOptions),
+    /// Do the same work with Dormouse and with other systems, and tell the figures side by side (Linux).
+    Compare(CompareOptions),
     /// Hold connections for another scenario, until standard input ends.
     #[command(hide = true)]
     Hold(HoldOptions),
@@ -80,7 +103,7 @@ pub struct IdleOptions {
     /// The server
     #[command(flatten)]
     pub server: ServerOptions,
-    /// Connections, each a member of one room: about 28,000 at most, by the ports of one address
+    /// Connections, each a member of one room
     #[arg(long, default_value_t = 19_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub connections: u32,
     /// Rooms over which they are spread
@@ -89,6 +112,9 @@ pub struct IdleOptions {
     /// Bytes of text in the data of each one's presence; with 0 they have none
     #[arg(long, default_value_t = 32)]
     pub presence_bytes: u32,
+    /// Addresses from 127.0.0.1 over which to spread the connections; each has some 28,000 ports
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=254))]
+    pub source_addresses: u8,
     /// How long to watch the server at rest: two intervals of its pings or more
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
     pub seconds: Duration,
@@ -122,16 +148,19 @@ pub struct HoldOptions {
     pub address: SocketAddr,
     /// The number of the first connection; it decides over the rooms
     #[arg(long)]
-    pub first: usize,
+    pub first: u32,
     /// Connections
     #[arg(long)]
-    pub count: usize,
+    pub count: u32,
     /// Rooms over which all connections are spread
     #[arg(long)]
-    pub rooms: usize,
+    pub rooms: u32,
     /// Bytes of text in the data of each one's presence
     #[arg(long)]
-    pub presence_bytes: usize,
+    pub presence_bytes: u32,
+    /// Addresses over which they are spread
+    #[arg(long)]
+    pub source_addresses: u8,
 }
 
 /// How fast a recording is played.
