@@ -13,7 +13,7 @@ use mio::{Interest, Registry, Token};
 use nix::errno::Errno;
 use socket2::{Domain, SockAddr, SockRef, Type};
 
-use super::frame::{self, Frame, Opcode, Read};
+use super::frame::{self, Frame, Opcode};
 use crate::wire::Upgrade;
 
 /// What one `read` takes at most, unless a frame is larger.
@@ -155,7 +155,7 @@ impl Socket {
             rest = after;
         }
         if self.stage == Stage::Open {
-            while let Read::Whole(Frame { opcode, payload }, end) = frame::read(rest)? {
+            while let Some((Frame { opcode, payload }, end)) = frame::read(rest)? {
                 rest = &rest[end..];
                 match opcode {
                     Opcode::Text | Opcode::Binary => {

@@ -206,6 +206,10 @@ impl<W: Wire> Swarm<W> {
             if event.is_readable() || event.is_read_closed() || event.is_error() {
                 done = done.and_then(|()| self.ready(member, listener));
             }
+            if event.is_read_closed() {
+                // After the last bytes there is the end to be read, of which no further event tells.
+                self.reading.push(member);
+            }
         }
         self.events = events;
         done?;

@@ -127,7 +127,5 @@ pub(super) fn read(message: &[u8], take: &mut impl FnMut(Said<'_>) -> Result<()>
 }
 
 fn present(entries: &[Entry], take: &mut impl FnMut(Said<'_>) -> Result<()>) -> Result<()> {
-    entries.iter().try_for_each(|&Entry { member: entry, data: member }| {
-        take(Said::Present { entry, member })
-    })
+    entries.iter().try_for_each(|entry| take(Said::Present { member: entry.data }))
 }

@@ -80,9 +80,8 @@ enum Said<'a> {
     CaughtUp,
     /// What was said of the roster before is void.
     RosterBegins,
-    /// The entry of the roster with this number is that of the nth member.
+    /// In the roster is this member.
     Present {
-        entry: u64,
         member: u32,
     },
     /// A page of the roster ended, after this entry, and there are more.
@@ -161,7 +160,7 @@ impl Dormouse {
             }
             Said::CaughtUp => notice(Notice::CaughtUp),
             Said::RosterBegins => notice(Notice::RosterBegins),
-            Said::Present { member, .. } => notice(Notice::Present(member)),
+            Said::Present { member } => notice(Notice::Present(member)),
             Said::RosterGoesOn { after } => {
                 let (id, object) = (peer.id(), peer.object);
                 let after = Some(after);

@@ -122,7 +122,7 @@ fn entry(
     walk.skip(before - 1)?;
     let member = u32::try_from(walk.number()?)?;
     walk.skip(fields.saturating_sub(before + 1))?;
-    take(Said::Present { entry, member })?;
+    take(Said::Present { member })?;
     Ok(entry)
 }
 
