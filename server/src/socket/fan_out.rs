@@ -39,7 +39,7 @@ impl Reactor {
         self.gather(key, object).add_delivery(delivered);
     }
 
-    /// What goes out next to an audience, to be added to. It goes at the end of the turn, or of the rest after a sweep.
+    /// What goes out next to an audience, to be added to. It goes at the end of the turn, or after a sweep that is under way.
     pub(super) fn gather(&mut self, audience: u32, object: ObjectId) -> &mut Outgoing {
         let outgoing = self.audiences[audience as usize].outgoing.get_or_insert_default();
         if outgoing.is_empty() {

@@ -1,9 +1,9 @@
 //! What is about to go out to the members of one object, joined, and when it goes.
 //!
 //! What counts is the number of system calls, so everything that a turn of the loop brings for an object leaves in one piece. To
-//! write to a large audience takes milliseconds, a *sweep*; what arrives meanwhile is gathered for the next one, which
-//! begins after a short rest: those who have just been served react in that time, and what they send still goes with
-//! it. Under load this makes the difference between one write for sixteen events and one for a few. No I/O.
+//! write to a large audience takes milliseconds, a *sweep*; what arrives meanwhile is gathered for the next one. Where
+//! several send at the same time it begins after a short rest: those who have just been served react in that time, and what they
+//! send still goes with it. This makes the difference between one write for sixteen events and one for a few. No I/O.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -38,8 +38,8 @@ pub(super) struct Outgoing {
 enum Pace {
     #[default]
     Free,
-    /// Since then.
-    Sweeping(Instant),
+    /// Since then; and whether it carries more than one event or signal.
+    Sweeping(Instant, bool),
     /// Until then.
     Resting(Instant),
 }
@@ -85,7 +85,7 @@ impl Outgoing {
         match self.pace {
             _ if self.bytes > GATHERED_BYTES => When::Now,
             Pace::Free => When::Now,
-            Pace::Sweeping(_) => When::AfterSweep,
+            Pace::Sweeping(..) => When::AfterSweep,
             Pace::Resting(until) if until <= Instant::now() => When::Now,
             Pace::Resting(until) => When::At(until),
         }
@@ -93,18 +93,28 @@ impl Outgoing {
 
     /// Takes what was gathered, for so many members. True if that is a sweep, whose end is to be told.
     pub(super) fn take(&mut self, members: usize) -> (Joined, bool) {
+        let gathered = std::mem::take(self);
         let is_swept = members >= SWEPT_MEMBERS;
-        let pace = if is_swept { Pace::Sweeping(Instant::now()) } else { Pace::Free };
-        let gathered = std::mem::replace(self, Self { pace, ..Self::default() });
+        if is_swept {
+            self.pace = Pace::Sweeping(Instant::now(), gathered.holds_several());
+        }
         (gathered.join(), is_swept)
     }
 
     /// The sweep has ended.
     pub(super) fn end_sweep(&mut self) {
-        if let Pace::Sweeping(since) = self.pace {
-            let now = Instant::now();
-            self.pace = Pace::Resting(now + ((now - since) / REST).min(MAX_REST));
-        }
+        self.pace = match self.pace {
+            Pace::Sweeping(since, several) if several || !self.is_empty() => {
+                let now = Instant::now();
+                Pace::Resting(now + ((now - since) / REST).min(MAX_REST))
+            }
+            _ => Pace::Free,
+        };
+    }
+
+    fn holds_several(&self) -> bool {
+        let events = self.deliveries.iter().map(|delivered| delivered.last + 1 - delivered.first);
+        events.sum::<u64>() + self.signals.len() as u64 > 1
     }
 
     fn join(self) -> Joined {
