@@ -192,6 +192,11 @@ impl Queue {
         Some(taken)
     }
 
+    /// Whether something is queued.
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.state.lock().works.is_empty()
+    }
+
     /// Takes no more; what is queued stays for the writer.
     pub(super) fn close(&self) {
         self.state.lock().closed = true;
