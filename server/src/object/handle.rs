@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 use super::class::Class;
 use super::life::Life;
-use super::outlet::{Delivery, EventFrames};
+use super::outlet::{Answer, Delivery, EventFrames, ReplyTo};
 use super::presence;
 use super::registry::Shared;
 use crate::clock::now_ms;
@@ -129,10 +129,17 @@ impl Handle {
         self.head.store(offset, SeqCst);
     }
 
-    /// Delivers events to whoever listens.
-    pub(super) fn deliver(&self, frames: &Arc<EventFrames>) {
+    /// Delivers the events of an append to whoever listens, and its answers before them.
+    pub(super) fn deliver(&self, frames: &Arc<EventFrames>, mut answers: Vec<(ReplyTo, Answer)>) {
         for outlet in self.listeners() {
-            self.shared.outlets[outlet].deliver(Delivery::Events(frames.clone()));
+            let outlet = &self.shared.outlets[outlet];
+            let here = answers.extract_if(.., |(reply, _)| reply.goes_through(outlet));
+            let here = here.map(|(reply, answer)| reply.hand_over(answer)).collect();
+            outlet.deliver(Delivery::Commit { answers: here, events: frames.clone() });
+        }
+        // Those who have left meanwhile.
+        for (reply, answer) in answers {
+            reply.send(answer);
         }
     }
 }

@@ -125,22 +125,28 @@ impl Instance {
     }
 }
 
-/// Answers go first, so that a publisher's acknowledgement and its own event can leave in one write.
 fn release(handle: &Handle, frames: &Arc<EventFrames>, answers: Vec<(ReplyTo, Answer)>) {
     handle.note_durable(frames.last);
-    answer(handle, answers);
-    if frames.last >= frames.first {
-        handle.deliver(frames);
+    if frames.last < frames.first {
+        return answer(handle, answers);
     }
+    count_duplicates(handle, &answers);
+    handle.deliver(frames, answers);
 }
 
 fn answer(handle: &Handle, answers: Vec<(ReplyTo, Answer)>) {
+    count_duplicates(handle, &answers);
     for (reply, answer) in answers {
-        if let Answer::Published { duplicate: true, .. } = answer {
-            handle.shared.metrics.duplicates.inc();
-        }
         reply.send(answer);
     }
+}
+
+fn count_duplicates(handle: &Handle, answers: &[(ReplyTo, Answer)]) {
+    let is_duplicate = |(_, answer): &&(ReplyTo, Answer)| {
+        matches!(answer, Answer::Published { duplicate: true, .. })
+    };
+    let duplicates = answers.iter().filter(is_duplicate).count();
+    handle.shared.metrics.duplicates.inc_by(duplicates as u64);
 }
 
 fn refuse(answers: Vec<(ReplyTo, Answer)>) {

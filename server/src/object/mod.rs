@@ -22,6 +22,6 @@ pub use control::Busy;
 pub use handle::Handle;
 pub use life::{LastWake, SleepAnswer, State, WakeCause};
 pub use metrics::Metrics;
-pub use outlet::{Address, Answer, Delivery, EventFrames, Outlet, ReplyTo};
+pub use outlet::{Address, Answer, Answered, Delivery, EventFrames, Outlet, ReplyTo};
 pub use registry::{InUse, Opened, Registry, Settings};
 pub use status::Status;

@@ -20,16 +20,15 @@ pub trait Outlet: Send + Sync {
 #[derive(Debug)]
 pub enum Delivery {
     /// The answer to a request.
-    Answer {
-        /// Who asked.
-        to: Address,
-        /// Bytes that the request has held until now.
-        held: u32,
-        /// The answer.
-        answer: Answer,
+    Answer(Answered),
+    /// What one append brought: first its answers for connections of this reactor, then its events for the object's members on
+    /// it. In one piece, so that a publisher's acknowledgement and its own event leave in one write.
+    Commit {
+        /// The answers, in the order of the requests.
+        answers: Vec<Answered>,
+        /// The events.
+        events: Arc<EventFrames>,
     },
-    /// Events that one append brought, for the object's members on this reactor.
-    Events(Arc<EventFrames>),
     /// What has changed in the object's roster, for the members on this reactor that watch.
     Presence(Arc<PresenceFrames>),
     /// A roster, for one member: the reply to its request, or what it gets first because it watches from now on. It stands
@@ -40,6 +39,17 @@ pub enum Delivery {
         /// The roster.
         roster: Arc<RosterFrames>,
     },
+}
+
+/// An answer on its way.
+#[derive(Debug)]
+pub struct Answered {
+    /// Who asked.
+    pub to: Address,
+    /// Bytes that the request has held until now.
+    pub held: u32,
+    /// The answer.
+    pub answer: Answer,
 }
 
 /// The events of one append, encoded once for all members in each encoding that any of them speaks.
@@ -127,9 +137,24 @@ impl ReplyTo {
         self.send(Answer::Refused(code, why.into()));
     }
 
+    /// Whether the answer goes through this outlet.
+    pub(super) fn goes_through(&self, outlet: &Arc<dyn Outlet>) -> bool {
+        self.outlet.as_ref().is_some_and(|own| Arc::ptr_eq(own, outlet))
+    }
+
+    /// Gives the duty to whoever delivers what is returned.
+    pub(super) fn hand_over(mut self, answer: Answer) -> Answered {
+        self.outlet = None;
+        self.answered(answer)
+    }
+
+    fn answered(&self, answer: Answer) -> Answered {
+        Answered { to: self.address, held: self.held, answer }
+    }
+
     fn deliver(&mut self, answer: Answer) {
         if let Some(outlet) = self.outlet.take() {
-            outlet.deliver(Delivery::Answer { to: self.address, held: self.held, answer });
+            outlet.deliver(Delivery::Answer(self.answered(answer)));
         }
     }
 }

@@ -11,13 +11,17 @@ use super::outgoing::{Outgoing, When};
 use super::reactor::Reactor;
 use super::signals::keep_signals;
 use crate::log::ObjectId;
-use crate::object::{Address, Answer, Delivery, EventFrames};
+use crate::object::{Answer, Answered, Delivery, EventFrames};
 
 impl Reactor {
     pub(super) fn delivery(&mut self, delivery: Delivery) {
         match delivery {
-            Delivery::Events(events) => {
+            Delivery::Answer(answered) => self.answer(answered),
+            Delivery::Commit { answers, events } => {
                 self.inbox.taken_events(&events);
+                for answered in answers {
+                    self.answer(answered);
+                }
                 self.take_events(&events);
             }
             Delivery::Presence(changes) => {
@@ -25,7 +29,6 @@ impl Reactor {
                 self.fan_out_presence(&changes);
             }
             Delivery::Roster { to, roster } => self.roster(to, &roster),
-            Delivery::Answer { to, held, answer } => self.answer(to, held, answer),
         }
     }
 
@@ -150,7 +153,8 @@ impl Reactor {
         }
     }
 
-    fn answer(&mut self, address: Address, held: u32, answer: Answer) {
+    fn answer(&mut self, answered: Answered) {
+        let Answered { to: address, held, answer } = answered;
         let Some(key) = self.find(address) else { return };
         let was_paused = self.is_paused(&self.connections[key]);
         self.connections[key].work.begin().in_flight_bytes -= held as usize;

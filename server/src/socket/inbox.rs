@@ -169,8 +169,11 @@ impl Inbox {
 
 impl Outlet for Inbox {
     fn deliver(&self, delivery: Delivery) {
-        match &delivery {
-            Delivery::Events(events) if !self.fits(events.size()) => {
+        match delivery {
+            Delivery::Commit { answers, events } if !self.fits(events.size()) => {
+                for answered in answers {
+                    self.push(Letter::Delivery(Delivery::Answer(answered)));
+                }
                 self.lag(|lagging| _ = lagging.events.insert(events.object));
             }
             Delivery::Presence(changes) if !self.fits(changes.size()) => {

@@ -18,8 +18,13 @@ struct Answers(Mutex<HashMap<u32, u32>>);
 
 impl Outlet for Answers {
     fn deliver(&self, delivery: Delivery) {
-        if let Delivery::Answer { to, .. } = delivery {
-            *self.0.lock().entry(to.request).or_default() += 1;
+        let answers = match delivery {
+            Delivery::Answer(answered) => vec![answered],
+            Delivery::Commit { answers, .. } => answers,
+            Delivery::Presence(_) | Delivery::Roster { .. } => Vec::new(),
+        };
+        for answered in answers {
+            *self.0.lock().entry(answered.to.request).or_default() += 1;
         }
     }
 }
