@@ -2,8 +2,8 @@
 //!
 //! What counts is the number of system calls, so everything that a turn of the loop brings for an object leaves in one piece. To
 //! write to a large audience takes milliseconds, a *sweep*; what arrives meanwhile is gathered for the next one. Where
-//! several send at the same time it begins after a short rest: those who have just been served react in that time, and what they
-//! send still goes with it. This makes the difference between one write for sixteen events and one for a few. No I/O.
+//! several send at the same time it begins after a short rest, in which those who have just been served react: what they send
+//! still goes with it. This makes the difference between one write for sixteen events and one for a few. No I/O.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,6 +29,8 @@ pub(super) struct Outgoing {
     /// In order, each following on from the one before.
     deliveries: Vec<Arc<Delivered>>,
     signals: Vec<Arc<SignalFrames>>,
+    /// How many events and signals that are.
+    count: u64,
     bytes: usize,
     pace: Pace,
 }
@@ -38,10 +40,10 @@ pub(super) struct Outgoing {
 enum Pace {
     #[default]
     Free,
-    /// Since then; and whether it carries more than one event or signal.
-    Sweeping(Instant, bool),
-    /// Until then.
-    Resting(Instant),
+    /// Since then, with so many events and signals.
+    Sweeping(Instant, u64),
+    /// Until then, or until as many have come again.
+    Resting(Instant, u64),
 }
 
 /// When something may go.
@@ -72,11 +74,13 @@ impl Outgoing {
 
     pub(super) fn add_delivery(&mut self, delivered: Arc<Delivered>) {
         self.bytes += delivered.size();
+        self.count += delivered.last + 1 - delivered.first;
         self.deliveries.push(delivered);
     }
 
     pub(super) fn add_signal(&mut self, signal: Arc<SignalFrames>) {
         self.bytes += signal.size();
+        self.count += 1;
         self.signals.push(signal);
     }
 
@@ -86,8 +90,9 @@ impl Outgoing {
             _ if self.bytes > GATHERED_BYTES => When::Now,
             Pace::Free => When::Now,
             Pace::Sweeping(..) => When::AfterSweep,
-            Pace::Resting(until) if until <= Instant::now() => When::Now,
-            Pace::Resting(until) => When::At(until),
+            Pace::Resting(_, carried) if self.count >= carried => When::Now,
+            Pace::Resting(until, _) if until <= Instant::now() => When::Now,
+            Pace::Resting(until, _) => When::At(until),
         }
     }
 
@@ -96,7 +101,7 @@ impl Outgoing {
         let gathered = std::mem::take(self);
         let is_swept = members >= SWEPT_MEMBERS;
         if is_swept {
-            self.pace = Pace::Sweeping(Instant::now(), gathered.holds_several());
+            self.pace = Pace::Sweeping(Instant::now(), gathered.count);
         }
         (gathered.join(), is_swept)
     }
@@ -104,17 +109,12 @@ impl Outgoing {
     /// The sweep has ended.
     pub(super) fn end_sweep(&mut self) {
         self.pace = match self.pace {
-            Pace::Sweeping(since, several) if several || !self.is_empty() => {
+            Pace::Sweeping(since, carried) if carried > 1 || !self.is_empty() => {
                 let now = Instant::now();
-                Pace::Resting(now + ((now - since) / REST).min(MAX_REST))
+                Pace::Resting(now + ((now - since) / REST).min(MAX_REST), carried)
             }
             _ => Pace::Free,
         };
-    }
-
-    fn holds_several(&self) -> bool {
-        let events = self.deliveries.iter().map(|delivered| delivered.last + 1 - delivered.first);
-        events.sum::<u64>() + self.signals.len() as u64 > 1
     }
 
     fn join(self) -> Joined {
