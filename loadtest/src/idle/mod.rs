@@ -12,7 +12,7 @@ use crate::bench::server::{Server, Site};
 use crate::bench::visit::visit;
 use crate::cli::IdleOptions;
 use crate::hold::holders::{Crowd, Holders};
-use crate::report::{difference, per};
+use crate::report::{difference, per, per_second};
 pub use outcome::Outcome;
 
 /// Connections that the scenario itself needs.
@@ -36,7 +36,9 @@ pub fn run(options: &IdleOptions) -> Result<Outcome> {
 
     let before = (server.pss_bytes()?, slab_bytes(), server.cpu_time()?);
     eprintln!("opening {} connections", crowd.connections);
+    let opening = Instant::now();
     let holders = Holders::open(server.address(), &crowd)?;
+    let connects_per_s = per_second(connections, opening.elapsed()).round();
     let connect_cpu = server.cpu_time()?.saturating_sub(before.2);
     eprintln!("waking each of {} rooms once", crowd.rooms);
     visit(&server.url(), 0..u64::from(crowd.rooms))?;
@@ -65,6 +67,7 @@ pub fn run(options: &IdleOptions) -> Result<Outcome> {
         server_pss_bytes_per_connection: growth(after.0),
         server_cpu_percent: (cpu_share * 100_000.0).round() / 1000.0,
         connect_cpu_us_per_connection: per(connect_cpu.as_micros() as i64, connections),
+        connects_per_s,
         kernel_bytes_per_connection: kernel,
         pings_sent,
         unexpected_closes,

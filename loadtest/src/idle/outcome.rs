@@ -22,6 +22,8 @@ pub struct Outcome {
     pub server_cpu_percent: f64,
     /// The server's processor time for accepting, upgrading and joining.
     pub connect_cpu_us_per_connection: f64,
+    /// How many of them were done a second, by the scenario's processes.
+    pub connects_per_s: f64,
     /// By how much the kernel's slab grew, halved, since both ends of each connection are in this system. None where
     /// that can't be told.
     pub kernel_bytes_per_connection: Option<f64>,
@@ -56,7 +58,11 @@ impl Display for Outcome {
             Some(bytes) => writeln!(f, "kernel memory    {bytes} bytes a connection (our end)")?,
             None => writeln!(f, "kernel memory    not known")?,
         }
-        writeln!(f, "connect + join   {} µs of CPU each", self.connect_cpu_us_per_connection)?;
+        writeln!(
+            f,
+            "connect + join   {} µs of CPU each, {} a second",
+            self.connect_cpu_us_per_connection, self.connects_per_s
+        )?;
         writeln!(
             f,
             "at rest          {} % of a core, {} pings",

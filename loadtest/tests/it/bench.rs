@@ -46,6 +46,7 @@ fn idle_connections_are_held_and_measured() {
             "server_pss_bytes_per_connection",
             "server_cpu_percent",
             "connect_cpu_us_per_connection",
+            "connects_per_s",
             "pings_sent",
         ],
     );

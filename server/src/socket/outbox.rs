@@ -19,23 +19,28 @@ pub(super) struct Written {
     pub(super) all: bool,
 }
 
-/// Frames in order, shared with whoever else gets them. Owns no memory while empty.
+/// Frames in order, shared with whoever else gets them. Owns no memory for a single one, which is the common case.
 #[derive(Default)]
 pub(super) struct Outbox {
-    frames: VecDeque<Bytes>,
+    first: Option<Bytes>,
+    /// Those behind it.
+    rest: VecDeque<Bytes>,
     bytes: usize,
 }
 
 impl Outbox {
-    pub(super) const NEW: Self = Self { frames: VecDeque::new(), bytes: 0 };
+    pub(super) const NEW: Self = Self { first: None, rest: VecDeque::new(), bytes: 0 };
 
     pub(super) fn is_empty(&self) -> bool {
-        self.frames.is_empty()
+        self.first.is_none()
     }
 
     pub(super) fn push(&mut self, frame: Bytes) {
         self.bytes += frame.len() + FRAME_COST;
-        self.frames.push_back(frame);
+        match self.first {
+            None => self.first = Some(frame),
+            Some(_) => self.rest.push_back(frame),
+        }
     }
 
     /// Memory that what waits takes, roughly.
@@ -64,19 +69,19 @@ impl Outbox {
                 Err(error) => return Err(error),
             }
         }
-        self.frames = VecDeque::new();
+        self.rest = VecDeque::new();
         Ok(Written { bytes, all: true })
     }
 
     /// What one system call is to take: a large frame by itself, or as many as can be joined.
     fn next<'a>(&'a self, buffer: &'a mut [u8]) -> Option<&'a [u8]> {
-        let first = self.frames.front()?;
+        let first = self.first.as_ref()?;
         let most = buffer.len().min(JOINED_BYTES);
-        if self.frames.len() == 1 || first.len() > most {
+        if self.rest.is_empty() || first.len() > most {
             return Some(first);
         }
         let mut end = 0;
-        for frame in &self.frames {
+        for frame in std::iter::once(first).chain(&self.rest) {
             let Some(space) = buffer[..most].get_mut(end..end + frame.len()) else { break };
             space.copy_from_slice(frame);
             end += frame.len();
@@ -86,13 +91,13 @@ impl Outbox {
 
     fn advance(&mut self, mut written: usize) {
         self.bytes -= written;
-        while let Some(frame) = self.frames.front_mut() {
+        while let Some(frame) = &mut self.first {
             if written < frame.len() {
                 return frame.advance(written);
             }
             written -= frame.len();
             self.bytes -= FRAME_COST;
-            self.frames.pop_front();
+            self.first = self.rest.pop_front();
         }
     }
 }
@@ -136,6 +141,6 @@ mod tests {
         let written = outbox.write_to(&mut socket, &mut buffer).unwrap();
         assert_eq!(written, Written { bytes: 3, all: true });
         assert_eq!((&*socket.0, outbox.bytes()), (&b"hij"[..], 0));
-        assert!(outbox.frames.is_empty());
+        assert!(outbox.is_empty());
     }
 }
