@@ -17,7 +17,7 @@ use super::inbox::SignalFrames;
 /// Audiences from this size on are swept; a smaller one is written to in less than a millisecond.
 const SWEPT_MEMBERS: usize = 128;
 /// A rest lasts for such a part of the sweep before it.
-const REST: u32 = 4;
+const REST: u32 = 2;
 /// And no longer than this.
 const MAX_REST: Duration = Duration::from_millis(4);
 /// Bytes that are gathered; with more it goes at once.
@@ -42,7 +42,7 @@ enum Pace {
     Free,
     /// Since then, with so many events and signals.
     Sweeping(Instant, u64),
-    /// Until then, or until as many have come again.
+    /// Until then, or until there are so many: those of the last sweep have come again.
     Resting(Instant, u64),
 }
 
@@ -111,7 +111,7 @@ impl Outgoing {
         self.pace = match self.pace {
             Pace::Sweeping(since, carried) if carried > 1 || !self.is_empty() => {
                 let now = Instant::now();
-                Pace::Resting(now + ((now - since) / REST).min(MAX_REST), carried)
+                Pace::Resting(now + ((now - since) / REST).min(MAX_REST), carried + self.count)
             }
             _ => Pace::Free,
         };
