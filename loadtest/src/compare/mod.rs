@@ -248,7 +248,7 @@ impl Display for Outcome {
         writeln!(
             f,
             "Server on the first core, generator on the last; {payload} bytes a payload; medians of {rounds} × {seconds} s; \
-             ratios of CPU time to {baseline}."
+             ratios of CPU time to {baseline}, in medians of the rounds."
         )?;
         for skipped in &self.skipped {
             writeln!(f, "{skipped}.")?;
