@@ -1,8 +1,6 @@
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
-import { WebSocket } from "ws";
-import { Dormouse, type DormouseOptions, type Limits, type Room } from "../../src/index.js";
-import { Proxy } from "../support/proxy.js";
-import { RealServer } from "../support/server.js";
+import { describe, expect, test } from "vitest";
+import type { Dormouse, Limits, Room } from "../../src/index.js";
+import { client, fresh, proxy, server } from "../support/real.js";
 import { until } from "../support/until.js";
 
 interface Person {
@@ -10,35 +8,6 @@ interface Person {
   readonly bytes?: Uint8Array;
 }
 type PersonRoom = Room<unknown, unknown, Person>;
-
-let server: RealServer;
-let proxy: Proxy;
-let clients: Dormouse[] = [];
-let rooms = 0;
-
-beforeAll(async () => {
-  server = await RealServer.start();
-  proxy = await Proxy.start(server.port);
-});
-afterEach(() => {
-  for (const client of clients) client.disconnect();
-  clients = [];
-});
-afterAll(async () => {
-  await proxy?.stop();
-  await server?.remove();
-});
-
-function client(options: DormouseOptions = {}, url = server.url): Dormouse {
-  const client = new Dormouse(url, { WebSocket, minReconnectDelay: 20, maxReconnectDelay: 200, ...options });
-  client.on("error", (error) => expect.unreachable(error.message));
-  clients.push(client);
-  client.connect();
-  return client;
-}
-
-/** A name that no other test uses. */
-const fresh = (): string => `room/presence-${++rooms}`;
 
 const person = (it: Dormouse, room: string, name: string): PersonRoom => it.join(room, { presence: { name } });
 

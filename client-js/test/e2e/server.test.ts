@@ -1,38 +1,8 @@
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { WebSocket } from "ws";
-import { Dormouse, type DormouseOptions, type Room, type RoomEvent, type RoomState } from "../../src/index.js";
-import { Proxy } from "../support/proxy.js";
-import { RealServer } from "../support/server.js";
+import { Dormouse, type Room, type RoomEvent, type RoomState } from "../../src/index.js";
+import { client, clients, fresh, proxy, server } from "../support/real.js";
 import { until } from "../support/until.js";
-
-let server: RealServer;
-let proxy: Proxy;
-let clients: Dormouse[] = [];
-let rooms = 0;
-
-beforeAll(async () => {
-  server = await RealServer.start();
-  proxy = await Proxy.start(server.port);
-});
-afterEach(() => {
-  for (const client of clients) client.disconnect();
-  clients = [];
-});
-afterAll(async () => {
-  await proxy?.stop();
-  await server?.remove();
-});
-
-function client(options: DormouseOptions = {}, url = server.url): Dormouse {
-  const client = new Dormouse(url, { WebSocket, minReconnectDelay: 20, maxReconnectDelay: 200, ...options });
-  client.on("error", (error) => expect.unreachable(error.message));
-  clients.push(client);
-  client.connect();
-  return client;
-}
-
-/** A name that no other test uses. */
-const fresh = (): string => `room/test-${++rooms}`;
 
 function record<Data>(room: Room<Data>): RoomEvent<Data>[] {
   const events: RoomEvent<Data>[] = [];

@@ -1,33 +1,12 @@
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { WebSocket } from "ws";
-import { Dormouse, type DormouseError, type DormouseOptions, type Room } from "../../src/index.js";
+import { describe, expect, test } from "vitest";
+import { Dormouse, type DormouseError, type Room } from "../../src/index.js";
 import type { ClientBodies, ClientMessage } from "../../src/messages.js";
 import type { FakeRoster } from "../support/fake-roster.js";
-import { FakeServer, type Script } from "../support/fake-server.js";
+import type { Script } from "../support/fake-server.js";
+import { FAST, client, clients, server } from "../support/fake.js";
 import { until } from "../support/until.js";
 
-const FAST = { WebSocket, minReconnectDelay: 5, maxReconnectDelay: 20, timeout: 2_000 };
 const NAME = "room/lobby";
-
-let server: FakeServer;
-let clients: Dormouse[];
-
-beforeEach(async () => {
-  server = await FakeServer.start();
-  clients = [];
-});
-afterEach(async () => {
-  for (const client of clients) client.disconnect();
-  await server.stop();
-});
-
-function client(options: DormouseOptions = {}): Dormouse & { errors: DormouseError[] } {
-  const client = Object.assign(new Dormouse(server.url, { ...FAST, ...options }), { errors: [] as DormouseError[] });
-  client.on("error", (error) => client.errors.push(error));
-  clients.push(client);
-  client.connect();
-  return client;
-}
 
 const rosterOf = (name = NAME): FakeRoster => server.log(name).roster;
 const namesIn = ({ roster }: Room): unknown[] => [...roster.members.values()].map(({ data }) => data);

@@ -1,31 +1,9 @@
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { WebSocket } from "ws";
-import { Dormouse, type DormouseError, type DormouseOptions, type Room } from "../../src/index.js";
-import { FakeServer } from "../support/fake-server.js";
+import { describe, expect, test } from "vitest";
+import { Dormouse, type Room } from "../../src/index.js";
+import { FAST, client, clients, server, startAgain } from "../support/fake.js";
 import { until } from "../support/until.js";
 
-const FAST = { WebSocket, minReconnectDelay: 5, maxReconnectDelay: 20, timeout: 2_000 };
 const NAME = "room/lobby";
-
-let server: FakeServer;
-let clients: Dormouse[];
-
-beforeEach(async () => {
-  server = await FakeServer.start();
-  clients = [];
-});
-afterEach(async () => {
-  for (const client of clients) client.disconnect();
-  await server.stop();
-});
-
-function client(options: DormouseOptions = {}): Dormouse & { errors: DormouseError[] } {
-  const client = Object.assign(new Dormouse(server.url, { ...FAST, ...options }), { errors: [] as DormouseError[] });
-  client.on("error", (error) => client.errors.push(error));
-  clients.push(client);
-  client.connect();
-  return client;
-}
 
 /** What a room delivered, in order. */
 function record(room: Room): string[] {
@@ -384,7 +362,7 @@ describe("the end of a connection", () => {
     it.connect();
     const published = it.join(NAME).publish(1);
     await until("it tried twice", () => seen.length > 1);
-    server = await FakeServer.start(port);
+    await startAgain(port);
     await published;
     const refused = `connecting unreachable the server can't be reached: connect ECONNREFUSED 127.0.0.1:${port} (1006)`;
     expect([seen[0], seen[1], seen.at(-1)]).toEqual([refused, refused, "connected undefined undefined"]);
