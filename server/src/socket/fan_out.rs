@@ -3,6 +3,8 @@
 //! A delivery is framed once, gathered with what else there is for the object's members, and queued for every member that it
 //! follows on from; the sockets are written to at the end of the turn, each once.
 
+use std::time::Instant;
+
 use dormouse_protocol::{Published, ServerMessage};
 
 use super::audience::Standing;
@@ -56,7 +58,9 @@ impl Reactor {
         self.next_sweep = None;
         for object in std::mem::take(&mut self.outgoing) {
             let Some(&audience) = self.audience_of.get(&object) else { continue };
-            let Some(outgoing) = &self.audiences[audience as usize].outgoing else { continue };
+            let outgoing = self.audiences[audience as usize].outgoing.as_ref();
+            // It has gone before its turn, where something did not follow on from it.
+            let Some(outgoing) = outgoing.filter(|outgoing| !outgoing.is_empty()) else { continue };
             match outgoing.when() {
                 When::Now => self.fan_out(object),
                 When::AfterSweep => self.outgoing.push(object),
@@ -127,6 +131,10 @@ impl Reactor {
         let Some(&audience) = self.audience_of.get(&object) else { return };
         if let Some(outgoing) = &mut self.audiences[audience as usize].outgoing {
             outgoing.end_sweep();
+            if !outgoing.is_empty() {
+                // Nobody else says that what was gathered meanwhile has its turn now.
+                self.next_sweep = Some(Instant::now());
+            }
         }
     }
 

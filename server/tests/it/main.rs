@@ -14,6 +14,7 @@ mod process;
 mod program;
 mod promise_10_crash;
 mod promise_1_one_instance;
+mod promise_2_large_audience;
 mod promise_2_one_order;
 mod promise_3_durable_first;
 mod promise_4_once;
