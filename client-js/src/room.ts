@@ -72,6 +72,8 @@ export class Room<Data = unknown, Signal = unknown, Presence = unknown> extends 
   /** A join is under way. */
   #joining = false;
   #attempt = 0;
+  /** Why the room has failed. */
+  #failure: DormouseError | undefined;
   #retry: ReturnType<typeof setTimeout> | undefined;
   readonly #from: From;
   readonly #publisher: Publisher;
@@ -324,12 +326,14 @@ export class Room<Data = unknown, Signal = unknown, Presence = unknown> extends 
     return this.#state === "left" || this.#state === "failed";
   }
 
+  /** Why nothing can be asked any more. */
   #over(): DormouseError {
-    return new DormouseError("left", `${this.name} is not joined any more`);
+    return this.#failure ?? new DormouseError("left", `${this.name} is not joined any more`);
   }
 
   #end(state: "left" | "failed", error = this.#over()): void {
     clearTimeout(this.#retry);
+    if (state === "failed") this.#failure = error;
     this.#setState(state, error);
     this.#publisher.stop(error);
     this.#reads.fail(error);

@@ -286,6 +286,7 @@ describe("joining", () => {
     const published = room.publish(1);
     await expect(published).rejects.toMatchObject({ code: "unknown_class" });
     expect(room.state).toBe("failed");
+    await expect(room.publish(2)).rejects.toMatchObject({ code: "unknown_class" });
     await room.leave();
     server.script = () => false;
     const again = it.join(NAME);
