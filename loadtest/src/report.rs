@@ -40,6 +40,19 @@ pub fn per(total: i64, count: u64) -> f64 {
     (total as f64 / count as f64 * 10.0).round() / 10.0
 }
 
+/// A whole number with its thousands apart.
+pub fn thousands(value: f64) -> String {
+    let digits = format!("{value:.0}");
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
 /// Writes a report to standard output. Where programs read that, what people read goes to standard error.
 pub fn print(report: &(impl Display + Serialize), json: bool) -> Result<()> {
     if json {

@@ -208,7 +208,8 @@ impl Encodings {
 
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds = text.parse::<f64>().map_err(|e| e.to_string())?;
-    Duration::try_from_secs_f64(seconds).map_err(|e| e.to_string())
+    let duration = Duration::try_from_secs_f64(seconds).map_err(|e| e.to_string())?;
+    if duration.is_zero() { Err("expected a number above 0".to_owned()) } else { Ok(duration) }
 }
 
 #[cfg(test)]

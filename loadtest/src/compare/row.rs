@@ -6,12 +6,13 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::ValueEnum;
 
-use super::table::{Run, thousands};
+use super::table::Run;
 use crate::drive::pacer::Load;
 use crate::drive::plan::Plan;
 use crate::load::session::{Session, Setup};
 use crate::load::steady::Work;
 use crate::load::target::Target;
+use crate::report::thousands;
 use crate::wire::Wire;
 
 /// Bytes of a payload.

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::drive::ledger::Faults;
 use crate::load::outcome::Outcome;
+use crate::report::thousands;
 
 /// What one run told. None where it tells nothing of that.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
@@ -206,19 +207,6 @@ fn significant(value: f64) -> String {
 
 fn duration(us: f64) -> String {
     if us < 1_000.0 { format!("{us:.0} µs") } else { format!("{} ms", significant(us / 1_000.0)) }
-}
-
-/// A whole number with its thousands apart.
-pub(super) fn thousands(value: f64) -> String {
-    let digits = format!("{value:.0}");
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 #[cfg(test)]

@@ -332,6 +332,9 @@ impl<W: Wire> Swarm<W> {
             return Ok(());
         }
         let open = self.seats.iter().filter(|seat| seat.is_member).count();
-        Err(why).with_context(|| format!("a connection could not be opened, with {open} open"))
+        let address = self.address;
+        Err(why).with_context(|| {
+            format!("a connection to {address} could not be opened, with {open} open")
+        })
     }
 }

@@ -55,7 +55,10 @@ impl Display for Outcome {
             self.server_pss_bytes_per_connection
         )?;
         match self.kernel_bytes_per_connection {
-            Some(bytes) => writeln!(f, "kernel memory    {bytes} bytes a connection (our end)")?,
+            Some(bytes) => writeln!(
+                f,
+                "kernel memory    {bytes} bytes a connection (our end; what else the system does is in it)"
+            )?,
             None => writeln!(f, "kernel memory    not known")?,
         }
         writeln!(

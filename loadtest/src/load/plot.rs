@@ -8,10 +8,11 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 
 use super::session::TICK;
+use crate::report::thousands;
 
 const SIZE: (u32, u32) = (900, 800);
 const FONT: (&str, u32) = ("sans-serif", 18);
-const MARGIN: u32 = 12;
+const MARGIN: u32 = 24;
 const X_LABELS: u32 = 40;
 const Y_LABELS: u32 = 90;
 
@@ -53,9 +54,10 @@ fn distribution<'a>(area: &Area<'a>, title: &str, latency: &Histogram<u64>) -> D
         .build_cartesian_2d((1.0..rarest).log_scale(), 0.0..slowest * 1.05)?;
     chart
         .configure_mesh()
+        .max_light_lines(0)
         .x_label_formatter(&|rarity| format!("{} %", percent(*rarity)))
         .y_desc("milliseconds")
-        .y_label_formatter(&ToString::to_string)
+        .y_label_formatter(&|milliseconds| format!("{milliseconds:.1}"))
         .draw()?;
     chart.draw_series(LineSeries::new(points, &BLUE))?;
     Ok(())
@@ -77,8 +79,9 @@ fn over_time<'a>(area: &Area<'a>, series: &[u64]) -> Drawn<'a> {
     chart
         .configure_mesh()
         .x_desc("seconds")
-        .x_label_formatter(&ToString::to_string)
-        .y_label_formatter(&|rate| format!("{rate:.0}"))
+        .max_light_lines(0)
+        .x_label_formatter(&|seconds| format!("{seconds:.1}"))
+        .y_label_formatter(&|rate| thousands(*rate))
         .draw()?;
     chart.draw_series(LineSeries::new(points, &BLUE))?;
     Ok(())
