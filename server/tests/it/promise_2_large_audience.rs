@@ -5,12 +5,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use dormouse_protocol::{ClientMessage, Encoding, Join, ServerMessage, Signal, Start};
+use dormouse_protocol::{
+    ClientMessage, CloseCode, Encoding, Event, Join, ServerMessage, Signal, Start,
+};
 use futures_util::future::join_all;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::client::{Client, ENCODINGS, Payload, after, number};
+use crate::client::{self, Client, Closed, ENCODINGS, Payload, after, number};
 use crate::raw::Raw;
 use crate::server::TestServer;
 use crate::support::PATIENCE;
@@ -158,5 +160,80 @@ async fn every_member_sees_the_one_sequence() {
             assert_eq!(*sequence, sequences[0]);
         }
         assert!(server.metric("dormouse_members_fell_behind_total").await > 0);
+    }
+}
+
+/// Publishes until the server stops. What was acknowledged: the offsets and the numbers.
+async fn publish_on(mut publisher: Client, object: u64, first: u64) -> Vec<(u64, u64)> {
+    const WINDOW: u64 = 16;
+    let (base, mut acknowledged) = (publisher.id(), Vec::new());
+    for turn in 0.. {
+        let publish = client::publish(base + turn as u32, object, first + turn, None);
+        if publisher.try_send(&publish).await.is_err() {
+            return acknowledged;
+        }
+        let Some(oldest) = u64::checked_sub(turn, WINDOW) else { continue };
+        let is_reply = |m: &ServerMessage| client::reply_id(m) == Some(base + oldest as u32);
+        match publisher.try_find(is_reply).await {
+            Ok(ServerMessage::Published(told)) => acknowledged.push((told.offset, first + oldest)),
+            Ok(other) => panic!("{other:?}"),
+            Err(_) => return acknowledged,
+        }
+    }
+    unreachable!("the server stops")
+}
+
+/// Takes events until the server stops. What came, and the token to come back with.
+async fn take_to_the_stop(mut member: Client, object: u64) -> (Vec<Event>, String) {
+    let mut events: Vec<Event> = Vec::new();
+    loop {
+        match member.try_find(|message| matches!(message, ServerMessage::Events(_))).await {
+            Ok(ServerMessage::Events(more)) => events.extend(more.events),
+            Ok(other) => panic!("{other:?}"),
+            Err(Closed(code)) => {
+                assert_eq!(code, Some(CloseCode::GoingAway.number()));
+                assert_eq!(events.len() as u64, member.position(object));
+                return (events, member.token().to_owned());
+            }
+        }
+    }
+}
+
+/// The server stops with events on their way to the disk, gathered, and half swept.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_in_the_middle_loses_nothing() {
+    let mut server = TestServer::start(|config| config.reactors = 1).await;
+    let mut members = JoinSet::new();
+    for index in 0..150 {
+        let mut member = Client::connect(server.address, ENCODINGS[index % 2]).await;
+        let object = member.join_now(OBJECT).await;
+        members.spawn(take_to_the_stop(member, object));
+    }
+    let mut witness = Client::connect(server.address, Encoding::Json).await;
+    let object = witness.join_now(OBJECT).await;
+    let mut publishers = JoinSet::new();
+    for index in 0..PUBLISHERS {
+        let mut publisher = Client::connect(server.address, ENCODINGS[index as usize % 2]).await;
+        publisher.join_now(OBJECT).await;
+        publishers.spawn(publish_on(publisher, object, index << 32));
+    }
+    witness.events_until(object, 300).await;
+    drop(witness);
+    server.restart().await;
+
+    let mut reader = Client::connect(server.address, Encoding::Msgpack).await;
+    let joined = reader.join(OBJECT, Start::Now).await;
+    let log = reader.whole_log(joined.object).await;
+    let acknowledged = publishers.join_all().await.concat();
+    assert!(acknowledged.len() >= 200);
+    for (offset, told) in acknowledged {
+        assert_eq!(number(&log[offset as usize - 1]), told);
+    }
+    for (mut events, token) in members.join_all().await {
+        let mut member = Client::resume(server.address, Encoding::Json, &token).await;
+        let joined = member.join(OBJECT, after(joined.epoch, events.len() as u64)).await;
+        assert!(joined.resumed);
+        events.extend(member.caught_up(joined.object).await);
+        assert!(events == log, "a member was sent something else than the log");
     }
 }
