@@ -118,10 +118,10 @@ async fn a_publisher_who_leaves_at_once_gets_its_answer_and_no_event() {
         publisher.requests(&[publish(2, object, "parting word", None), leave]).await;
         let mut replies = [publisher.message().await, publisher.message().await];
         replies.sort_by_key(reply_id);
-        let [ServerMessage::Published(published), ServerMessage::Done(_)] = &replies else {
+        let [ServerMessage::Published(told), ServerMessage::Done(_)] = &replies else {
             panic!("{replies:?}")
         };
-        assert_eq!(published.offset, index as u64 + 1);
+        assert_eq!(told.offset, index as u64 + 1);
         publisher.request(&ClientMessage::Ping(Ping { id: 4 })).await;
         assert_eq!(reply_id(&publisher.message().await), Some(4));
     }
