@@ -50,7 +50,7 @@ impl Member {
     /// Masked with zeros, as a client that saves the work of masking does.
     fn send(&mut self, message: &Value) {
         let text = message.to_string();
-        let mut frame = vec![0x81, 0x80 | 126];
+        let mut frame = vec![0x81, 0x80 | 0x7E];
         frame.extend(u16::try_from(text.len()).unwrap().to_be_bytes());
         if text.len() < 126 {
             frame = vec![0x81, 0x80 | text.len() as u8];

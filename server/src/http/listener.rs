@@ -12,6 +12,7 @@ use mio::net::TcpListener;
 use tokio::io::unix::AsyncFd;
 use tokio::net::TcpSocket;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::coop::consume_budget;
 use tokio::time::sleep;
 
 use super::Closing;
@@ -118,6 +119,8 @@ impl Acceptor {
 
     async fn accept(&self) -> io::Result<TcpStream> {
         loop {
+            // A storm must not keep all other tasks from this thread, nor the end of the front from being seen.
+            consume_budget().await;
             let mut ready = self.listener.readable().await?;
             if let Ok(accepted) = ready.try_io(|listener| listener.get_ref().accept()) {
                 return accepted.map(|(stream, _)| stream.into());

@@ -192,9 +192,13 @@ impl Queue {
         Some(taken)
     }
 
-    /// Whether something is queued.
-    pub(super) fn is_waiting(&self) -> bool {
-        !self.state.lock().works.is_empty()
+    /// Whether something is queued, and not yet as much as one commit takes or the queue holds.
+    pub(super) fn is_gathering(&self) -> bool {
+        let is_waiting = !self.state.lock().works.is_empty();
+        let bytes = self.capacity - self.room.available_permits();
+        is_waiting
+            && self.waiting_events.get() < COMMIT_EVENTS.into()
+            && bytes < self.capacity.min(COMMIT_BYTES)
     }
 
     /// Takes no more; what is queued stays for the writer.
@@ -243,6 +247,22 @@ mod tests {
 
     fn queue(capacity: usize) -> Queue {
         Queue::new(capacity, IntGauge::new("waiting", "waiting").unwrap())
+    }
+
+    #[test]
+    fn it_gathers_until_a_commit_or_the_queue_is_full() {
+        let large = queue(COMMIT_BYTES);
+        assert!(!large.is_gathering());
+        large.append(append(3)).now_or_never().unwrap();
+        assert!(large.is_gathering());
+        large.append(append(COMMIT_EVENTS as usize)).now_or_never().unwrap();
+        assert!(!large.is_gathering(), "as many events as a commit takes");
+        let small = queue(1000);
+        small.append(append(3)).now_or_never().unwrap();
+        assert!(small.is_gathering());
+        let mut next = Box::pin(small.append(append(100)));
+        assert_eq!(next.as_mut().now_or_never(), None);
+        assert!(!small.is_gathering(), "somebody waits for room");
     }
 
     #[test]

@@ -31,8 +31,9 @@ pub(super) fn run(shared: &Shared) {
         }
         let took = started.elapsed();
         works.into_iter().for_each(Work::finish);
-        // Whoever waits alone for one commit after another finds nobody here and is not held up.
-        if shared.queue.is_waiting() {
+        // Whoever waits alone for one commit after another finds nobody here and is not held up; nor is a full commit, which
+        // could not grow.
+        if shared.queue.is_gathering() {
             thread::sleep(took.min(MAX_WINDOW));
         }
     }

@@ -97,7 +97,8 @@ impl Standing {
 pub(super) struct Delivered {
     pub(super) first: u64,
     pub(super) last: u64,
-    frames: [Option<Bytes>; 2],
+    /// By encoding; none where nobody spoke it.
+    pub(super) frames: [Option<Bytes>; 2],
 }
 
 impl Delivered {

@@ -38,7 +38,8 @@ impl Reactor {
         let object = events.object;
         let Some(&key) = self.audience_of.get(&object) else { return };
         let delivered = self.audiences[key as usize].take(events);
-        if !self.gather(key, object).precedes(&delivered) {
+        let outgoing = self.gather(key, object);
+        if outgoing.is_full() || !outgoing.precedes(&delivered) {
             self.fan_out(object);
         }
         self.gather(key, object).add_delivery(delivered);
@@ -73,14 +74,14 @@ impl Reactor {
     }
 
     /// Queues for the members what was gathered for them.
-    fn fan_out(&mut self, object: ObjectId) {
+    pub(super) fn fan_out(&mut self, object: ObjectId) {
         let Some(&audience) = self.audience_of.get(&object) else { return };
         let audience = &mut self.audiences[audience as usize];
         let Some(outgoing) = audience.outgoing.as_mut().filter(|outgoing| !outgoing.is_empty())
         else {
             return;
         };
-        let (joined, is_swept) = outgoing.take(audience.members.len());
+        let (mut joined, is_swept) = outgoing.take(audience.members.len());
         if !is_swept {
             audience.outgoing = None;
         }

@@ -20,7 +20,8 @@ const SWEPT_MEMBERS: usize = 128;
 const REST: u32 = 2;
 /// And no longer than this.
 const MAX_REST: Duration = Duration::from_millis(4);
-/// Bytes that are gathered; with more it goes at once.
+/// Bytes that are gathered; with more it goes at once, before anything is added: so much, and one more event or signal, is
+/// what a member may get beyond the bound of its outbox.
 const GATHERED_BYTES: usize = 128 * 1024;
 
 /// What was gathered for an object's members on one reactor.
@@ -59,6 +60,8 @@ pub(super) struct Joined {
     deliveries: Vec<Arc<Delivered>>,
     pub(super) signals: Vec<Arc<SignalFrames>>,
     event_frames: [Option<Bytes>; 2],
+    /// What the last member got of the events who lacked only some of them: many have caught up at the same offset.
+    latter_events: Option<(u64, Encoding, Option<Bytes>)>,
     signal_frames: [Option<Bytes>; 2],
 }
 
@@ -84,10 +87,15 @@ impl Outgoing {
         self.signals.push(signal);
     }
 
+    /// Whether it has to go before more is added.
+    pub(super) fn is_full(&self) -> bool {
+        self.bytes > GATHERED_BYTES
+    }
+
     /// When what was gathered may go.
     pub(super) fn when(&self) -> When {
         match self.pace {
-            _ if self.bytes > GATHERED_BYTES => When::Now,
+            _ if self.is_full() => When::Now,
             Pace::Free => When::Now,
             Pace::Sweeping(..) => When::AfterSweep,
             Pace::Resting(_, carried) if self.count >= carried => When::Now,
@@ -126,6 +134,7 @@ impl Outgoing {
         };
         Joined {
             event_frames: BOTH.map(|encoding| join_events(&deliveries, encoding)),
+            latter_events: None,
             signal_frames: BOTH.map(signal_frames),
             deliveries,
             signals,
@@ -140,12 +149,25 @@ impl Joined {
     }
 
     /// The events after an offset; none where they do not follow on from it, or are not there in this encoding.
-    pub(super) fn events_after(&self, offset: u64, encoding: Encoding) -> Option<Bytes> {
+    pub(super) fn events_after(&mut self, offset: u64, encoding: Encoding) -> Option<Bytes> {
         let whole = self.deliveries.first()?;
         if whole.first == offset + 1 {
             return self.event_frames[encoding as usize].clone();
         }
         // A member has read the head before these came out.
+        match &self.latter_events {
+            Some((after, spoken, frames)) if (*after, *spoken) == (offset, encoding) => {
+                frames.clone()
+            }
+            _ => {
+                let frames = self.join_after(offset, encoding);
+                self.latter_events = Some((offset, encoding, frames.clone()));
+                frames
+            }
+        }
+    }
+
+    fn join_after(&self, offset: u64, encoding: Encoding) -> Option<Bytes> {
         let known = self.deliveries.iter().take_while(|delivered| delivered.last <= offset);
         let rest = &self.deliveries[known.count()..];
         let follows = rest.first().is_some_and(|next| next.first == offset + 1);
@@ -168,5 +190,60 @@ fn join(frames: &[&Bytes]) -> Option<Bytes> {
         [] => None,
         [frame] => Some(Bytes::clone(frame)),
         _ => Some(frames.iter().map(|frame| &frame[..]).collect::<Vec<_>>().concat().into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn delivered(first: u64, last: u64, frame: impl Into<Bytes>) -> Arc<Delivered> {
+        Arc::new(Delivered { first, last, frames: [Some(frame.into()), None] })
+    }
+
+    #[test]
+    fn a_member_gets_what_follows_on_from_what_it_has() {
+        let mut outgoing = Outgoing::default();
+        for (first, last, text) in [(5, 6, "ab"), (7, 7, "c"), (8, 10, "def")] {
+            let next = delivered(first, last, text);
+            assert!(outgoing.precedes(&next));
+            outgoing.add_delivery(next);
+        }
+        assert!(!outgoing.precedes(&delivered(12, 12, "h")));
+        let (mut joined, is_swept) = outgoing.take(1);
+        assert!(!is_swept && outgoing.is_empty());
+        assert_eq!(joined.last(), Some(10));
+        let mut after = |offset| joined.events_after(offset, Encoding::Msgpack);
+        // Twice, since the answer is remembered.
+        for _ in 0..2 {
+            assert_eq!(after(4).as_deref(), Some(&b"abcdef"[..]));
+            assert_eq!(after(6).as_deref(), Some(&b"cdef"[..]));
+            assert_eq!(after(7).as_deref(), Some(&b"def"[..]));
+            for in_between in [3, 5, 9, 10] {
+                assert_eq!(after(in_between), None, "{in_between}");
+            }
+        }
+        assert_eq!(joined.events_after(7, Encoding::Json), None, "it was not spoken");
+        let shared = joined.events_after(6, Encoding::Msgpack).unwrap();
+        let again = joined.events_after(6, Encoding::Msgpack).unwrap();
+        assert_eq!(shared.as_ptr(), again.as_ptr(), "members share one piece");
+    }
+
+    #[test]
+    fn what_is_gathered_waits_for_the_sweep_unless_it_is_too_much() {
+        let mut outgoing = Outgoing::default();
+        outgoing.add_delivery(delivered(1, 2, "ab"));
+        assert!(matches!(outgoing.when(), When::Now));
+        assert!(outgoing.take(SWEPT_MEMBERS).1);
+        outgoing.add_delivery(delivered(3, 3, "c"));
+        assert!(matches!(outgoing.when(), When::AfterSweep));
+        outgoing.end_sweep();
+        assert!(!matches!(outgoing.when(), When::AfterSweep));
+        outgoing.take(SWEPT_MEMBERS);
+        outgoing.add_delivery(delivered(4, 4, vec![b'x'; GATHERED_BYTES + 1]));
+        assert!(outgoing.is_full());
+        assert!(matches!(outgoing.when(), When::Now));
+        outgoing.take(SWEPT_MEMBERS);
+        assert!(!outgoing.is_full());
     }
 }

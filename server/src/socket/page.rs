@@ -88,9 +88,9 @@ impl Pages {
         page.map(|(_, page)| page.clone())
     }
 
-    /// Keeps a page for who comes next, unless it would have more in it by then.
+    /// Keeps a page for who comes next, unless it would have more in it by then or comes from here.
     pub(super) fn keep(&mut self, key: PageKey, page: &Arc<Page>) {
-        if !page.is_full() {
+        if !page.is_full() || self.find(key).is_some() {
             return;
         }
         self.bytes += page.size();
@@ -99,5 +99,43 @@ impl Pages {
             let Some((_, oldest)) = self.pages.pop_front() else { return };
             self.bytes -= oldest.size();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(after: u64, head: u64, bytes: usize) -> (PageKey, Arc<Page>) {
+        let key = PageKey { object: ObjectId(1), after, encoding: Encoding::Json };
+        let frame = Some(Bytes::from(vec![0; bytes]));
+        (key, Arc::new(Page { after, last: after + 1, head, trimmed: 0, events: 1, frame }))
+    }
+
+    #[test]
+    fn full_pages_are_kept_once_up_to_a_bound() {
+        let mut pages = Pages::default();
+        let half = KEPT_BYTES / 2;
+        for (key, page) in [page(0, 9, half), page(0, 9, half), page(1, 9, half), page(0, 9, half)]
+        {
+            pages.keep(key, &page);
+        }
+        assert_eq!((pages.pages.len(), pages.bytes), (2, KEPT_BYTES));
+        let (next, page) = page(2, 9, 1);
+        pages.keep(next, &page);
+        assert!(pages.find(PageKey { after: 0, ..next }).is_none(), "the oldest goes first");
+        assert!(pages.find(PageKey { after: 1, ..next }).is_some());
+        assert_eq!((pages.pages.len(), pages.bytes), (2, half + 1));
+    }
+
+    #[test]
+    fn a_page_that_would_grow_is_not_kept() {
+        let mut pages = Pages::default();
+        let (key, at_head) = page(6, 7, 1);
+        pages.keep(key, &at_head);
+        assert!(pages.find(key).is_none());
+        let (key, at_the_end_of_its_stride) = page(STRIDE - 1, STRIDE, 1);
+        pages.keep(key, &at_the_end_of_its_stride);
+        assert!(pages.find(key).is_some());
     }
 }

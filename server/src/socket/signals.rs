@@ -119,6 +119,9 @@ impl Reactor {
         let object = signal.object;
         let Some(&key) = self.audience_of.get(&object) else { return };
         self.work += self.audiences[key as usize].members.len() as u64;
+        if self.gather(key, object).is_full() {
+            self.fan_out(object);
+        }
         self.gather(key, object).add_signal(signal);
     }
 

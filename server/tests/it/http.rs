@@ -6,6 +6,8 @@ use std::time::Duration;
 use dormouse::http::NotReady;
 use dormouse::session::{BadToken, Session};
 use dormouse_protocol::Encoding;
+use tokio::runtime::Builder;
+use tokio::task::yield_now;
 use tokio::time::Instant;
 use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
@@ -254,4 +256,30 @@ fn a_stop_does_not_wait_beyond_its_deadline() {
     front.runtime.block_on(stop);
     // Cut off: the end of the stream, or a reset for the bytes that nobody read.
     assert_eq!(slow.read(&mut [0]).unwrap_or(0), 0);
+}
+
+/// They are granted where they are accepted, one after the other: other tasks of the thread have their turn in between.
+#[test]
+fn a_storm_of_handshakes_leaves_room_for_others() {
+    const CLIENTS: usize = 400;
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let front = TestFront::start_on(runtime, |_| {});
+    let connect = || {
+        let mut client = front.connect();
+        client.write_all(handshake("", "").as_bytes()).unwrap();
+        client
+    };
+    let clients: Vec<_> = std::iter::repeat_with(connect).take(CLIENTS).collect();
+    // Nothing has run yet.
+    let turns = front.runtime.block_on(async {
+        let (mut accepted, mut turns) = (0, 0);
+        while accepted < clients.len() {
+            yield_now().await;
+            let since = front.accepted.try_iter().count();
+            accepted += since;
+            turns += usize::from(since > 0);
+        }
+        turns
+    });
+    assert!(turns > 1);
 }

@@ -2,10 +2,11 @@
 
 use std::net::SocketAddr;
 
-use dormouse_protocol::{Encoding, Start};
+use dormouse_protocol::{ClientMessage, Encoding, Join, Leave, Ping, ServerMessage, Start};
 use tokio::task::JoinSet;
 
-use crate::client::{Client, ENCODINGS, number};
+use crate::client::{Client, ENCODINGS, number, publish, reply_id};
+use crate::raw::Raw;
 use crate::server::TestServer;
 
 const PUBLISHERS: u64 = 6;
@@ -99,5 +100,29 @@ async fn two_objects_on_one_connection_do_not_meet() {
         assert_eq!(client.publish(blue, 0).await.offset, 101);
         client.events_until(blue, 101).await;
         client.nothing_more().await;
+    }
+}
+
+/// The object is left while its event is on the way to the disk: the answer has another way to go than with the events.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_publisher_who_leaves_at_once_gets_its_answer_and_no_event() {
+    let server = TestServer::start(|_| {}).await;
+    for (index, encoding) in ENCODINGS.into_iter().enumerate() {
+        let mut publisher = Raw::connect(server.address, encoding).await;
+        let object = "room/left".parse().unwrap();
+        publisher.request(&ClientMessage::Join(Join::new(1, object, Start::Now))).await;
+        let ServerMessage::Joined(joined) = publisher.message().await else { panic!("not joined") };
+        assert!(matches!(publisher.message().await, ServerMessage::CaughtUp(_)));
+        let object = joined.object;
+        let leave = ClientMessage::Leave(Leave { id: 3, object });
+        publisher.requests(&[publish(2, object, "parting word", None), leave]).await;
+        let mut replies = [publisher.message().await, publisher.message().await];
+        replies.sort_by_key(reply_id);
+        let [ServerMessage::Published(told), ServerMessage::Done(_)] = &replies else {
+            panic!("{replies:?}")
+        };
+        assert_eq!(told.offset, index as u64 + 1);
+        publisher.request(&ClientMessage::Ping(Ping { id: 4 })).await;
+        assert_eq!(reply_id(&publisher.message().await), Some(4));
     }
 }

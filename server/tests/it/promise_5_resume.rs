@@ -316,3 +316,59 @@ async fn signals_do_not_come_before_joined() {
         sender.rest();
     }
 }
+
+/// Joins with everything, again and again, until there are so many events. A hole is one that a reset tells of.
+async fn read_what_is_kept(address: SocketAddr, encoding: Encoding, until: u64) {
+    let mut client = Client::connect(address, encoding).await;
+    let mut position = 0;
+    while position < until {
+        let joined = client.join("room/crowd", Start::All).await;
+        position = joined.from;
+        loop {
+            match client.next_of(joined.object).await {
+                ServerMessage::Events(events) => {
+                    for event in &events.events {
+                        position += 1;
+                        assert_eq!((event.offset, number(event)), (position, position - 1));
+                    }
+                }
+                ServerMessage::Reset(reset) => {
+                    assert_eq!((reset.reason, reset.epoch), (ResetReason::Trimmed, joined.epoch));
+                    assert!(reset.from > position);
+                    position = reset.from;
+                }
+                ServerMessage::CaughtUp(told) => break assert_eq!(told.offset, position),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(position >= joined.head);
+        client.leave(joined.object).await;
+        // Taken from the wire before the end of the leave, so it may be events.
+        client.rest();
+    }
+}
+
+/// Many read the same pages, which are read once for all of them, while the log grows at one end and is trimmed at the other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crowd_that_reads_a_log_in_motion_misses_nothing_unseen() {
+    const KEPT: u64 = 700;
+    const EVENTS: u64 = 8_000;
+    let server = TestServer::start(|config| {
+        config.classes.room.retention.max_events = KEPT;
+        // Has the log swept ten times a second.
+        config.classes.room.retention.max_age = Duration::from_secs(1);
+    })
+    .await;
+    let mut publisher = Client::connect(server.address, Encoding::Msgpack).await;
+    let object = publisher.join_now("room/crowd").await;
+    let mut readers = JoinSet::new();
+    for index in 0..16 {
+        readers.spawn(read_what_is_kept(server.address, ENCODINGS[index % 2], EVENTS));
+    }
+    for first in (0..EVENTS).step_by(100) {
+        publisher.publish_all(object, first..first + 100).await;
+        publisher.rest();
+    }
+    readers.join_all().await;
+    assert!(server.metric("dormouse_log_trimmed_events_total").await > 0);
+}

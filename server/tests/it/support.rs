@@ -47,10 +47,13 @@ pub(crate) struct TestFront {
 
 impl TestFront {
     pub(crate) fn start(change: impl FnOnce(&mut Config)) -> Self {
+        Self::start_on(Runtime::new().unwrap(), change)
+    }
+
+    pub(crate) fn start_on(runtime: Runtime, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::default();
         config.listen.set_port(0);
         change(&mut config);
-        let runtime = Runtime::new().unwrap();
         let data = TempDir::new().unwrap();
         let health = Health::new();
         let (sender, accepted) = channel();
