@@ -12,7 +12,7 @@ use crate::bench::proc;
 use crate::cli::PresenceOptions;
 use crate::drive::ledger::Faults;
 use crate::drive::swarm::{Listener, Received, Swarm};
-use crate::load::outcome::{Connecting, Figures, Outcome, Window};
+use crate::load::outcome::{Connecting, End, Figures, Outcome, Window};
 use crate::load::target::Target;
 use crate::report::{difference, microseconds, per};
 use crate::wire::Notice;
@@ -82,19 +82,21 @@ pub fn run(options: &PresenceOptions) -> Result<Outcome<Storm>> {
         target: &target,
         payload: 0,
         connecting: Connecting { connections: *connections, took: joined, cpu: joined_cpu },
-        window: Window {
-            took,
-            publishes: 0,
-            deliveries: 0,
-            cpu,
-            generator_cpu,
-            pss_bytes,
-            series: Vec::new(),
+        end: End {
+            window: Window {
+                took,
+                publishes: 0,
+                deliveries: 0,
+                cpu,
+                generator_cpu,
+                pss_bytes,
+                series: Vec::new(),
+            },
+            latency: microseconds(),
+            pss_growth: pss_bytes.zip(pss).map(|(now, then)| difference(now, then)),
+            faults: Faults { lost: rosters.missing(), ..Faults::default() },
+            closed: rosters.closed,
         },
-        latency: microseconds(),
-        pss_growth: pss_bytes.zip(pss).map(|(now, then)| difference(now, then)),
-        faults: Faults { lost: rosters.missing(), ..Faults::default() },
-        closed: rosters.closed,
         own: Storm {
             joined_ms: ms(joined),
             complete_ms: ms(took),

@@ -83,27 +83,21 @@ pub fn run(options: &ResumeOptions) -> Result<Outcome<Resumption>> {
     })?;
     session.drain()?;
 
-    let pss_growth = session.pss_growth();
-    let (windows, faults, closed) = session.close();
-    let (window, latency) = windows.into_iter().next().context("nothing was measured")?;
+    let (_, end) = session.close()?;
     ensure!(are_live, "members resumed and never were live again");
     let own = Resumption {
         resumed: *connections,
         behind: *behind,
         live: *live,
-        resume_ms: (window.took.as_secs_f64() * 1e6).round() / 1000.0,
-        resumed_events_per_s: per_second(missing, window.took).round(),
+        resume_ms: (end.window.took.as_secs_f64() * 1e6).round() / 1000.0,
+        resumed_events_per_s: per_second(missing, end.window.took).round(),
     };
     Ok(Outcome::new(Figures {
         scenario: "resume",
         target: &target,
         payload: *payload,
         connecting,
-        window,
-        latency,
-        pss_growth,
-        faults,
-        closed,
+        end,
         own,
     }))
 }

@@ -3,7 +3,7 @@
 use std::fmt::{self, Display};
 use std::ops::Range;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use serde::Serialize;
 
 use crate::cli::SlowOptions;
@@ -73,11 +73,8 @@ pub fn run(options: &SlowOptions) -> Result<Outcome<Slowness>> {
     session.swarm.speed_up()?;
     session.drain()?;
 
-    let pss_growth = session.pss_growth();
-    let (windows, faults, closed) = session.close();
-    let Ok([(first, latency_before), (window, latency)]) = <[_; 2]>::try_from(windows) else {
-        unreachable!("two phases were measured");
-    };
+    let (earlier, end) = session.close()?;
+    let (first, latency_before) = earlier.into_iter().next().context("two phases are measured")?;
     let before = (!latency_before.is_empty()).then(|| Latency::from(&latency_before));
     let own = Slowness {
         rate: *rate,
@@ -86,21 +83,17 @@ pub fn run(options: &SlowOptions) -> Result<Outcome<Slowness>> {
         slow_behind,
         p50_us_before: before.map(|latency| latency.p50_us),
         p99_us_before: before.map(|latency| latency.p99_us),
-        p99_ratio: before.map(|before| ratio(Latency::from(&latency).p99_us, before.p99_us)),
+        p99_ratio: before.map(|before| ratio(Latency::from(&end.latency).p99_us, before.p99_us)),
         server_pss_bytes_at_start,
         server_pss_bytes_at_middle: first.pss_bytes,
-        server_pss_bytes_at_end: window.pss_bytes,
+        server_pss_bytes_at_end: end.window.pss_bytes,
     };
     Ok(Outcome::new(Figures {
         scenario: "slow",
         target: &target,
         payload: measure.payload,
         connecting,
-        window,
-        latency,
-        pss_growth,
-        faults,
-        closed,
+        end,
         own,
     }))
 }

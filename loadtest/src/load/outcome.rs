@@ -97,17 +97,28 @@ pub(crate) struct Figures<'a, Own> {
     pub(crate) target: &'a Target,
     pub(crate) payload: usize,
     pub(crate) connecting: Connecting,
-    pub(crate) window: Window,
-    pub(crate) latency: Histogram<u64>,
-    pub(crate) pss_growth: Option<i64>,
-    pub(crate) faults: Faults,
-    pub(crate) closed: u64,
+    pub(crate) end: End,
     pub(crate) own: Own,
+}
+
+/// What is known at the end of a run.
+pub(crate) struct End {
+    /// The last time that was measured.
+    pub(crate) window: Window,
+    /// Latencies in it, in microseconds.
+    pub(crate) latency: Histogram<u64>,
+    /// By how much the server's memory has grown since nobody was connected, in bytes.
+    pub(crate) pss_growth: Option<i64>,
+    /// What went wrong.
+    pub(crate) faults: Faults,
+    /// Connections that were lost.
+    pub(crate) closed: u64,
 }
 
 impl<Own> Outcome<Own> {
     pub(crate) fn new(figures: Figures<'_, Own>) -> Self {
-        let Figures { connecting, window, latency, .. } = figures;
+        let Figures { connecting, end, .. } = figures;
+        let End { window, latency, pss_growth, faults, closed } = end;
         let connections = f64::from(connecting.connections);
         let percent = |cpu: Duration| round(cpu.div_duration_f64(window.took) * 100.0);
         let told = (!latency.is_empty()).then(|| Latency::from(&latency));
@@ -122,7 +133,7 @@ impl<Own> Outcome<Own> {
             server_cpu_us_per_delivery: window.cpu.and_then(|cpu| us_per(cpu, window.deliveries)),
             server_cpu_percent: window.cpu.map(percent),
             generator_cpu_percent: window.generator_cpu.map(percent),
-            server_pss_bytes_per_connection: figures.pss_growth.map(|bytes| {
+            server_pss_bytes_per_connection: pss_growth.map(|bytes| {
                 #[expect(clippy::cast_precision_loss, reason = "memory stays far below 2^53 bytes")]
                 let bytes = bytes as f64;
                 (bytes / connections).round()
@@ -134,8 +145,8 @@ impl<Own> Outcome<Own> {
             p50_us: told.map(|latency| latency.p50_us),
             p99_us: told.map(|latency| latency.p99_us),
             max_us: told.map(|latency| latency.max_us),
-            faults: figures.faults,
-            closed_connections: figures.closed,
+            faults,
+            closed_connections: closed,
             server_version: figures.target.version.clone(),
             own: figures.own,
             latency,

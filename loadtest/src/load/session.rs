@@ -4,18 +4,22 @@ use std::ops::Range;
 use std::process;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
+use hdrhistogram::Histogram;
 use indicatif::ProgressBar;
 
-use super::outcome::{Connecting, Window};
+use super::outcome::{Connecting, End, Window};
 use super::target::Target;
 use super::traffic::Traffic;
 use crate::bench::proc;
-use crate::drive::ledger::Faults;
 use crate::drive::pacer::{ClosedLoop, Load, OpenLoop, Pacer};
 use crate::drive::plan::Plan;
 use crate::drive::swarm::Swarm;
+use crate::report::difference;
 use crate::wire::Wire;
+
+/// A time that was measured, with its latencies in microseconds.
+pub(crate) type Measured = (Window, Histogram<u64>);
 
 /// How long what is in flight at the end may take to arrive.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -169,17 +173,16 @@ impl<'a, W: Wire> Session<'a, W> {
         self.play(DRAIN, |_, traffic| traffic.missing() == 0).map(drop)
     }
 
-    /// By how much the server's memory has grown since nobody was connected, in bytes.
-    pub(crate) fn pss_growth(&self) -> Option<i64> {
-        let last = self.windows.last()?.pss_bytes?;
-        Some(crate::report::difference(last, self.pss_at_first?))
-    }
-
-    /// What was measured, with the latencies of each window, and what went wrong, with the number of connections that were lost.
-    pub(crate) fn close(self) -> (Vec<(Window, hdrhistogram::Histogram<u64>)>, Faults, u64) {
+    /// What was measured before the last time, with the latencies of each, and all that is known at the end.
+    pub(crate) fn close(mut self) -> Result<(Vec<Measured>, End)> {
         let closed = self.traffic.closed_connections();
-        let (latencies, faults) = self.traffic.close();
-        (self.windows.into_iter().zip(latencies).collect(), faults, closed)
+        let (mut latencies, faults) = self.traffic.close();
+        let window = self.windows.pop().zip(latencies.pop());
+        let (window, latency) = window.context("nothing was measured")?;
+        let pss_growth = window.pss_bytes.zip(self.pss_at_first);
+        let pss_growth = pss_growth.map(|(last, first)| difference(last, first));
+        let earlier = self.windows.into_iter().zip(latencies).collect();
+        Ok((earlier, End { window, latency, pss_growth, faults, closed }))
     }
 
     fn cpu_since(&self, then: Option<Duration>) -> Result<Option<Duration>> {

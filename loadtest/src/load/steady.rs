@@ -4,7 +4,7 @@
 use std::fmt::{self, Display};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use serde::Serialize;
 
 use super::outcome::{Figures, Outcome};
@@ -90,19 +90,13 @@ impl Work {
         session.play(self.warm_up, |_, _| false)?;
         session.measure(self.duration, |_, _| false)?;
         session.drain()?;
-        let pss_growth = session.pss_growth();
-        let (windows, faults, closed) = session.close();
-        let (window, latency) = windows.into_iter().next().context("nothing was measured")?;
+        let (_, end) = session.close()?;
         Ok(Outcome::new(Figures {
             scenario: self.scenario,
             target,
             payload: self.payload,
             connecting,
-            window,
-            latency,
-            pss_growth,
-            faults,
-            closed,
+            end,
             own: Shape::new(self.plan, self.load),
         }))
     }
