@@ -13,7 +13,7 @@ use tracing::error;
 
 use super::audience::Standing;
 use super::connection::Joined;
-use super::inbox::Letter;
+use super::inbox::{Inbox, Letter};
 use super::page::{Page, PageKey};
 use super::reactor::Reactor;
 use crate::object::Address;
@@ -41,9 +41,22 @@ pub(super) struct Reader {
 }
 
 /// A page that was read, for all who wait for it. None where it can't be.
+#[derive(Clone)]
 pub(super) struct PageRead {
     key: PageKey,
     page: Option<Arc<Page>>,
+}
+
+/// A page that is being read: however that ends, by a panic too, those who wait are told.
+struct Reading {
+    inbox: Arc<Inbox>,
+    read: PageRead,
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.inbox.push(Letter::Page(self.read.clone()));
+    }
 }
 
 impl Reactor {
@@ -94,10 +107,14 @@ impl Reactor {
         let (handle, inbox) = (audience.handle.clone(), self.inbox.clone());
         self.common.metrics.pages.inc();
         self.common.runtime.spawn_blocking(move || {
-            let page = Page::read(&handle, page_key).map(Arc::new).inspect_err(|error| {
-                error!(%error, object = %handle.identity().name, "a page of the log can't be read");
-            });
-            inbox.push(Letter::Page(PageRead { key: page_key, page: page.ok() }));
+            let mut read = Reading { inbox, read: PageRead { key: page_key, page: None } };
+            match Page::read(&handle, page_key) {
+                Ok(page) => read.read.page = Some(Arc::new(page)),
+                Err(error) => {
+                    let object = &handle.identity().name;
+                    error!(%error, %object, "a page of the log can't be read");
+                }
+            }
         });
     }
 
