@@ -7,6 +7,7 @@ mod delay;
 mod entry;
 mod handle;
 mod identity;
+mod journal;
 mod keys;
 mod metrics;
 mod open;
@@ -17,6 +18,7 @@ mod retention;
 mod shared;
 mod store;
 mod trim;
+mod watch;
 mod writer;
 
 #[cfg(test)]
