@@ -113,7 +113,7 @@ impl Log {
 
     /// The object of that name, if an event of it was ever stored. Blocks.
     pub fn find(&self, name: &ObjectName) -> Result<Option<Stored>, ReadError> {
-        self.0.shared.store.find(name)
+        self.counted(self.0.shared.store.find(name))
     }
 
     /// Who an object is to be that [`Log::find`] does not find: an id that no object has and an epoch of its own. In
@@ -124,7 +124,7 @@ impl Log {
 
     /// The events after an offset, in offset order. Blocks.
     pub fn page(&self, object: &Identity, after: u64, max: PageLimit) -> Result<Page, ReadError> {
-        self.0.shared.store.page(object, after, max)
+        self.counted(self.0.shared.store.page(object, after, max))
     }
 
     /// The events between two offsets, both left out, from the oldest on, or with `reverse` from the newest on. Blocks.
@@ -136,7 +136,11 @@ impl Log {
         reverse: bool,
         max: PageLimit,
     ) -> Result<HistoryRange, ReadError> {
-        self.0.shared.store.range(object, after, before, reverse, max)
+        self.counted(self.0.shared.store.range(object, after, before, reverse, max))
+    }
+
+    fn counted<T>(&self, read: Result<T, ReadError>) -> Result<T, ReadError> {
+        read.inspect_err(|_| self.0.shared.metrics.read_errors.inc())
     }
 
     /// Queues events for the next commit, waiting while the queue is full.

@@ -16,6 +16,7 @@ pub struct Metrics {
     pub(super) trimmed_events: IntCounter,
     pub(super) presence_skipped: IntCounter,
     pub(super) failed: IntGauge,
+    pub(super) read_errors: IntCounter,
     pub(super) free_bytes: IntGauge,
     pub(super) full: IntGauge,
     pub(super) slow_commits: IntCounter,
@@ -65,6 +66,10 @@ impl Metrics {
             failed: gauge(
                 "dormouse_log_failed",
                 "1 once the log has failed and takes no more events",
+            )?,
+            read_errors: counter(
+                "dormouse_log_read_errors_total",
+                "Reads of the log that failed, because the disk or what is on it is damaged",
             )?,
             free_bytes: gauge("dormouse_log_free_bytes", "Space left on the disk of the log")?,
             full: gauge(

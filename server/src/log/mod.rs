@@ -7,7 +7,7 @@ mod delay;
 mod entry;
 mod handle;
 mod identity;
-mod journal;
+mod inspect;
 mod keys;
 mod metrics;
 mod open;

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
-use super::journal::{self, Damage, Trouble};
+use super::inspect::{self, Trouble};
 use super::keys::{format, next_id};
 use super::store::Store;
 
@@ -53,14 +53,14 @@ pub enum OpenError {
         what: &'static str,
     },
     /// A file has lost what it had. It is not repaired, since that would drop events that were promised.
-    #[error("the log in {} is damaged: {} can't be read at byte {at}, and has been written beyond it; restore it from a backup, or move it away to start with an empty one", .dir.display(), .file.display())]
+    #[error("the log in {} is damaged: {} is not as it was written ({what}); restore it from a backup, or move it away to start with an empty one", .dir.display(), .file.display())]
     DamagedFile {
         /// The directory.
         dir: PathBuf,
         /// The file.
         file: PathBuf,
-        /// Where the damage begins.
-        at: usize,
+        /// What is wrong.
+        what: String,
     },
     /// The database can't be opened.
     #[error("the log in {} can't be opened: free disk space if it is full; otherwise restore it from a backup, or move it away to start with an empty one", .dir.display())]
@@ -117,10 +117,10 @@ impl Store {
         }
         // Here and not where it is made: a start that was killed in between leaves it to the next one.
         File::open(dir).and_then(|names| names.sync_all()).map_err(not_writable)?;
-        journal::settle(&place).map_err(|trouble| match trouble {
+        inspect::settle(&place).map_err(|trouble| match trouble {
             Trouble::Io(error) => storage(error.into()),
-            Trouble::Damage(Damage { file, at }) => {
-                OpenError::DamagedFile { dir: dir.into(), file, at }
+            Trouble::Damage { file, what } => {
+                OpenError::DamagedFile { dir: dir.into(), file, what }
             }
         })?;
         let db = database(&place, cache_bytes).map_err(storage)?;

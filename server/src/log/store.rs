@@ -97,6 +97,9 @@ impl Batch<'_> {
     }
 
     fn commit(mut self, mode: PersistMode) -> Result<(), fjall::Error> {
+        if self.writes.is_empty() {
+            return Ok(());
+        }
         if self.creates {
             // Beyond every id that was given out, so beyond those in this batch.
             let id = self.store.next_id.load(Ordering::Relaxed);

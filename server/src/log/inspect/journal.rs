@@ -7,8 +7,6 @@
 //! What tells them apart: a batch is written after the one before it was synced, or it says that it was not
 //! ([`unsynced`]). So a whole batch beyond the damage that does not say so proves that the disk had what is damaged. (Damage
 //! in the very last commit looks like a torn tail; nothing can tell.)
-//!
-//! Knows how fjall 3 lays out a journal (it checks its own version when it opens), and nothing of what is stored in it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -16,27 +14,8 @@ use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::keys::unsynced;
-
-/// A journal that has lost what it had.
-#[derive(Debug)]
-pub(super) struct Damage {
-    pub(super) file: PathBuf,
-    pub(super) at: usize,
-}
-
-/// Why the journals can't be used.
-#[derive(Debug)]
-pub(super) enum Trouble {
-    Io(io::Error),
-    Damage(Damage),
-}
-
-impl From<io::Error> for Trouble {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
-}
+use super::Trouble;
+use crate::log::keys::unsynced;
 
 /// Makes sure that what is read of the journals is on disk, and cuts off a torn tail. Blocks.
 pub(super) fn settle(database: &Path) -> Result<(), Trouble> {
@@ -47,7 +26,7 @@ pub(super) fn settle(database: &Path) -> Result<(), Trouble> {
         // It was synced as a whole before the next one was begun.
         let whole = whole(&bytes);
         if !is_blank(&bytes[whole..]) {
-            return Err(Trouble::Damage(Damage { file, at: whole }));
+            return Err(damage(file, whole));
         }
     }
     let Some((_, file)) = active else { return Ok(()) };
@@ -58,7 +37,7 @@ pub(super) fn settle(database: &Path) -> Result<(), Trouble> {
         return Ok(());
     }
     if was_synced(rest) {
-        return Err(Trouble::Damage(Damage { file, at: whole }));
+        return Err(damage(file, whole));
     }
     let torn = rest.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
     let journal = OpenOptions::new().write(true).open(&file)?;
@@ -71,6 +50,13 @@ pub(super) fn settle(database: &Path) -> Result<(), Trouble> {
         "the journal's end was torn and is cut off: it was never synced, so nobody was told that it is stored"
     );
     Ok(())
+}
+
+fn damage(file: PathBuf, at: usize) -> Trouble {
+    Trouble::Damage {
+        file,
+        what: format!("it can't be read at byte {at}, and was written beyond it"),
+    }
 }
 
 /// The journals, in their order; the last one is written to.
