@@ -109,12 +109,12 @@ mod tests {
     fn a_disk_has_room_again_when_there_is_a_quarter_more() {
         let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
         let watch = Watch::new(Path::new("/"), 100);
-        for (free, is_full) in [(100, false), (99, true), (124, true), (125, false), (100, false)] {
+        for (free, full) in [(100, 0), (99, 1), (124, 1), (125, 0), (100, 0)] {
             watch.note_free(free, &metrics);
-            assert_eq!(watch.is_full(), is_full, "{free}");
+            assert_eq!(watch.is_full(), full == 1, "{free}");
             assert_eq!(
-                (metrics.free_bytes.get(), metrics.full.get()),
-                (free as i64, is_full.into())
+                (metrics.free_bytes.get().cast_unsigned(), metrics.full.get()),
+                (free, full)
             );
         }
         let unbounded = Watch::new(Path::new("/"), 0);

@@ -18,16 +18,17 @@ use tempfile::TempDir;
 use crate::process::Program;
 use crate::support::{PATIENCE, dormouse};
 
-/// The library, made once for all tests of this process.
-static LIBRARY: LazyLock<(TempDir, PathBuf)> = LazyLock::new(|| {
-    let dir = TempDir::new().unwrap();
-    let library = dir.path().join("faulty.so");
+/// The library, made by each process of tests and in one place for all.
+static LIBRARY: LazyLock<PathBuf> = LazyLock::new(|| {
+    let library = Path::new(env!("CARGO_TARGET_TMPDIR")).join("faulty.so");
+    let draft = library.with_extension(std::process::id().to_string());
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/disk/faulty.c");
     let mut compiler = Command::new("cc");
     compiler.args(["-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", "-o"]);
-    compiler.arg(&library).arg(source).args(["-ldl", "-lpthread"]);
+    compiler.arg(&draft).arg(source).args(["-ldl", "-lpthread"]);
     assert!(compiler.status().expect("a C compiler is there").success());
-    (dir, library)
+    fs::rename(draft, &library).unwrap();
+    library
 });
 
 /// What a disk can be made to do: the words of `faulty.c`, in their order.
@@ -80,7 +81,7 @@ impl Disk {
         let mut command = dormouse(&["--listen", &format!("127.0.0.1:{port}")]);
         let stderr = File::options().create(true).append(true).open(self.path("stderr")).unwrap();
         command.arg("--data").arg(self.path("data")).stderr(Stdio::from(stderr));
-        command.env("LD_PRELOAD", &LIBRARY.1);
+        command.env("LD_PRELOAD", &*LIBRARY);
         command.env("FAULTY_DIR", self.path("data")).env("FAULTY_CONTROL", self.path("control"));
         command.env("FAULTY_SHADOW", self.path("shadow"));
         command.envs(variables.iter().copied());
