@@ -43,6 +43,10 @@ impl Watch {
         Self { dir: dir.into(), min_free, is_full, commit }
     }
 
+    pub(super) fn min_free(&self) -> u64 {
+        self.min_free
+    }
+
     pub(super) fn is_full(&self) -> bool {
         self.is_full.load(Ordering::Relaxed)
     }

@@ -16,14 +16,12 @@ const CHECKED_OBJECTS: usize = 65_536;
 /// The longest time for which events gather beyond a commit.
 const MAX_WINDOW: Duration = Duration::from_millis(2);
 
-/// After so many bytes of events the writer looks itself at the room on the disk, which a fast one could fill between two looks of
-/// the watch.
-const LOOK_EVERY_BYTES: u64 = 16 << 20;
-
 /// Writes until the queue is closed and empty, or the log has failed.
 pub(super) fn run(shared: &Shared) {
     let _end = End(shared);
     let mut heads = Heads::default();
+    // A fast disk could be filled between two looks of the watch.
+    let look_every_bytes = (shared.watch.min_free() / 8).max(1 << 20);
     let mut unwatched = 0;
     while let Some(works) = shared.queue.take() {
         if works.iter().any(|work| work.task.events() > 0) {
@@ -37,7 +35,7 @@ pub(super) fn run(shared: &Shared) {
         }
         shared.watch.is_over();
         let took = started.elapsed();
-        if unwatched >= LOOK_EVERY_BYTES {
+        if unwatched > look_every_bytes {
             shared.watch.look(&shared.metrics);
             unwatched = 0;
         }

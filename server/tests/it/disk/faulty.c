@@ -8,6 +8,8 @@
  *   synced. As on a disk, contents and names are apart: `file-N` and `directory-N` are what inode N holds, the names in a
  *   directory are links to them (symbolic ones to directories), and `root` is the whole. A name that was synced for what
  *   never was is an empty file or directory.
+ *   After a failed sync the system believes that the file is clean, as Linux does: what was not synced stays to be read until
+ *   somebody asks the system to forget what it has in memory (`lost-N` stands for such a file), and no later sync writes it.
  * - It makes calls fail or wait, as the words in $FAULTY_CONTROL say, which the test may change at any time.
  *
  * Reads are left alone, as are mappings, which nobody writes through.
@@ -90,6 +92,11 @@ static void die(const char *what, const char *path) {
 static char *shadow_of(const struct stat *there, char *place) {
     const char *kind = S_ISDIR(there->st_mode) ? "directory" : "file";
     snprintf(place, PATH_MAX, "%s/%s-%lu", shadow, kind, (unsigned long)there->st_ino);
+    return place;
+}
+
+static char *lost_mark_of(const struct stat *there, char *place) {
+    snprintf(place, PATH_MAX, "%s/lost-%lu", shadow, (unsigned long)there->st_ino);
     return place;
 }
 
@@ -220,11 +227,13 @@ static void note_opened(int descriptor, int is_new) {
     if (!file) {
         file = calloc(1, sizeof *file);
         file->inode = now.st_ino;
+        file->is_known = shadow && access(lost_mark_of(&now, place), F_OK) == 0;
         file->next = files;
         files = file;
     }
     if (is_new) { /* its number may have been another file's */
         if (shadow) REAL(unlink)(shadow_of(&now, place));
+        if (shadow) REAL(unlink)(lost_mark_of(&now, place));
         file->is_known = 1;
         file->from = file->to = 0;
     }
@@ -319,6 +328,43 @@ PWRITE(pwrite64)
 FTRUNCATE(ftruncate)
 FTRUNCATE(ftruncate64)
 
+/* A sync has failed. */
+static void lose(int descriptor, struct file *file) {
+    struct stat now;
+    char place[PATH_MAX];
+    int error = errno;
+    if (!shadow || fstat(descriptor, &now) || S_ISDIR(now.st_mode)) return;
+    pthread_mutex_lock(&lock);
+    REAL(close)(REAL(open)(lost_mark_of(&now, place), O_WRONLY | O_CREAT | O_CLOEXEC, 0644));
+    file->is_known = 1;
+    file->from = file->to = 0;
+    pthread_mutex_unlock(&lock);
+    errno = error;
+}
+
+/* The system forgets what it has of a file in memory: what was lost reads as what is on the disk. */
+static void forget(int descriptor) {
+    struct stat now;
+    char mark[PATH_MAX], place[PATH_MAX], path[64];
+    if (!shadow || !file_of(descriptor) || fstat(descriptor, &now)) return;
+    if (REAL(unlink)(lost_mark_of(&now, mark))) return;
+    snprintf(path, sizeof path, "/proc/self/fd/%d", descriptor);
+    int source = REAL(open)(shadow_of(&now, place), O_RDONLY | O_CLOEXEC);
+    int target = REAL(open)(path, O_RDWR | O_CLOEXEC);
+    if (source < 0 || target < 0) die("cannot forget", place);
+    copy_bytes(source, target, 0, now.st_size);
+    REAL(close)(source);
+    REAL(close)(target);
+}
+
+#define FADVISE(name)                                                   \
+    int name(int descriptor, off_t from, off_t length, int advice) {    \
+        if (advice == POSIX_FADV_DONTNEED) forget(descriptor);          \
+        return REAL(name)(descriptor, from, length, advice);            \
+    }
+FADVISE(posix_fadvise)
+FADVISE(posix_fadvise64)
+
 #define SYNC(name)                                                                         \
     int name(int descriptor) {                                                             \
         struct stat now;                                                                   \
@@ -329,7 +375,10 @@ FTRUNCATE(ftruncate64)
             while (word(SYNC_WAITS)) usleep(1000);                                         \
             __sync_fetch_and_sub(&control[SYNCS_WAITING], 1);                              \
         }                                                                                  \
-        if (fails(SYNC_ERROR)) return -1;                                                  \
+        if (fails(SYNC_ERROR)) {                                                           \
+            lose(descriptor, file);                                                        \
+            return -1;                                                                     \
+        }                                                                                  \
         int done = REAL(name)(descriptor);                                                 \
         pthread_mutex_lock(&lock);                                                         \
         if (done == 0 && shadow && !fstat(descriptor, &now)) {                             \

@@ -32,7 +32,7 @@ static LIBRARY: LazyLock<PathBuf> = LazyLock::new(|| {
 });
 
 /// What a disk can be made to do: the words of `faulty.c`, in their order.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Word {
     WriteError,
     SyncError,
@@ -55,7 +55,7 @@ struct Disk {
 impl Disk {
     fn new() -> Self {
         let dir = TempDir::new().unwrap();
-        fs::create_dir(dir.path().join("data")).unwrap();
+        fs::create_dir(dir.path().join("disk")).unwrap();
         let path = dir.path().join("control");
         fs::write(&path, [0; 64]).unwrap();
         let control = File::options().read(true).write(true).open(path).unwrap();
@@ -80,9 +80,9 @@ impl Disk {
     fn start(&self, port: u16, variables: &[(&str, &str)]) -> Program {
         let mut command = dormouse(&["--listen", &format!("127.0.0.1:{port}")]);
         let stderr = File::options().create(true).append(true).open(self.path("stderr")).unwrap();
-        command.arg("--data").arg(self.path("data")).stderr(Stdio::from(stderr));
+        command.arg("--data").arg(self.path("disk/some/data")).stderr(Stdio::from(stderr));
         command.env("LD_PRELOAD", &*LIBRARY);
-        command.env("FAULTY_DIR", self.path("data")).env("FAULTY_CONTROL", self.path("control"));
+        command.env("FAULTY_DIR", self.path("disk")).env("FAULTY_CONTROL", self.path("control"));
         command.env("FAULTY_SHADOW", self.path("shadow"));
         command.envs(variables.iter().copied());
         Program::run(command)
@@ -93,7 +93,7 @@ impl Disk {
         let after = Self::new();
         let copied = Command::new("cp")
             .args(["-R", "-L", "-T"])
-            .args([self.path("shadow/root"), after.path("data")])
+            .args([self.path("shadow/root"), after.path("disk")])
             .status();
         assert!(copied.unwrap().success());
         after
