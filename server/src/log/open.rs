@@ -116,7 +116,7 @@ impl Store {
             create(dir, &place, cache_bytes).map_err(storage)?;
         }
         // Here and not where it is made: a start that was killed in between leaves it to the next one.
-        File::open(dir).and_then(|names| names.sync_all()).map_err(not_writable)?;
+        sync_names(dir).map_err(not_writable)?;
         inspect::settle(&place).map_err(|trouble| match trouble {
             Trouble::Io(error) => storage(error.into()),
             Trouble::Damage { file, what } => {
@@ -140,8 +140,7 @@ impl Store {
         let events = events(&db).map_err(storage)?;
         let presence = presence(&db).map_err(storage)?;
         // The database leaves out the name of a keyspace that it has just made.
-        let names = File::open(place.join("keyspaces")).and_then(|names| names.sync_all());
-        names.map_err(|error| storage(error.into()))?;
+        sync_names(&place.join("keyspaces")).map_err(|error| storage(error.into()))?;
         let next_id = match meta.get(next_id::KEY).map_err(storage)? {
             // No object was stored yet.
             None => 1,
@@ -158,17 +157,11 @@ fn create_dir(dir: &Path) -> io::Result<()> {
         dir.ancestors().skip(1).map(|above| if above == "" { Path::new(".") } else { above });
     let missing: Vec<&Path> = dir.ancestors().take_while(|dir| !dir.exists()).collect();
     fs::create_dir_all(dir)?;
-    above.take(missing.len()).try_for_each(|above| File::open(above)?.sync_all())
+    above.take(missing.len()).try_for_each(sync_names)
 }
 
-/// Makes the names in a directory durable, and those in the directories in it.
+/// Makes the names in a directory durable.
 fn sync_names(dir: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            sync_names(&entry.path())?;
-        }
-    }
     File::open(dir)?.sync_all()
 }
 
@@ -192,8 +185,8 @@ fn create(dir: &Path, place: &Path, cache_bytes: u64) -> Result<(), fjall::Error
         batch.insert(&meta, format::KEY, format::encode(format::VERSION));
         batch.commit()?;
     }
-    // The database leaves out the directories of its keyspaces.
-    sync_names(&draft)?;
+    // The database leaves them out.
+    sync_names(&draft.join("keyspaces"))?;
     Ok(fs::rename(&draft, place)?)
 }
 

@@ -21,6 +21,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,6 +39,7 @@ enum {
     CHANGE_ERROR,  /* of creating, opening for writing, renaming and unlinking: a disk that is read-only */
     SYNC_WAITS,    /* not 0: a sync does not begin until this is 0 again */
     FREE_MIB,      /* not 0: the free space, in MiB, less one */
+    DIES_AT,       /* not 0: so many syncs from now the process is killed instead of it */
     SYNCS_WAITING, /* told to the test: how many syncs wait */
     WORDS
 };
@@ -375,6 +377,7 @@ FADVISE(posix_fadvise64)
             while (word(SYNC_WAITS)) usleep(1000);                                         \
             __sync_fetch_and_sub(&control[SYNCS_WAITING], 1);                              \
         }                                                                                  \
+        if (word(DIES_AT) && !__sync_sub_and_fetch(&control[DIES_AT], 1)) raise(SIGKILL);  \
         if (fails(SYNC_ERROR)) {                                                           \
             lose(descriptor, file);                                                        \
             return -1;                                                                     \

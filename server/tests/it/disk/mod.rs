@@ -39,6 +39,7 @@ enum Word {
     ChangeError,
     SyncWaits,
     FreeMib,
+    DiesAt,
     SyncsWaiting,
 }
 
@@ -54,7 +55,8 @@ struct Disk {
 
 impl Disk {
     fn new() -> Self {
-        let dir = TempDir::new().unwrap();
+        // In memory where that is possible: these disks sync often, and a real one is slow.
+        let dir = TempDir::new_in("/dev/shm").or_else(|_| TempDir::new()).unwrap();
         fs::create_dir(dir.path().join("disk")).unwrap();
         let path = dir.path().join("control");
         fs::write(&path, [0; 64]).unwrap();
@@ -78,14 +80,19 @@ impl Disk {
 
     /// Starts the program on it, with its log in `stderr`.
     fn start(&self, port: u16, variables: &[(&str, &str)]) -> Program {
+        Program::run(self.command(port, variables))
+    }
+
+    fn command(&self, port: u16, variables: &[(&str, &str)]) -> Command {
         let mut command = dormouse(&["--listen", &format!("127.0.0.1:{port}")]);
         let stderr = File::options().create(true).append(true).open(self.path("stderr")).unwrap();
         command.arg("--data").arg(self.path("disk/some/data")).stderr(Stdio::from(stderr));
         command.env("LD_PRELOAD", &*LIBRARY);
         command.env("FAULTY_DIR", self.path("disk")).env("FAULTY_CONTROL", self.path("control"));
         command.env("FAULTY_SHADOW", self.path("shadow"));
+        command.env("DORMOUSE_LOG_MIN_FREE", "0B");
         command.envs(variables.iter().copied());
-        Program::run(command)
+        command
     }
 
     /// The disk after the power was lost at this moment.

@@ -1,6 +1,8 @@
 //! Promise 10 where the power goes: what was never synced is lost, and nothing else.
 
 use std::cell::RefCell;
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
 use std::time::Duration;
 
 use dormouse_protocol::{Encoding, Start};
@@ -75,4 +77,30 @@ async fn what_was_never_synced_is_lost_with_the_power() {
     let joined = reader.join("room/a", Start::All).await;
     let left = reader.caught_up(joined.object).await;
     assert_eq!(left.iter().map(number).collect::<Vec<_>>(), [1]);
+}
+
+/// The power goes at each sync of the very first start; then there is nothing or a log.
+#[tokio::test]
+async fn a_first_start_may_lose_the_power_at_any_sync() {
+    let mut syncs = 0;
+    loop {
+        let disk = Disk::new();
+        disk.set(Word::DiesAt, syncs + 1);
+        let mut program = disk.command(0, &[]).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(program.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        program.kill().unwrap();
+        program.wait().unwrap();
+        if !line.is_empty() {
+            break;
+        }
+        syncs += 1;
+
+        let disk = disk.after_power_loss();
+        let program = disk.start(0, &[]);
+        let mut client = Client::connect(program.address, Encoding::Json).await;
+        let object = client.join_now("room/a").await;
+        assert_eq!(client.publish(object, 1).await.offset, 1);
+    }
+    assert!(syncs > 20, "{syncs}");
 }
