@@ -95,7 +95,7 @@ impl Reactor {
                 && member.standing == Standing::Live
                 && member.position < last
             {
-                let frames = joined.events_after(member.position, connection.encoding);
+                let frames = joined.events_after(member.position, connection.form);
                 if let Some(frames) = frames.filter(|_| has_room) {
                     connection.work.begin().outbox.push(frames);
                     self.dirty.add(member.connection, connection);
@@ -108,11 +108,11 @@ impl Reactor {
                     self.behind.push(member.connection);
                 }
             }
-            if let Some(frames) = joined.signal_frames(connection.encoding)
+            if let Some(frames) = joined.signal_frames(connection.form)
                 && member.standing != Standing::Joining
             {
                 if has_room && connection.takes_signals() {
-                    connection.work.begin().outbox.push(frames.clone());
+                    connection.work.begin().outbox.push(frames);
                     self.dirty.add(member.connection, connection);
                     signals += joined.signals.len() as u64;
                 } else {

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use dormouse_protocol::Encoding;
 
 use super::audience::Delivered;
+use super::form::Form;
 use super::inbox::SignalFrames;
 
 /// Audiences from this size on are swept; a smaller one is written to in less than a millisecond.
@@ -59,10 +59,12 @@ pub(super) enum When {
 pub(super) struct Joined {
     deliveries: Vec<Arc<Delivered>>,
     pub(super) signals: Vec<Arc<SignalFrames>>,
-    event_frames: [Option<Bytes>; 2],
+    /// By form.
+    event_frames: [Option<Bytes>; Form::COUNT],
     /// What the last member got of the events who lacked only some of them: many have caught up at the same offset.
-    latter_events: Option<(u64, Encoding, Option<Bytes>)>,
-    signal_frames: [Option<Bytes>; 2],
+    latter_events: Option<(u64, Form, Option<Bytes>)>,
+    /// By form, once somebody needs it; empty where there are none in that form.
+    signal_frames: [Option<Bytes>; Form::COUNT],
 }
 
 impl Outgoing {
@@ -126,16 +128,11 @@ impl Outgoing {
     }
 
     fn join(self) -> Joined {
-        const BOTH: [Encoding; 2] = [Encoding::Msgpack, Encoding::Json];
         let Self { deliveries, signals, .. } = self;
-        let signal_frames = |encoding: Encoding| {
-            let frames = signals.iter().filter_map(|signal| signal.frame(encoding));
-            join(&frames.collect::<Vec<_>>())
-        };
         Joined {
-            event_frames: BOTH.map(|encoding| join_events(&deliveries, encoding)),
+            event_frames: Form::ALL.map(|form| join_events(&deliveries, form)),
             latter_events: None,
-            signal_frames: BOTH.map(signal_frames),
+            signal_frames: Default::default(),
             deliveries,
             signals,
         }
@@ -149,39 +146,46 @@ impl Joined {
     }
 
     /// The events after an offset; none where they do not follow on from it, or are not there in this encoding.
-    pub(super) fn events_after(&mut self, offset: u64, encoding: Encoding) -> Option<Bytes> {
+    pub(super) fn events_after(&mut self, offset: u64, form: Form) -> Option<Bytes> {
         let whole = self.deliveries.first()?;
         if whole.first == offset + 1 {
-            return self.event_frames[encoding as usize].clone();
+            return self.event_frames[form.index()].clone();
         }
         // A member has read the head before these came out.
         match &self.latter_events {
-            Some((after, spoken, frames)) if (*after, *spoken) == (offset, encoding) => {
-                frames.clone()
-            }
+            Some((after, spoken, frames)) if (*after, *spoken) == (offset, form) => frames.clone(),
             _ => {
-                let frames = self.join_after(offset, encoding);
-                self.latter_events = Some((offset, encoding, frames.clone()));
+                let frames = self.join_after(offset, form);
+                self.latter_events = Some((offset, form, frames.clone()));
                 frames
             }
         }
     }
 
-    fn join_after(&self, offset: u64, encoding: Encoding) -> Option<Bytes> {
+    fn join_after(&self, offset: u64, form: Form) -> Option<Bytes> {
         let known = self.deliveries.iter().take_while(|delivered| delivered.last <= offset);
         let rest = &self.deliveries[known.count()..];
         let follows = rest.first().is_some_and(|next| next.first == offset + 1);
-        join_events(rest, encoding).filter(|_| follows)
+        join_events(rest, form).filter(|_| follows)
     }
 
-    pub(super) fn signal_frames(&self, encoding: Encoding) -> Option<&Bytes> {
-        self.signal_frames[encoding as usize].as_ref()
+    pub(super) fn signal_frames(&mut self, form: Form) -> Option<Bytes> {
+        if self.signals.is_empty() {
+            return None;
+        }
+        let signals = &self.signals;
+        let join_all = || {
+            let frames = signals.iter().filter_map(|signal| signal.frame(form));
+            join(&frames.collect::<Vec<_>>()).unwrap_or_default()
+        };
+        let joined = self.signal_frames[form.index()].get_or_insert_with(join_all);
+        (!joined.is_empty()).then(|| joined.clone())
     }
 }
 
 /// None where one of them is missing: the whole would have a hole.
-fn join_events(deliveries: &[Arc<Delivered>], encoding: Encoding) -> Option<Bytes> {
-    let frames = deliveries.iter().map(|delivered| delivered.frame(encoding));
+fn join_events(deliveries: &[Arc<Delivered>], form: Form) -> Option<Bytes> {
+    let frames = deliveries.iter().map(|delivered| delivered.frame(form));
     join(&frames.collect::<Option<Vec<_>>>()?)
 }
 
@@ -197,8 +201,11 @@ fn join(frames: &[&Bytes]) -> Option<Bytes> {
 mod tests {
     use super::*;
 
+    const MSGPACK: Form = Form::ALL[0];
+    const JSON: Form = Form::ALL[1];
+
     fn delivered(first: u64, last: u64, frame: impl Into<Bytes>) -> Arc<Delivered> {
-        Arc::new(Delivered { first, last, frames: [Some(frame.into()), None] })
+        Arc::new(Delivered { first, last, frames: [Some(frame.into()), None, None, None] })
     }
 
     #[test]
@@ -213,7 +220,7 @@ mod tests {
         let (mut joined, is_swept) = outgoing.take(1);
         assert!(!is_swept && outgoing.is_empty());
         assert_eq!(joined.last(), Some(10));
-        let mut after = |offset| joined.events_after(offset, Encoding::Msgpack);
+        let mut after = |offset| joined.events_after(offset, MSGPACK);
         // Twice, since the answer is remembered.
         for _ in 0..2 {
             assert_eq!(after(4).as_deref(), Some(&b"abcdef"[..]));
@@ -223,9 +230,9 @@ mod tests {
                 assert_eq!(after(in_between), None, "{in_between}");
             }
         }
-        assert_eq!(joined.events_after(7, Encoding::Json), None, "it was not spoken");
-        let shared = joined.events_after(6, Encoding::Msgpack).unwrap();
-        let again = joined.events_after(6, Encoding::Msgpack).unwrap();
+        assert_eq!(joined.events_after(7, JSON), None, "it was not spoken");
+        let shared = joined.events_after(6, MSGPACK).unwrap();
+        let again = joined.events_after(6, MSGPACK).unwrap();
         assert_eq!(shared.as_ptr(), again.as_ptr(), "members share one piece");
     }
 

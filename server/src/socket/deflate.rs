@@ -1,0 +1,197 @@
+//! Compressed messages: RFC 7692, `permessage-deflate`, without context takeover. Each message is compressed for itself, so that
+//! no connection keeps a window, and the members of an object share one compressed message. No I/O.
+//!
+//! Each thread that compresses or inflates keeps one state for it, which holds nothing from one message to the next.
+
+use std::cell::RefCell;
+
+use dormouse_protocol::CloseCode;
+use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
+
+use super::frame::Violation;
+
+/// Messages are compressed within a window of 2 to this power of bytes: what a client offers to keep may be as little.
+pub const WINDOW_BITS: u8 = 12;
+/// Shorter messages are sent as they are: they hardly shrink.
+const MIN_BYTES: usize = 256;
+/// Measured on pages of events: the next levels take twice the time and gain a few percent.
+const LEVEL: u32 = 3;
+/// What ends each message after a flush; it is not sent (RFC 7692, 7.2.1).
+const TAIL: [u8; 4] = [0x00, 0x00, 0xFF, 0xFF];
+/// The first piece of memory for a message that is inflated.
+const FIRST_BYTES: usize = 4 << 10;
+
+thread_local! {
+    static COMPRESS: RefCell<Compress> =
+        RefCell::new(Compress::new_with_window_bits(Compression::new(LEVEL), false, WINDOW_BITS));
+    static DECOMPRESS: RefCell<Decompress> = RefCell::new(Decompress::new(false));
+}
+
+/// The message, compressed; `None` where it would not become smaller.
+pub(super) fn deflate(message: &[u8]) -> Option<Vec<u8>> {
+    if message.len() < MIN_BYTES {
+        return None;
+    }
+    COMPRESS.with_borrow_mut(|compress| {
+        compress.reset();
+        let mut out = Vec::with_capacity(message.len());
+        compress.compress_vec(message, &mut out, FlushCompress::Sync).ok()?;
+        // With no room left over it may not have been flushed to its end.
+        let is_whole = compress.total_in() == message.len() as u64 && out.len() < out.capacity();
+        let len = out.strip_suffix(&TAIL).filter(|_| is_whole)?.len();
+        out.truncate(len);
+        Some(out)
+    })
+}
+
+/// The longest compressed message that may hold one of `limit` bytes: what can't be compressed grows by a few bytes in each block.
+pub(super) fn bound(limit: usize) -> usize {
+    limit + limit / 256 + 64
+}
+
+/// The message that was compressed, of `limit` bytes at most: it is inflated no further than to the first byte that is too much.
+pub(super) fn inflate(message: &[u8], limit: usize) -> Result<Vec<u8>, Violation> {
+    DECOMPRESS.with_borrow_mut(|decompress| {
+        decompress.reset(false);
+        let mut out = Vec::new();
+        for input in [message, &TAIL] {
+            inflate_into(&mut out, decompress, input, limit)?;
+        }
+        Ok(out)
+    })
+}
+
+fn inflate_into(
+    out: &mut Vec<u8>,
+    decompress: &mut Decompress,
+    mut input: &[u8],
+    limit: usize,
+) -> Result<(), Violation> {
+    loop {
+        if out.len() == out.capacity() {
+            let more = out.len().max(FIRST_BYTES).min(limit + 1 - out.len());
+            out.reserve_exact(more);
+        }
+        let (taken, made) = (decompress.total_in(), out.len());
+        let status = decompress.decompress_vec(input, out, FlushDecompress::Sync);
+        let status = status.map_err(|_| Violation(CloseCode::ProtocolError))?;
+        let taken = (decompress.total_in() - taken) as usize;
+        input = &input[taken..];
+        if out.len() > limit {
+            return Err(Violation(CloseCode::TooLarge));
+        }
+        match status {
+            // A block may say that it is the last of its stream; what follows is another one (7.2.3.4).
+            Status::StreamEnd => decompress.reset(false),
+            // It has room, so it needs more.
+            Status::Ok | Status::BufError if input.is_empty() && out.len() < out.capacity() => {
+                return Ok(());
+            }
+            Status::BufError if taken == 0 && made == out.len() && out.len() < out.capacity() => {
+                return Err(Violation(CloseCode::ProtocolError));
+            }
+            Status::Ok | Status::BufError => {}
+        }
+        if input.is_empty() && status == Status::StreamEnd {
+            return Ok(());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(bytes: usize) -> Vec<u8> {
+        b"{\"offset\":12,\"time\":1795438298879,\"kind\":\"chat\"}"
+            .iter()
+            .copied()
+            .cycle()
+            .take(bytes)
+            .collect()
+    }
+
+    fn noise(bytes: usize) -> Vec<u8> {
+        let mut state = 1_u32;
+        let mut next = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8
+        };
+        (0..bytes).map(|_| next()).collect()
+    }
+
+    #[test]
+    fn what_is_deflated_is_inflated() {
+        for bytes in [256, 1_000, 65_536, 1 << 20] {
+            let message = text(bytes);
+            let small = deflate(&message).unwrap();
+            assert!(small.len() < bytes / 2, "{} of {bytes}", small.len());
+            assert_eq!(inflate(&small, bytes), Ok(message));
+        }
+    }
+
+    #[test]
+    fn what_would_not_shrink_is_left_alone() {
+        assert_eq!(deflate(&text(MIN_BYTES - 1)), None);
+        for bytes in [256, 4_096, 100_000] {
+            assert_eq!(deflate(&noise(bytes)), None);
+        }
+    }
+
+    #[test]
+    fn the_examples_of_the_rfc_are_read_as_there() {
+        let examples: &[&[u8]] = &[
+            // 7.2.3.1 and, with a block that says it is the last, 7.2.3.4; without compression, 7.2.3.3; two blocks, 7.2.3.5.
+            &[0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00],
+            &[0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0x00],
+            &[0x00, 0x05, 0x00, 0xfa, 0xff, 0x48, 0x65, 0x6c, 0x6c, 0x6f, 0x00],
+            &[0xf2, 0x48, 0x05, 0x00, 0x00, 0x00, 0xff, 0xff, 0xca, 0xc9, 0xc9, 0x07, 0x00],
+        ];
+        for example in examples {
+            assert_eq!(inflate(example, 5).as_deref(), Ok(&b"Hello"[..]), "{example:x?}");
+        }
+        // An empty message, as it should be and as some send it.
+        for empty in [&[0x00][..], &[]] {
+            assert_eq!(inflate(empty, 5).as_deref(), Ok(&b""[..]));
+        }
+    }
+
+    #[test]
+    fn a_message_ends_at_its_limit_however_much_it_would_become() {
+        let bomb = deflate(&vec![b' '; 64 << 20]).unwrap();
+        assert!(bomb.len() < 1 << 18, "{}", bomb.len());
+        assert_eq!(inflate(&bomb, 1_000), Err(Violation(CloseCode::TooLarge)));
+        let small = deflate(&text(1_001)).unwrap();
+        assert_eq!(inflate(&small, 1_000), Err(Violation(CloseCode::TooLarge)));
+        assert_eq!(inflate(&small, 1_001), Ok(text(1_001)));
+    }
+
+    #[test]
+    fn what_is_not_compressed_data_breaks_the_rules() {
+        let small = deflate(&text(1_000)).unwrap();
+        // A block of a kind that does not exist, a distance to before the beginning, a stored block whose lengths differ.
+        let broken: &[&[u8]] =
+            &[&[0x07], &[0x4b, 0x04, 0x42], &[0x00, 0x05, 0x00, 0x00, 0x00, 0x01]];
+        for broken in broken {
+            assert_eq!(
+                inflate(broken, 100),
+                Err(Violation(CloseCode::ProtocolError)),
+                "{broken:x?}"
+            );
+        }
+        assert_eq!(inflate(&small, 1_000), Ok(text(1_000)), "nothing is left of those");
+    }
+
+    #[test]
+    fn a_message_that_does_not_shrink_fits_into_the_bound() {
+        for bytes in [0, 1, 1_000, 65_536, 1 << 20] {
+            let message = noise(bytes);
+            let mut stored = Vec::with_capacity(2 * bytes + 100);
+            let mut compress = Compress::new(Compression::none(), false);
+            compress.compress_vec(&message, &mut stored, FlushCompress::Sync).unwrap();
+            let stored = stored.strip_suffix(&TAIL).unwrap();
+            assert!(stored.len() <= bound(bytes), "{} of {bytes}", stored.len());
+            assert_eq!(inflate(stored, bytes), Ok(message));
+        }
+    }
+}
