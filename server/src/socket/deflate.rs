@@ -22,9 +22,12 @@ const TAIL: [u8; 4] = [0x00, 0x00, 0xFF, 0xFF];
 const FIRST_BYTES: usize = 4 << 10;
 
 thread_local! {
-    static COMPRESS: RefCell<Compress> =
-        RefCell::new(Compress::new_with_window_bits(Compression::new(LEVEL), false, WINDOW_BITS));
+    static COMPRESS: RefCell<Compress> = RefCell::new(compress());
     static DECOMPRESS: RefCell<Decompress> = RefCell::new(Decompress::new(false));
+}
+
+fn compress() -> Compress {
+    Compress::new_with_window_bits(Compression::new(LEVEL), false, WINDOW_BITS)
 }
 
 /// The message, compressed; `None` where it would not become smaller.
@@ -32,15 +35,21 @@ pub(super) fn deflate(message: &[u8]) -> Option<Vec<u8>> {
     if message.len() < MIN_BYTES {
         return None;
     }
-    COMPRESS.with_borrow_mut(|compress| {
-        compress.reset();
-        let mut out = Vec::with_capacity(message.len());
-        compress.compress_vec(message, &mut out, FlushCompress::Sync).ok()?;
-        // With no room left over it may not have been flushed to its end.
-        let is_whole = compress.total_in() == message.len() as u64 && out.len() < out.capacity();
-        let len = out.strip_suffix(&TAIL).filter(|_| is_whole)?.len();
+    COMPRESS.with_borrow_mut(|state| {
+        state.reset();
+        // Room for all of it, so that the state has nothing left to give out: zlib-rs 0.6.8 would trip over that after its reset.
+        let mut out = Vec::with_capacity(bound(message.len()));
+        let compressed = state.compress_vec(message, &mut out, FlushCompress::Sync);
+        let is_whole = compressed.is_ok()
+            && state.total_in() == message.len() as u64
+            && out.len() < out.capacity();
+        if !is_whole {
+            *state = compress();
+            return None;
+        }
+        let len = out.strip_suffix(&TAIL)?.len();
         out.truncate(len);
-        Some(out)
+        (len < message.len()).then_some(out)
     })
 }
 
@@ -100,6 +109,8 @@ fn inflate_into(
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn text(bytes: usize) -> Vec<u8> {
@@ -192,6 +203,50 @@ mod tests {
             let stored = stored.strip_suffix(&TAIL).unwrap();
             assert!(stored.len() <= bound(bytes), "{} of {bytes}", stored.len());
             assert_eq!(inflate(stored, bytes), Ok(message));
+        }
+    }
+
+    /// Messages that shrink well, a little, or not at all.
+    fn messages() -> impl Strategy<Value = Vec<Vec<u8>>> {
+        let message = (0..12_u32, 0..20_000_usize, any::<u32>());
+        let message = message.prop_map(|(bits, len, seed)| {
+            let mut state = seed | 1;
+            let mut next = || {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (state >> 20 & ((1 << bits) - 1)) as u8
+            };
+            (0..len).map(|_| next()).collect()
+        });
+        prop::collection::vec(message, 1..8)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+
+        #[test]
+        fn one_message_after_another_comes_back(messages in messages()) {
+            for message in messages {
+                if let Some(small) = deflate(&message) {
+                    prop_assert!(small.len() < message.len());
+                    prop_assert_eq!(inflate(&small, message.len()), Ok(message));
+                }
+            }
+        }
+
+        #[test]
+        fn damaged_messages_end_in_a_violation_or_within_the_limit(
+            message in prop::collection::vec(any::<u8>(), 0..300),
+            at in any::<prop::sample::Index>(),
+            flip in 1..=255_u8,
+        ) {
+            let mut small = deflate(&text(2_000)).unwrap();
+            let at = at.index(small.len());
+            small[at] ^= flip;
+            for damaged in [message, small] {
+                if let Ok(message) = inflate(&damaged, 1_000) {
+                    prop_assert!(message.len() <= 1_000);
+                }
+            }
         }
     }
 }
