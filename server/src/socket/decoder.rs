@@ -42,6 +42,8 @@ struct Partial {
     message: Vec<u8>,
     /// What the message is, from its first frame on.
     kind: Option<Kind>,
+    /// How much of it is known to be UTF-8, if it is text.
+    valid: usize,
 }
 
 #[derive(Clone, Copy)]
@@ -122,6 +124,10 @@ impl Partial {
             target.extend_from_slice(payload);
             let done = done + payload.len() as u64;
             let is_whole = done == header.len;
+            let is_end = header.opcode.is_control() || is_whole && header.fin;
+            if !is_end {
+                self.check_text()?;
+            }
             if !is_whole {
                 self.frame = Some((header, done));
                 return Ok(None);
@@ -138,6 +144,20 @@ impl Partial {
                 return deliver(opcode, &self.message).map(Some);
             }
         }
+    }
+
+    /// Text that goes wrong is refused at once, and not only when its end has come.
+    fn check_text(&mut self) -> Result<(), Violation> {
+        if !self.kind.is_some_and(|kind| kind.opcode == Opcode::Text && !kind.deflated) {
+            return Ok(());
+        }
+        match std::str::from_utf8(&self.message[self.valid..]) {
+            Ok(_) => self.valid = self.message.len(),
+            // The last character may go on.
+            Err(error) if error.error_len().is_none() => self.valid += error.valid_up_to(),
+            Err(_) => return Err(Violation(CloseCode::InvalidUtf8)),
+        }
+        Ok(())
     }
 
     fn read_header(
