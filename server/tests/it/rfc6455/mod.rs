@@ -15,6 +15,7 @@ mod frames;
 mod ids;
 mod limits;
 mod runner;
+mod tungstenite;
 mod utf8;
 
 use runner::play_all;
