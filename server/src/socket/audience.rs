@@ -21,14 +21,16 @@ const RECENT_FRAMES: usize = 64;
 /// Bytes of them.
 const RECENT_BYTES: usize = 256 * 1024;
 
+/// How many members speak each form.
+pub(super) type Speakers = [u32; Form::COUNT];
+
 /// Members of one object.
 pub(super) struct Audience {
     pub(super) handle: Arc<Handle>,
     pub(super) members: Vec<Member>,
     /// The newest event that exists as far as this reactor knows: whoever has it is live.
     pub(super) newest: u64,
-    /// How many members speak each form.
-    speakers: [u32; Form::COUNT],
+    pub(super) speakers: Speakers,
     /// How many members have a page of the log on its way.
     reading: u32,
     /// How many members watch who is here.
@@ -103,7 +105,7 @@ pub(super) struct Delivered {
 }
 
 impl Delivered {
-    fn new(events: &EventFrames, speakers: [u32; Form::COUNT]) -> Self {
+    fn new(events: &EventFrames, speakers: Speakers) -> Self {
         let in_form = |form: Form| {
             let is_spoken = speakers[form.index()] > 0;
             is_spoken.then(|| framing::encoded(form, events.encoded(form.encoding)))

@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::audience::Delivered;
+use super::audience::{Delivered, Speakers};
 use super::form::Form;
 use super::inbox::SignalFrames;
 
 /// Audiences from this size on are swept; a smaller one is written to in less than a millisecond.
-const SWEPT_MEMBERS: usize = 128;
+const SWEPT_MEMBERS: u32 = 128;
 /// A rest lasts for such a part of the sweep before it.
 const REST: u32 = 2;
 /// And no longer than this.
@@ -60,11 +60,10 @@ pub(super) struct Joined {
     deliveries: Vec<Arc<Delivered>>,
     pub(super) signals: Vec<Arc<SignalFrames>>,
     /// By form.
-    event_frames: [Option<Bytes>; Form::COUNT],
+    event_frames: [Option<Arc<Bytes>>; Form::COUNT],
     /// What the last member got of the events who lacked only some of them: many have caught up at the same offset.
-    latter_events: Option<(u64, Form, Option<Bytes>)>,
-    /// By form, once somebody needs it; empty where there are none in that form.
-    signal_frames: [Option<Bytes>; Form::COUNT],
+    latter_events: Option<(u64, Form, Option<Arc<Bytes>>)>,
+    signal_frames: [Option<Arc<Bytes>>; Form::COUNT],
 }
 
 impl Outgoing {
@@ -107,13 +106,13 @@ impl Outgoing {
     }
 
     /// Takes what was gathered, for so many members. True if that is a sweep, whose end is to be told.
-    pub(super) fn take(&mut self, members: usize) -> (Joined, bool) {
+    pub(super) fn take(&mut self, members: &Speakers) -> (Joined, bool) {
         let gathered = std::mem::take(self);
-        let is_swept = members >= SWEPT_MEMBERS;
+        let is_swept = members.iter().sum::<u32>() >= SWEPT_MEMBERS;
         if is_swept {
             self.pace = Pace::Sweeping(Instant::now(), gathered.count);
         }
-        (gathered.join(), is_swept)
+        (gathered.join(members), is_swept)
     }
 
     /// The sweep has ended.
@@ -127,12 +126,18 @@ impl Outgoing {
         };
     }
 
-    fn join(self) -> Joined {
+    fn join(self, members: &Speakers) -> Joined {
         let Self { deliveries, signals, .. } = self;
+        let is_spoken = |form: &Form| members[form.index()] > 0;
+        let spoken = Form::ALL.map(|form| Some(form).filter(is_spoken));
+        let signal_frames = |form: Form| {
+            let frames = signals.iter().filter_map(|signal| signal.frame(form));
+            join(&frames.collect::<Vec<_>>())
+        };
         Joined {
-            event_frames: Form::ALL.map(|form| join_events(&deliveries, form)),
+            event_frames: spoken.map(|form| join_events(&deliveries, form?)),
             latter_events: None,
-            signal_frames: Default::default(),
+            signal_frames: spoken.map(|form| signal_frames(form?)),
             deliveries,
             signals,
         }
@@ -146,7 +151,7 @@ impl Joined {
     }
 
     /// The events after an offset; none where they do not follow on from it, or are not there in this encoding.
-    pub(super) fn events_after(&mut self, offset: u64, form: Form) -> Option<Bytes> {
+    pub(super) fn events_after(&mut self, offset: u64, form: Form) -> Option<Arc<Bytes>> {
         let whole = self.deliveries.first()?;
         if whole.first == offset + 1 {
             return self.event_frames[form.index()].clone();
@@ -162,39 +167,31 @@ impl Joined {
         }
     }
 
-    fn join_after(&self, offset: u64, form: Form) -> Option<Bytes> {
+    fn join_after(&self, offset: u64, form: Form) -> Option<Arc<Bytes>> {
         let known = self.deliveries.iter().take_while(|delivered| delivered.last <= offset);
         let rest = &self.deliveries[known.count()..];
         let follows = rest.first().is_some_and(|next| next.first == offset + 1);
         join_events(rest, form).filter(|_| follows)
     }
 
-    pub(super) fn signal_frames(&mut self, form: Form) -> Option<Bytes> {
-        if self.signals.is_empty() {
-            return None;
-        }
-        let signals = &self.signals;
-        let join_all = || {
-            let frames = signals.iter().filter_map(|signal| signal.frame(form));
-            join(&frames.collect::<Vec<_>>()).unwrap_or_default()
-        };
-        let joined = self.signal_frames[form.index()].get_or_insert_with(join_all);
-        (!joined.is_empty()).then(|| joined.clone())
+    pub(super) fn signal_frames(&self, form: Form) -> Option<&Arc<Bytes>> {
+        self.signal_frames[form.index()].as_ref()
     }
 }
 
 /// None where one of them is missing: the whole would have a hole.
-fn join_events(deliveries: &[Arc<Delivered>], form: Form) -> Option<Bytes> {
+fn join_events(deliveries: &[Arc<Delivered>], form: Form) -> Option<Arc<Bytes>> {
     let frames = deliveries.iter().map(|delivered| delivered.frame(form));
     join(&frames.collect::<Option<Vec<_>>>()?)
 }
 
-fn join(frames: &[&Bytes]) -> Option<Bytes> {
-    match *frames {
-        [] => None,
-        [frame] => Some(Bytes::clone(frame)),
-        _ => Some(frames.iter().map(|frame| &frame[..]).collect::<Vec<_>>().concat().into()),
-    }
+fn join(frames: &[&Bytes]) -> Option<Arc<Bytes>> {
+    let joined = match *frames {
+        [] => return None,
+        [frame] => Bytes::clone(frame),
+        _ => frames.iter().map(|frame| &frame[..]).collect::<Vec<_>>().concat().into(),
+    };
+    Some(Arc::new(joined))
 }
 
 #[cfg(test)]
@@ -217,15 +214,16 @@ mod tests {
             outgoing.add_delivery(next);
         }
         assert!(!outgoing.precedes(&delivered(12, 12, "h")));
-        let (mut joined, is_swept) = outgoing.take(1);
+        let (mut joined, is_swept) = outgoing.take(&[1, 0, 0, 0]);
         assert!(!is_swept && outgoing.is_empty());
         assert_eq!(joined.last(), Some(10));
         let mut after = |offset| joined.events_after(offset, MSGPACK);
+        let is = |text: &'static [u8]| Some(Arc::new(Bytes::from_static(text)));
         // Twice, since the answer is remembered.
         for _ in 0..2 {
-            assert_eq!(after(4).as_deref(), Some(&b"abcdef"[..]));
-            assert_eq!(after(6).as_deref(), Some(&b"cdef"[..]));
-            assert_eq!(after(7).as_deref(), Some(&b"def"[..]));
+            assert_eq!(after(4), is(b"abcdef"));
+            assert_eq!(after(6), is(b"cdef"));
+            assert_eq!(after(7), is(b"def"));
             for in_between in [3, 5, 9, 10] {
                 assert_eq!(after(in_between), None, "{in_between}");
             }
@@ -241,16 +239,16 @@ mod tests {
         let mut outgoing = Outgoing::default();
         outgoing.add_delivery(delivered(1, 2, "ab"));
         assert!(matches!(outgoing.when(), When::Now));
-        assert!(outgoing.take(SWEPT_MEMBERS).1);
+        assert!(outgoing.take(&[SWEPT_MEMBERS - 1, 1, 0, 0]).1);
         outgoing.add_delivery(delivered(3, 3, "c"));
         assert!(matches!(outgoing.when(), When::AfterSweep));
         outgoing.end_sweep();
         assert!(!matches!(outgoing.when(), When::AfterSweep));
-        outgoing.take(SWEPT_MEMBERS);
+        outgoing.take(&[SWEPT_MEMBERS - 1, 1, 0, 0]);
         outgoing.add_delivery(delivered(4, 4, vec![b'x'; GATHERED_BYTES + 1]));
         assert!(outgoing.is_full());
         assert!(matches!(outgoing.when(), When::Now));
-        outgoing.take(SWEPT_MEMBERS);
+        outgoing.take(&[SWEPT_MEMBERS - 1, 1, 0, 0]);
         assert!(!outgoing.is_full());
     }
 }

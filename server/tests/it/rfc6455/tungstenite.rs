@@ -15,8 +15,7 @@ use crate::support::PATIENCE;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tokio_tungstenite_exchanges_messages_fragments_and_pings_and_closes() {
     let server = echo_server(true).await;
-    let mut request =
-        format!("ws://{}/v1/connect", server.address).into_client_request().unwrap();
+    let mut request = format!("ws://{}/v1/connect", server.address).into_client_request().unwrap();
     let name = "dormouse.test.echo".parse().unwrap();
     request.headers_mut().insert("sec-websocket-protocol", name);
     let (mut socket, _) = timeout(PATIENCE, connect_async(request)).await.unwrap().unwrap();
@@ -37,7 +36,10 @@ async fn tokio_tungstenite_exchanges_messages_fragments_and_pings_and_closes() {
         came.push(timeout(PATIENCE, socket.next()).await.unwrap().unwrap().unwrap());
     }
     let pong = Message::Pong("between".into());
-    assert_eq!(came, [&pong, &pong, &Message::text("one of three, ".repeat(3)), &pong].map(Clone::clone));
+    assert_eq!(
+        came,
+        [&pong, &pong, &Message::text("one of three, ".repeat(3)), &pong].map(Clone::clone)
+    );
     let goodbye = CloseFrame { code: 4001.into(), reason: "goodbye".into() };
     socket.close(Some(goodbye)).await.unwrap();
     let Some(Ok(Message::Close(Some(close)))) = timeout(PATIENCE, socket.next()).await.unwrap()
