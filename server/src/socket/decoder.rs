@@ -21,6 +21,17 @@ pub(super) enum Incoming<'a> {
     Close(Option<u16>),
 }
 
+impl Incoming<'_> {
+    /// Bytes of a message; control frames have next to none.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Binary(bytes) => bytes.len(),
+            Self::Ping(_) | Self::Pong | Self::Close(_) => 0,
+        }
+    }
+}
+
 /// Bytes that were read; what is taken is cut off their front.
 pub(super) type Input<'a> = &'a mut [u8];
 

@@ -18,6 +18,8 @@ use crate::object::presence::Departing;
 
 /// Work that one connection gets done before others have their turn: messages, and the members that its signals go to.
 const TURN_WORK: u64 = 4_096;
+/// Bytes of a message that may have been inflated which count like one more message: a few bytes can become many.
+const INFLATED_BYTES: usize = 256;
 
 impl Reactor {
     /// The poller tells of a socket.
@@ -164,7 +166,12 @@ impl Reactor {
                 break rest.len();
             }
             match decoder.next(&mut rest, limit, deflates) {
-                Ok(Some(incoming)) => self.incoming(key, incoming),
+                Ok(Some(incoming)) => {
+                    if deflates {
+                        self.work += (incoming.len() / INFLATED_BYTES) as u64;
+                    }
+                    self.incoming(key, incoming);
+                }
                 Ok(None) => break 0,
                 Err(Violation(code)) => {
                     self.close(key, code);
