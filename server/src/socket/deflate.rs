@@ -19,6 +19,7 @@ const MIN_BYTES: usize = 256;
 const LEVEL: u32 = 3;
 /// What ends each message after a flush; it is not sent (RFC 7692, 7.2.1).
 const TAIL: [u8; 4] = [0x00, 0x00, 0xFF, 0xFF];
+const BROKEN: Violation = Violation(CloseCode::ProtocolError);
 /// The first piece of memory for a message that is inflated.
 const FIRST_BYTES: usize = 4 << 10;
 
@@ -61,49 +62,47 @@ pub(super) fn bound(limit: usize) -> usize {
 
 /// The message that was compressed, of `limit` bytes at most: it is inflated no further than to the first byte that is too much.
 pub(super) fn inflate(message: &[u8], limit: usize) -> Result<Vec<u8>, Violation> {
-    DECOMPRESS.with_borrow_mut(|decompress| {
-        decompress.reset(false);
+    DECOMPRESS.with_borrow_mut(|state| {
+        state.reset(false);
         let mut out = Vec::new();
-        for input in [message, &TAIL] {
-            inflate_into(&mut out, decompress, input, limit)?;
+        let mut has_ended = false;
+        for mut input in [message, &TAIL] {
+            while inflate_on(state, &mut input, &mut out, limit)? == Status::StreamEnd {
+                // A block may say that it is the last of its stream, and what follows is another one: 7.2.3.4. Nobody needs a third.
+                if std::mem::replace(&mut has_ended, true) {
+                    return Err(BROKEN);
+                }
+                state.reset(false);
+            }
         }
         Ok(out)
     })
 }
 
-fn inflate_into(
+/// Goes on until the input or the stream has ended.
+fn inflate_on(
+    state: &mut Decompress,
+    input: &mut &[u8],
     out: &mut Vec<u8>,
-    decompress: &mut Decompress,
-    mut input: &[u8],
     limit: usize,
-) -> Result<(), Violation> {
+) -> Result<Status, Violation> {
     loop {
         if out.len() == out.capacity() {
-            let more = out.len().max(FIRST_BYTES).min(limit + 1 - out.len());
-            out.reserve_exact(more);
+            out.reserve_exact(out.len().max(FIRST_BYTES).min(limit + 1 - out.len()));
         }
-        let (taken, made) = (decompress.total_in(), out.len());
-        let status = decompress.decompress_vec(input, out, FlushDecompress::Sync);
-        let status = status.map_err(|_| Violation(CloseCode::ProtocolError))?;
-        let taken = (decompress.total_in() - taken) as usize;
-        input = &input[taken..];
+        let (taken, made) = (state.total_in(), out.len());
+        let status = state.decompress_vec(input, out, FlushDecompress::Sync);
+        let status = status.map_err(|_| BROKEN)?;
+        *input = &input[(state.total_in() - taken) as usize..];
         if out.len() > limit {
             return Err(Violation(CloseCode::TooLarge));
         }
-        match status {
-            // A block may say that it is the last of its stream; what follows is another one (7.2.3.4).
-            Status::StreamEnd => decompress.reset(false),
-            // It has room, so it needs more.
-            Status::Ok | Status::BufError if input.is_empty() && out.len() < out.capacity() => {
-                return Ok(());
-            }
-            Status::BufError if taken == 0 && made == out.len() && out.len() < out.capacity() => {
-                return Err(Violation(CloseCode::ProtocolError));
-            }
-            Status::Ok | Status::BufError => {}
+        let has_room = out.len() < out.capacity();
+        if status == Status::StreamEnd || input.is_empty() && has_room {
+            return Ok(status);
         }
-        if input.is_empty() && status == Status::StreamEnd {
-            return Ok(());
+        if has_room && state.total_in() == taken && out.len() == made {
+            return Err(BROKEN);
         }
     }
 }
@@ -191,6 +190,8 @@ mod tests {
                 "{broken:x?}"
             );
         }
+        // Streams that end, again and again.
+        assert_eq!(inflate(&[0x03, 0x00].repeat(10), 100), Err(BROKEN));
         assert_eq!(inflate(&small, 1_000), Ok(text(1_000)), "nothing is left of those");
     }
 
