@@ -11,6 +11,9 @@ pub struct Metrics {
     pub(super) at_rest: IntGauge,
     pub(super) busy: IntGauge,
     pub(super) rest_bytes: IntGauge,
+    pub(super) queued_bytes: IntGauge,
+    pub(super) audiences: IntGauge,
+    pub(super) recent_bytes: IntGauge,
     pub(super) messages_in: IntCounter,
     pub(super) bytes_in: IntCounter,
     pub(super) bytes_out: IntCounter,
@@ -65,6 +68,18 @@ impl Metrics {
             rest_bytes: gauge(
                 "dormouse_connections_rest_bytes",
                 "Memory of the connections at rest with their memberships, as of this scrape.",
+            )?,
+            queued_bytes: gauge(
+                "dormouse_queued_bytes",
+                "Bytes that wait for sockets to take them, as of this scrape.",
+            )?,
+            audiences: gauge(
+                "dormouse_audiences",
+                "Objects with members, once for each reactor that has some, as of this scrape.",
+            )?,
+            recent_bytes: gauge(
+                "dormouse_recent_bytes",
+                "Pages and deliveries kept for members that catch up, as of this scrape.",
             )?,
             members: gauge("dormouse_members", "Memberships: connections joined to objects.")?,
             messages_in: counter("dormouse_messages_received_total", "Messages of clients.")?,
