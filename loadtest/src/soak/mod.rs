@@ -28,7 +28,7 @@ use tokio::time::sleep;
 
 use self::outcome::{Ended, Outcome};
 use self::regular::Regular;
-use self::sample::{Sample, Sampler};
+use self::sample::{Done, Sample, Sampler};
 use self::stage::{GRACE, HOT, Phase, SETTINGS, Stage};
 use self::visitor::Visitor;
 use crate::cli::{Encodings, SoakOptions};
@@ -78,7 +78,8 @@ pub fn run(options: &SoakOptions) -> Result<Outcome> {
         sampling.join().expect("sampling does not panic")
     })?;
     let after = rest(&mut sampler, &before)?;
-    let ended = Ended { length, before, samples, after, version: target.version.clone() };
+    let done = Done::by(target.address)?;
+    let ended = Ended { length, before, samples, after, done, version: target.version.clone() };
     let books = stage.books();
     Ok(Outcome::new(ended, books.counts, books.faults.clone()))
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::books::{Books, Counts};
 use super::faults::Faults;
 use super::plot;
-use super::sample::{FIGURES, Sample};
+use super::sample::{Done, FIGURES, Sample};
 use super::trend::{Trend, trend};
 use crate::report::{per_second, thousands};
 
@@ -45,6 +45,9 @@ pub struct Outcome {
     pub reads: u64,
     /// Bad clients.
     pub strangers: u64,
+    /// What the server tells that it has done.
+    #[serde(flatten)]
+    pub done: Done,
     /// What went wrong.
     #[serde(flatten)]
     pub faults: Faults,
@@ -92,12 +95,13 @@ pub(super) struct Ended {
     pub(super) before: Sample,
     pub(super) samples: Vec<Sample>,
     pub(super) after: Sample,
+    pub(super) done: Done,
     pub(super) version: Option<String>,
 }
 
 impl Outcome {
     pub(super) fn new(ended: Ended, counts: Counts, faults: Faults) -> Self {
-        let Ended { length, before, samples, after, version } = ended;
+        let Ended { length, before, samples, after, done, version } = ended;
         let left_over = after.left_over(&before);
         Self {
             scenario: "soak",
@@ -113,6 +117,7 @@ impl Outcome {
             presence_returns: counts.returns,
             reads: counts.reads,
             strangers: counts.strangers,
+            done,
             faults,
             series: (0..FIGURES.len()).map(|nth| series(nth, &before, &samples, length)).collect(),
             left_over: left_over
@@ -199,6 +204,12 @@ impl Display for Outcome {
             "{publishes} publishes, {connects} connects, {resumes} resumes, {resets} resets, {signals} signals, {} roster changes, \
              {} returns, {reads} reads, {strangers} bad clients",
             self.presence_changes, self.presence_returns
+        )?;
+        let Done { wakes, trimmed_events, fell_behind, overtaken, duplicates } = self.done;
+        writeln!(
+            f,
+            "the server: {wakes} wakes, {trimmed_events} events trimmed, {fell_behind} times a member too slow, {overtaken} of them \
+             overtaken by retention, {duplicates} publishes again"
         )?;
         let Faults { lost, repeated, reordered, .. } = self.faults;
         writeln!(f, "{lost} lost, {repeated} repeated, {reordered} reordered")?;

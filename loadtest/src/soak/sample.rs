@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Result;
+use serde::Serialize;
 
 use super::trend::Tolerance;
 use crate::bench::metrics::Metrics;
@@ -66,6 +67,21 @@ pub(super) struct Sample {
     pub(super) deliveries: u64,
 }
 
+/// What the server tells that it has done since it was started: that what a soak is to mix was really there.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Done {
+    /// Instances that woke.
+    pub wakes: u64,
+    /// Events that retention removed.
+    pub trimmed_events: u64,
+    /// Members that were too slow and went over to reading the log.
+    pub fell_behind: u64,
+    /// Those of them that retention overtook.
+    pub overtaken: u64,
+    /// Publishes that were sent again and had been stored.
+    pub duplicates: u64,
+}
+
 /// Looks at a server.
 pub(super) struct Sampler {
     address: SocketAddr,
@@ -117,6 +133,20 @@ impl Sampler {
             *value = count as f64;
         }
         Ok(Sample { at, values, deliveries })
+    }
+}
+
+impl Done {
+    /// Blocking.
+    pub(super) fn by(address: SocketAddr) -> Result<Self> {
+        let metrics = Metrics::fetch(address)?;
+        Ok(Self {
+            wakes: metrics.sum("dormouse_object_wakes_total")?,
+            trimmed_events: metrics.sum("dormouse_log_trimmed_events_total")?,
+            fell_behind: metrics.sum("dormouse_members_fell_behind_total")?,
+            overtaken: metrics.sum("dormouse_member_resets_total")?,
+            duplicates: metrics.sum("dormouse_publish_duplicates_total")?,
+        })
     }
 }
 

@@ -149,7 +149,7 @@ async fn ended(mut socket: TcpStream, status: &str) -> Result<()> {
 async fn upgrade(socket: &mut TcpStream, path: &str, encoding: &str) -> Result<()> {
     let request = format!(
         "GET {path} HTTP/1.1\r\nHost: soak\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ZG9ybW91c2Utc29hay10ZXN0\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ZG9ybW91c2UtbG9hZHRlcw==\r\n\
          Sec-WebSocket-Protocol: dormouse.v1.{encoding}\r\n\r\n"
     );
     socket.write_all(request.as_bytes()).await?;
@@ -157,7 +157,9 @@ async fn upgrade(socket: &mut TcpStream, path: &str, encoding: &str) -> Result<(
     while !answer.ends_with(b"\r\n\r\n") {
         answer.push(socket.read_u8().await?);
     }
-    ensure!(answer.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&answer));
+    let status = String::from_utf8_lossy(&answer);
+    let status = status.lines().next().unwrap_or_default();
+    ensure!(status.starts_with("HTTP/1.1 101"), "an upgrade was answered {status:?}");
     Ok(())
 }
 
