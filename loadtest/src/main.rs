@@ -9,7 +9,8 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::Parser as _;
 use dormouse_loadtest::cli::{
-    Cli, Command, CompareOptions, IdleOptions, ReplayOptions, SoakOptions, TargetOptions, WakeOptions,
+    Cli, Command, CompareOptions, IdleOptions, ReplayOptions, SoakOptions, TargetOptions,
+    WakeOptions,
 };
 use dormouse_loadtest::load::outcome::Outcome;
 use dormouse_loadtest::replay::{self, Progress, trace::Trace};

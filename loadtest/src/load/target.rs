@@ -70,10 +70,7 @@ impl Target {
     }
 
     /// A new one with these settings.
-    pub(crate) fn start_with(
-        options: &ServerOptions,
-        settings: &[(&str, String)],
-    ) -> Result<Self> {
+    pub(crate) fn start_with(options: &ServerOptions, settings: &[(&str, String)]) -> Result<Self> {
         let site = Site::new(options)?;
         let server = site.start(settings)?;
         Ok(Self {

@@ -138,8 +138,9 @@ impl Books {
 
     fn recognize(&mut self, object: usize, event: &Event) -> Option<Entry> {
         let text = event.data.read::<&str>().ok();
-        let stamp = text
-            .and_then(|text| self.stampers.iter().find_map(|stamper| stamper.read(text.as_bytes())));
+        let stamp = text.and_then(|text| {
+            self.stampers.iter().find_map(|stamper| stamper.read(text.as_bytes()))
+        });
         let Some(Stamp { publisher, sequence, .. }) = stamp else {
             self.faults.add(Fault::Altered, || {
                 format!("object {object}, offset {}: nobody has published that", event.offset)
@@ -231,7 +232,7 @@ impl Reader {
         }
         let is_right = match start {
             Start::Now => from == head,
-            Start::All => books.may_be_trimmed(self.object, from, now_ms),
+            Start::All => from <= head && books.may_be_trimmed(self.object, from, now_ms),
             Start::Last(count) => {
                 from == head.saturating_sub(count.into())
                     || from <= head && books.may_be_trimmed(self.object, from, now_ms)
@@ -349,3 +350,6 @@ impl Reader {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

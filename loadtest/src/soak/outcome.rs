@@ -11,7 +11,7 @@ use super::books::{Books, Counts};
 use super::faults::Faults;
 use super::plot;
 use super::sample::{Done, FIGURES, Sample};
-use super::trend::{Trend, trend};
+use super::trend::{SHORTEST, Trend, trend};
 use crate::report::{per_second, thousands};
 
 const MIB: f64 = 1_048_576.0;
@@ -74,7 +74,7 @@ pub struct Series {
     pub end: Option<f64>,
     /// The Theil–Sen slope of its least values.
     pub per_hour: Option<f64>,
-    /// `steady`, `grows`, or `unknown`.
+    /// `steady` or `grows`; or why that can't be told: `too short to tell`, `too few samples`.
     pub verdict: &'static str,
 }
 
@@ -160,9 +160,10 @@ fn series(nth: usize, before: &Sample, samples: &[Sample], length: Duration) -> 
         end: trend.map(|trend| tenths(trend.end)),
         per_hour: trend.map(|trend| tenths(trend.per_hour)),
         verdict: match trend {
+            Some(_) if length < SHORTEST => "too short to tell",
             Some(Trend { grows: true, .. }) => "grows",
             Some(_) => "steady",
-            None => "unknown",
+            None => "too few samples",
         },
     }
 }

@@ -83,7 +83,8 @@ fn chart<'a>(area: &Area<'a>, caption: &str, end: f64, lines: &[Line]) -> Drawn<
         })
         .draw()?;
     for ((name, points), color) in lines.iter().zip(COLORS).rev() {
-        let drawn = chart.draw_series(LineSeries::new(points.iter().copied(), color.stroke_width(1)))?;
+        let drawn =
+            chart.draw_series(LineSeries::new(points.iter().copied(), color.stroke_width(1)))?;
         if lines.len() > 1 {
             drawn.label(name.replace('_', " ")).legend(move |(x, y)| {
                 PathElement::new([(x, y), (x + 16, y)], color.stroke_width(2))

@@ -44,9 +44,8 @@ impl Regular {
         interval: Duration,
     ) -> Self {
         let mut client = Client::new(&stage.url, encoding);
-        let join = |object| {
-            (client.join(stage.name(object).clone(), Start::All), Reader::new(object))
-        };
+        let join =
+            |object| (client.join(stage.name(object).clone(), Start::All), Reader::new(object));
         let seats = objects.into_iter().map(join).collect();
         Self {
             number,

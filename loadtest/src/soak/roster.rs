@@ -98,3 +98,110 @@ trait EqSet: Iterator<Item = Box<str>> + Sized {
 }
 
 impl<I: Iterator<Item = Box<str>>> EqSet for I {}
+
+#[cfg(test)]
+mod tests {
+    use dormouse_protocol::{Arrival, Departure, Payload, Present, Update};
+
+    use super::*;
+
+    fn nothing() -> Payload {
+        Payload::of(&0).unwrap()
+    }
+
+    fn here(member: u64, user: &str) -> Present {
+        Present { member, user: user.into(), data: nothing() }
+    }
+
+    fn roster(version: u64, present: Vec<Present>, users: u32) -> Roster {
+        let members = present.len() as u32;
+        let (id, since, left) = (None, None, Vec::new());
+        Roster { id, object: 1, version, members, users, since, present, left, more: false }
+    }
+
+    fn change(version: u64, members: u32, users: u32) -> Presence {
+        let (join, update, leave) = Default::default();
+        Presence { object: 1, version, members, users, join, update, leave }
+    }
+
+    fn came(member: u64, user: &str, first: bool) -> Arrival {
+        Arrival { member, user: user.into(), data: nothing(), first }
+    }
+
+    fn left(member: u64, user: &str, last: bool) -> Departure {
+        Departure { member, user: user.into(), last }
+    }
+
+    /// Whether a change follows from a roster of a, with two members, and b.
+    fn follows(change: &Presence) -> bool {
+        let mut watched = Watched::new(Watch::Roster);
+        let present = vec![here(1, "a"), here(2, "a"), here(3, "b")];
+        watched.roster(&roster(10, present, 2)).unwrap();
+        watched.presence(change).is_ok()
+    }
+
+    #[test]
+    fn each_change_follows_from_the_version_before() {
+        assert!(follows(&change(11, 3, 2)));
+        assert!(!follows(&change(12, 3, 2)), "one was missed");
+        assert!(!follows(&change(10, 3, 2)));
+        assert!(!follows(&change(11, 4, 2)), "a member nobody knows");
+        let update = vec![Update { member: 3, data: nothing() }];
+        assert!(follows(&Presence { update, ..change(11, 3, 2) }));
+        let update = vec![Update { member: 4, data: nothing() }];
+        assert!(!follows(&Presence { update, ..change(11, 3, 2) }));
+    }
+
+    #[test]
+    fn the_first_and_the_last_of_a_user_are_told() {
+        for (join, members, users, is_right) in [
+            (came(4, "c", true), 4, 3, true),
+            (came(4, "c", false), 4, 3, false),
+            (came(4, "a", false), 4, 2, true),
+            (came(4, "a", true), 4, 2, false),
+            (came(3, "b", false), 3, 2, false),
+        ] {
+            let change = Presence { join: vec![join], ..change(11, members, users) };
+            assert_eq!(follows(&change), is_right, "{change:?}");
+        }
+        for (leave, members, users, is_right) in [
+            (left(3, "b", true), 2, 1, true),
+            (left(3, "b", false), 2, 1, false),
+            (left(1, "a", false), 2, 2, true),
+            (left(1, "a", true), 2, 2, false),
+            (left(4, "a", false), 3, 2, false),
+        ] {
+            let change = Presence { leave: vec![leave], ..change(11, members, users) };
+            assert_eq!(follows(&change), is_right, "{change:?}");
+        }
+        // Who goes and comes at once was here and is here.
+        let (join, leave) = (vec![came(4, "b", false)], vec![left(3, "b", false)]);
+        assert!(follows(&Presence { join, leave, ..change(11, 3, 2) }));
+    }
+
+    #[test]
+    fn a_whole_roster_replaces_and_a_later_one_adds() {
+        let mut watched = Watched::new(Watch::Roster);
+        watched.roster(&roster(10, vec![here(1, "a"), here(2, "b")], 2)).unwrap();
+        watched.roster(&roster(20, vec![here(3, "c")], 1)).unwrap();
+        let since = |since| Roster {
+            since: Some(since),
+            left: vec![3],
+            ..roster(22, vec![here(4, "d")], 1)
+        };
+        assert!(watched.roster(&since(19)).is_err(), "from a version that is not ours");
+        watched.roster(&since(20)).unwrap();
+        watched.presence(&change(23, 1, 1)).unwrap();
+        assert!(watched.roster(&roster(9, Vec::new(), 0)).is_err(), "versions only grow");
+    }
+
+    #[test]
+    fn counts_come_without_names() {
+        let mut watched = Watched::new(Watch::Count);
+        let counts = Roster { members: 5, users: 4, more: true, ..roster(10, Vec::new(), 4) };
+        watched.roster(&counts).unwrap();
+        watched.presence(&change(11, 7, 6)).unwrap();
+        assert!(watched.presence(&change(13, 7, 6)).is_err());
+        assert!(watched.roster(&roster(14, vec![here(1, "a")], 1)).is_err());
+    }
+}

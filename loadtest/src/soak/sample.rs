@@ -195,3 +195,26 @@ impl Usage {
         usage
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_has_to_return_is_left_over() {
+        let before = Sample { at: Duration::ZERO, values: [5.0; FIGURES.len()], deliveries: 0 };
+        assert_eq!(before.left_over(&before).count(), 0);
+        let mut after = before.clone();
+        for (value, figure) in after.values.iter_mut().zip(&FIGURES) {
+            let change = match figure.name {
+                "pss_bytes" | "data_files" | "tasks" => 1.0,
+                "connections" => -1.0,
+                _ => 0.0,
+            };
+            *value += change;
+        }
+        let left = after.left_over(&before).collect::<Vec<_>>();
+        assert_eq!(left, [("tasks", 5.0, 6.0), ("connections", 5.0, 4.0)]);
+        assert!((after.value("tasks") - 6.0).abs() < 1e-9);
+    }
+}

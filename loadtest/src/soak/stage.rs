@@ -15,7 +15,7 @@ use super::faults::Fault;
 /// asleep, slow readers fall behind and half handshakes end within the time that somebody waits for it.
 pub(super) const SETTINGS: [(&str, &str); 9] = [
     ("CLASSES_ROOM_SLEEP_AFTER", "300ms"),
-    ("CLASSES_ROOM_RETENTION_MAX_EVENTS", "100"),
+    ("CLASSES_ROOM_RETENTION_MAX_EVENTS", "300"),
     ("CLASSES_ROOM_RETENTION_MAX_AGE", "20s"),
     ("PRESENCE_GRACE", "2s"),
     ("OBJECTS_MAX_AWAKE", "100"),
@@ -25,7 +25,7 @@ pub(super) const SETTINGS: [(&str, &str); 9] = [
     ("LIMITS_HANDSHAKE_TIMEOUT", "2s"),
 ];
 /// The same, for the checks.
-pub(super) const KEPT: Kept = Kept { events: 100, age: Duration::from_secs(20) };
+pub(super) const KEPT: Kept = Kept { events: 300, age: Duration::from_secs(20) };
 /// The same.
 pub(super) const GRACE: Duration = Duration::from_secs(2);
 /// The same.

@@ -119,7 +119,8 @@ async fn play(stage: &Stage, rudeness: Rudeness) -> Result<()> {
         Rudeness::NoMessage => {
             upgrade(&mut socket, "/v1/connect", "json").await?;
             send(&mut socket, Opcode::Text, b"{\"shout\":{\"id\":1}}").await?;
-            let told = receive(&mut socket, |frame| frame.payload.starts_with(b"{\"error\"")).await?;
+            let told =
+                receive(&mut socket, |frame| frame.payload.starts_with(b"{\"error\"")).await?;
             ensure!(told.windows(11).any(|part| part == b"bad_request"), "{told:?}");
             // What is refused changes nothing: the connection is as good as before.
             send(&mut socket, Opcode::Close, &1000_u16.to_be_bytes()).await?;
@@ -170,10 +171,7 @@ async fn send(socket: &mut TcpStream, opcode: Opcode, payload: &[u8]) -> Result<
 }
 
 /// The payload of the first frame that is meant.
-async fn receive(
-    socket: &mut TcpStream,
-    is_meant: impl Fn(&Frame<'_>) -> bool,
-) -> Result<Vec<u8>> {
+async fn receive(socket: &mut TcpStream, is_meant: impl Fn(&Frame<'_>) -> bool) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     loop {
         let mut rest = &bytes[..];

@@ -14,10 +14,14 @@
 //!    step up, whenever it comes, does not, and **passes**: something was allocated once and is kept. (What must not even be
 //!    kept once, such as descriptors, is compared exactly after the run, when nobody is connected any more.)
 
+use std::time::Duration;
+
 /// Parts of the time after the warm-up. With 12, 35 of the 66 pairs more have to rise than fall.
 pub(super) const BLOCKS: usize = 12;
 /// One of so many parts of the time is warm-up.
 pub(super) const WARM_UP: usize = 4;
+/// A shorter run tells nothing: what a server fills once, such as the tables of its store, takes minutes.
+pub(super) const SHORTEST: Duration = Duration::from_mins(10);
 /// The standard normal distribution exceeds it once in a hundred times.
 const Z_ONE_PERCENT: f64 = 2.326;
 
@@ -67,9 +71,8 @@ pub(super) fn trend(samples: &[f64], hours: f64, tolerance: Tolerance) -> Option
 /// The least value of each block after the warm-up.
 fn floors(samples: &[f64]) -> Option<Vec<f64>> {
     let watched = &samples[samples.len().div_ceil(WARM_UP)..];
-    let block = |nth: usize| {
-        &watched[nth * watched.len() / BLOCKS..(nth + 1) * watched.len() / BLOCKS]
-    };
+    let block =
+        |nth: usize| &watched[nth * watched.len() / BLOCKS..(nth + 1) * watched.len() / BLOCKS];
     (0..BLOCKS).map(|nth| block(nth).iter().copied().min_by(f64::total_cmp)).collect()
 }
 
@@ -130,9 +133,8 @@ mod tests {
     /// Samples of an hour: minutes to bytes, with noise of 2 MiB to both sides.
     fn hour(seed: u64, figure: impl Fn(f64) -> f64) -> Trend {
         let mut noise = SmallRng::seed_from_u64(seed);
-        let samples = (0..SAMPLES).map(|nth| {
-            figure(f64::from(nth) / 10.0) + noise.random_range(-2.0 * MIB..2.0 * MIB)
-        });
+        let samples = (0..SAMPLES)
+            .map(|nth| figure(f64::from(nth) / 10.0) + noise.random_range(-2.0 * MIB..2.0 * MIB));
         trend(&samples.collect::<Vec<_>>(), 1.0, TOLERANCE).unwrap()
     }
 

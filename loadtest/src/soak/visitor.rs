@@ -74,8 +74,7 @@ impl Visitor {
     async fn visit(&mut self, remembered: Option<Remembered>) -> Result<Option<Remembered>> {
         self.visits += 1;
         let token = remembered.as_ref().map(|remembered| remembered.token.clone());
-        let mut guest =
-            Guest::connect(&self.stage, token.as_deref(), self.encoding, None).await?;
+        let mut guest = Guest::connect(&self.stage, token.as_deref(), self.encoding, None).await?;
         let has_presence = rand::random_range(0..3) > 0;
         let (reader, start, place) = self.arrival(remembered);
         let object = reader.object();
@@ -87,7 +86,8 @@ impl Visitor {
         };
         let name = self.stage.name(object).clone();
         let mut join = Join::new(0, name, start);
-        (join.presence, join.watch, join.member) = (presence, watch, place.map(|(member, _)| member));
+        (join.presence, join.watch, join.member) =
+            (presence, watch, place.map(|(member, _)| member));
         let joined = guest.join(reader, join).await?;
         if let Some((member, gone)) = place.filter(|_| has_presence) {
             self.check_place(member, gone, joined.member);
@@ -121,10 +121,7 @@ impl Visitor {
     }
 
     /// Where to go, and from which place of the log.
-    fn arrival(
-        &self,
-        remembered: Option<Remembered>,
-    ) -> (Reader, Start, Option<(u64, Instant)>) {
+    fn arrival(&self, remembered: Option<Remembered>) -> (Reader, Start, Option<(u64, Instant)>) {
         if let Some(Remembered { reader, epoch, place, .. }) = remembered {
             let offset = reader.last().unwrap_or_default();
             return (reader, Start::After(Position { epoch, offset }), place);
@@ -166,9 +163,7 @@ impl Visitor {
             }
             3 => {
                 let data = Some(Payload::of(&(self.number, nth))?);
-                let set = |id, object| {
-                    ClientMessage::PresenceSet(PresenceSet { id, object, data })
-                };
+                let set = |id, object| ClientMessage::PresenceSet(PresenceSet { id, object, data });
                 guest.request(set).await.map(drop)
             }
             _ => {
