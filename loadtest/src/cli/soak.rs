@@ -29,10 +29,10 @@ pub struct SoakOptions {
     #[arg(long, default_value_t = 40, value_parser = objects)]
     pub regulars: usize,
     /// Publishes a second of all of them
-    #[arg(long, default_value_t = 300.0, value_parser = rate)]
+    #[arg(long, default_value_t = 600.0, value_parser = rate)]
     pub rate: f64,
     /// Clients that come and go all the time
-    #[arg(long, default_value_t = 150)]
+    #[arg(long, default_value_t = 300)]
     pub visitors: usize,
     /// Members that don't read for many seconds
     #[arg(long, default_value_t = 6)]

@@ -15,7 +15,7 @@ use crate::drive::stamp::{Stamp, Stamper};
 /// Events of one object that are remembered, beyond those that the server has to keep.
 const REMEMBERED: u64 = 1_000;
 /// So many events may be on disk that nobody was told of yet, when the server trims.
-const UNTOLD: u64 = 100;
+const UNTOLD: u64 = 200;
 /// Gaps of one member that are remembered. What arrives late out of others counts as repeated.
 const GAPS_MAX: usize = 1 << 10;
 

@@ -54,7 +54,8 @@ pub struct Faults {
     /// Bad clients that were not treated as they should.
     pub wrong_strangers: u64,
     /// The first of them in words.
-    pub described_faults: Vec<String>,
+    #[serde(rename = "described_faults")]
+    pub described: Vec<String>,
 }
 
 impl Faults {
@@ -69,10 +70,10 @@ impl Faults {
 
     pub(super) fn add_many(&mut self, fault: Fault, count: u64, words: impl FnOnce() -> String) {
         *self.count(fault) += count;
-        if self.described_faults.len() < DESCRIBED {
+        if self.described.len() < DESCRIBED {
             let words = format!("{fault:?}: {}", words());
             eprintln!("FAULT {words}");
-            self.described_faults.push(words);
+            self.described.push(words);
         }
     }
 

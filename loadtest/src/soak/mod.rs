@@ -2,6 +2,8 @@
 //! bad clients; objects that sleep and wake, and a log that is trimmed. Every delivery is checked, and the server is
 //! sampled: what goes on growing is a leak, and what is left when everybody has gone is one too.
 
+#![expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
+
 mod books;
 mod faults;
 mod guest;
@@ -28,7 +30,7 @@ use tokio::time::sleep;
 
 use self::outcome::{Ended, Outcome};
 use self::regular::Regular;
-use self::sample::{Done, Sample, Sampler};
+use self::sample::{Done, Lookout, Sample};
 use self::stage::{GRACE, HOT, Phase, SETTINGS, Stage};
 use self::visitor::Visitor;
 use crate::cli::{Encodings, SoakOptions};
@@ -45,12 +47,11 @@ const SETTLE: Duration = Duration::from_millis(500);
 
 /// Runs the scenario. What went wrong, leaked or is left over is told in the outcome.
 pub fn run(options: &SoakOptions) -> Result<Outcome> {
-    let target = match &options.url {
-        Some(url) => Target::at(url, options.pid)?,
-        None => {
-            let settings = SETTINGS.map(|(key, value)| (key, value.to_owned()));
-            Target::start_with(&options.server, &settings)?
-        }
+    let target = if let Some(url) = &options.url {
+        Target::at(url, options.pid)?
+    } else {
+        let settings = SETTINGS.map(|(key, value)| (key, value.to_owned()));
+        Target::start_with(&options.server, &settings)?
     };
     let pid = *target.processes.first().context("the server's process is not known")?;
     let first = options.regulars * FOLLOWED + HOT;
@@ -61,23 +62,23 @@ pub fn run(options: &SoakOptions) -> Result<Outcome> {
     );
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let mut sampler = Sampler::new(target.address, pid)?;
+    let mut lookout = Lookout::new(target.address, pid)?;
     // The first answer makes what is made once.
-    sampler.sample(Duration::ZERO, 0)?;
+    lookout.sample(Duration::ZERO, 0)?;
     thread::sleep(SETTLE);
-    let before = sampler.sample(Duration::ZERO, 0)?;
+    let before = lookout.sample(Duration::ZERO, 0)?;
 
     let length = Duration::from_secs_f64(options.minutes * 60.0);
     let stage = Stage::new(target.address, options.objects, first, length / 4)?;
     let stage = Arc::new(stage);
     let is_over = AtomicBool::new(false);
     let samples = thread::scope(|scope| {
-        let sampling = scope.spawn(|| watch(&mut sampler, &stage, length, &is_over));
+        let sampling = scope.spawn(|| watch(&mut lookout, &stage, length, &is_over));
         runtime.block_on(play(&stage, options, length));
         is_over.store(true, Relaxed);
         sampling.join().expect("sampling does not panic")
     })?;
-    let after = rest(&mut sampler, &before)?;
+    let after = rest(&mut lookout, &before)?;
     let done = Done::by(target.address)?;
     let ended = Ended { length, before, samples, after, done, version: target.version.clone() };
     let books = stage.books();
@@ -122,7 +123,7 @@ async fn play(stage: &Arc<Stage>, options: &SoakOptions, length: Duration) {
 
 /// Takes samples in equal steps until the end, or until it is over, and tells how it goes.
 fn watch(
-    sampler: &mut Sampler,
+    lookout: &mut Lookout,
     stage: &Stage,
     length: Duration,
     is_over: &AtomicBool,
@@ -135,7 +136,7 @@ fn watch(
     while start.elapsed() < length && !is_over.load(Relaxed) {
         thread::sleep((start + step * (samples.len() as u32 + 1)) - Instant::now());
         let deliveries = stage.books().counts.deliveries;
-        let sample = sampler.sample(start.elapsed(), deliveries)?;
+        let sample = lookout.sample(start.elapsed(), deliveries)?;
         if sample.at >= told_at + told_every {
             let passed = sample.at.saturating_sub(told_at);
             let rate = (deliveries - told_deliveries) as f64 / passed.as_secs_f64();
@@ -148,10 +149,10 @@ fn watch(
 }
 
 /// Waits until everything is as it was before anybody came, at most so long as that may take.
-fn rest(sampler: &mut Sampler, before: &Sample) -> Result<Sample> {
+fn rest(lookout: &mut Lookout, before: &Sample) -> Result<Sample> {
     let start = Instant::now();
     loop {
-        let sample = sampler.sample(start.elapsed(), 0)?;
+        let sample = lookout.sample(start.elapsed(), 0)?;
         if sample.left_over(before).next().is_none() || start.elapsed() > GRACE + REST {
             return Ok(sample);
         }

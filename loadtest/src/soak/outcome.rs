@@ -233,7 +233,7 @@ impl Display for Outcome {
         for LeftOver { name, before, after } in &self.left_over {
             writeln!(f, "LEFT OVER {name}: {after} instead of {before}")?;
         }
-        for fault in &self.faults.described_faults {
+        for fault in &self.faults.described {
             writeln!(f, "FAULT {fault}")?;
         }
         f.write_str(if self.is_sound() { "sound" } else { "NOT SOUND" })

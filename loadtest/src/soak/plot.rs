@@ -44,8 +44,8 @@ pub(super) fn draw(path: &Path, title: &str, samples: &[Sample]) -> Result<()> {
     };
     let charts: [(&str, Vec<Line>); 6] = [
         ("memory (PSS), MiB", vec![line("pss_bytes", MIB)]),
-        ("descriptors: files, all else", vec![line("open_others", 1.0), line("open_files", 1.0)]),
-        ("tokio tasks, objects awake", vec![line("tasks", 1.0), line("instances", 1.0)]),
+        ("open descriptors", vec![line("open_others", 1.0), line("open_files", 1.0)]),
+        ("tasks, and objects awake", vec![line("tasks", 1.0), line("instances", 1.0)]),
         ("files in the data directory", vec![line("data_files", 1.0)]),
         ("bytes in the data directory, MiB", vec![line("data_bytes", MIB)]),
         ("deliveries a second", vec![("deliveries", rates(samples))]),
@@ -59,10 +59,12 @@ pub(super) fn draw(path: &Path, title: &str, samples: &[Sample]) -> Result<()> {
 
 fn chart<'a>(area: &Area<'a>, caption: &str, end: f64, lines: &[Line]) -> Drawn<'a> {
     let values = lines.iter().flat_map(|(_, points)| points).map(|(_, value)| *value);
-    let most = values.fold(1.0, f64::max) * 1.1;
+    // With room for the legend.
+    let most = values.fold(1.0, f64::max) * if lines.len() > 1 { 1.35 } else { 1.15 };
     let mut chart = ChartBuilder::on(area)
         .caption(caption, CAPTION.into_font().color(&INK))
         .margin(MARGIN)
+        .margin_right(MARGIN * 2)
         .x_label_area_size(X_LABELS)
         .y_label_area_size(Y_LABELS)
         .build_cartesian_2d(0.0..end, 0.0..most)?;
@@ -86,7 +88,7 @@ fn chart<'a>(area: &Area<'a>, caption: &str, end: f64, lines: &[Line]) -> Drawn<
         let drawn =
             chart.draw_series(LineSeries::new(points.iter().copied(), color.stroke_width(1)))?;
         if lines.len() > 1 {
-            drawn.label(name.replace('_', " ")).legend(move |(x, y)| {
+            drawn.label(label(name)).legend(move |(x, y)| {
                 PathElement::new([(x, y), (x + 16, y)], color.stroke_width(2))
             });
         }
@@ -96,10 +98,20 @@ fn chart<'a>(area: &Area<'a>, caption: &str, end: f64, lines: &[Line]) -> Drawn<
             .configure_series_labels()
             .position(SeriesLabelPosition::UpperRight)
             .label_font(LABELS.into_font().color(&INK))
-            .background_style(WHITE.mix(0.8))
+            .background_style(WHITE.mix(0.7))
             .draw()?;
     }
     Ok(())
+}
+
+/// What a line is called where there are two.
+fn label(name: &'static str) -> &'static str {
+    match name {
+        "open_others" => "sockets, pollers",
+        "open_files" => "files",
+        "instances" => "objects awake",
+        name => name,
+    }
 }
 
 /// Between two samples each.

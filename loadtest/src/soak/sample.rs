@@ -83,7 +83,7 @@ pub struct Done {
 }
 
 /// Looks at a server.
-pub(super) struct Sampler {
+pub(super) struct Lookout {
     address: SocketAddr,
     pid: u32,
     directory: PathBuf,
@@ -91,7 +91,7 @@ pub(super) struct Sampler {
     last_at: Duration,
 }
 
-impl Sampler {
+impl Lookout {
     pub(super) fn new(address: SocketAddr, pid: u32) -> Result<Self> {
         let directory = proc::directory_of(pid, LOCK)?;
         let last_cpu = proc::cpu_time(pid)?;

@@ -15,7 +15,7 @@ use super::faults::Fault;
 /// asleep, slow readers fall behind and half handshakes end within the time that somebody waits for it.
 pub(super) const SETTINGS: [(&str, &str); 9] = [
     ("CLASSES_ROOM_SLEEP_AFTER", "300ms"),
-    ("CLASSES_ROOM_RETENTION_MAX_EVENTS", "300"),
+    ("CLASSES_ROOM_RETENTION_MAX_EVENTS", "500"),
     ("CLASSES_ROOM_RETENTION_MAX_AGE", "20s"),
     ("PRESENCE_GRACE", "2s"),
     ("OBJECTS_MAX_AWAKE", "100"),
@@ -25,7 +25,7 @@ pub(super) const SETTINGS: [(&str, &str); 9] = [
     ("LIMITS_HANDSHAKE_TIMEOUT", "2s"),
 ];
 /// The same, for the checks.
-pub(super) const KEPT: Kept = Kept { events: 300, age: Duration::from_secs(20) };
+pub(super) const KEPT: Kept = Kept { events: 500, age: Duration::from_secs(20) };
 /// The same.
 pub(super) const GRACE: Duration = Duration::from_secs(2);
 /// The same.
@@ -98,8 +98,8 @@ impl Stage {
 
     /// Objects that are in use by now.
     pub(super) fn objects(&self) -> usize {
-        let share = self.started.elapsed().div_duration_f64(self.grown).min(1.0);
-        self.first + ((self.names.len() - self.first) as f64 * share) as usize
+        let passed = self.started.elapsed().min(self.grown).as_millis() as usize;
+        self.first + (self.names.len() - self.first) * passed / self.grown.as_millis() as usize
     }
 
     /// Any of them: one of the hot ones half of the time.

@@ -15,8 +15,8 @@ use crate::drive::frame::{self, Frame, Opcode};
 
 /// How long the server may take to answer, or to lose patience.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// A mask of zeros leaves a payload as it is.
-const MASKED: u8 = 0x80;
+/// The second byte of a frame that is masked and whose length follows in 2 bytes.
+const MASKED_LENGTH_16: u8 = 0xfe;
 
 /// What a bad client does.
 #[derive(Debug, Clone, Copy)]
@@ -98,7 +98,7 @@ async fn play(stage: &Stage, rudeness: Rudeness) -> Result<()> {
         Rudeness::TooLarge => {
             upgrade(&mut socket, "/v1/connect", "json").await?;
             let length = (MESSAGE_BYTES as u16 + 1).to_be_bytes();
-            socket.write_all(&[0x81, MASKED | 126, length[0], length[1], 0, 0, 0, 0]).await?;
+            socket.write_all(&[0x81, MASKED_LENGTH_16, length[0], length[1], 0, 0, 0, 0]).await?;
             CloseCode::TooLarge
         }
         Rudeness::Unmasked => {
@@ -128,7 +128,7 @@ async fn play(stage: &Stage, rudeness: Rudeness) -> Result<()> {
         }
         Rudeness::HalfFrame => {
             upgrade(&mut socket, "/v1/connect", "json").await?;
-            return Ok(socket.write_all(&[0x81, MASKED | 126, 1]).await?);
+            return Ok(socket.write_all(&[0x81, MASKED_LENGTH_16, 1]).await?);
         }
     };
     let told = receive(&mut socket, |frame| frame.opcode == Opcode::Close).await?;

@@ -39,7 +39,7 @@ fn faults(offsets: &[u64]) -> Faults {
         reader.events(&mut books, &[event(*offset)]);
     }
     reader.close(&mut books);
-    books.faults.described_faults.clear();
+    books.faults.described.clear();
     books.faults
 }
 
