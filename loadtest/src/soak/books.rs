@@ -85,8 +85,8 @@ pub(super) struct Reader {
     /// The last event that it has, from the moment that it has joined.
     last: Option<u64>,
     gaps: Vec<Range<u64>>,
-    /// The last that it had of each publisher.
-    sequences: HashMap<u32, u32>,
+    /// The last that it had of each publisher, and its offset.
+    sequences: HashMap<u32, (u32, u64)>,
     /// The head of which it was told when it joined.
     told: u64,
 }
@@ -308,15 +308,15 @@ impl Reader {
             }
         }
         self.last = Some(offset);
-        let before = self.sequences.insert(entry.publisher, entry.sequence);
-        let is_earlier = before.is_some_and(|before| before >= entry.sequence);
-        if is_earlier {
-            let fault =
-                if before == Some(entry.sequence) { Fault::Repeated } else { Fault::Reordered };
-            books.faults.add(fault, || {
-                format!("object {}, offset {offset}: {entry:?} after {before:?}", self.object)
-            });
-        }
+        let before = self.sequences.insert(entry.publisher, (entry.sequence, offset));
+        let Some((sequence, at)) = before.filter(|(sequence, _)| *sequence >= entry.sequence)
+        else {
+            return;
+        };
+        let fault = if sequence == entry.sequence { Fault::Repeated } else { Fault::Reordered };
+        books.faults.add(fault, || {
+            format!("object {}, offset {offset}: {entry:?} after {sequence} at {at}", self.object)
+        });
     }
 
     /// Takes an offset out of the gaps. False if it is in none.

@@ -72,8 +72,11 @@ impl Faults {
         *self.count(fault) += count;
         if self.described.len() < DESCRIBED {
             let words = format!("{fault:?}: {}", words());
-            eprintln!("FAULT {words}");
-            self.described.push(words);
+            // What is wrong in the log many members see.
+            if !self.described.contains(&words) {
+                eprintln!("FAULT {words}");
+                self.described.push(words);
+            }
         }
     }
 

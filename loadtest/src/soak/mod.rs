@@ -20,13 +20,11 @@ mod trend;
 mod visitor;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use tokio::task::JoinSet;
-use tokio::time::sleep;
 
 use self::outcome::{Ended, Outcome};
 use self::regular::Regular;
@@ -71,11 +69,14 @@ pub fn run(options: &SoakOptions) -> Result<Outcome> {
     let length = Duration::from_secs_f64(options.minutes * 60.0);
     let stage = Stage::new(target.address, options.objects, first, length / 4)?;
     let stage = Arc::new(stage);
-    let is_over = AtomicBool::new(false);
     let samples = thread::scope(|scope| {
-        let sampling = scope.spawn(|| watch(&mut lookout, &stage, length, &is_over));
-        runtime.block_on(play(&stage, options, length));
-        is_over.store(true, Relaxed);
+        let sampling = scope.spawn(|| {
+            let watched = watch(&mut lookout, &stage, length);
+            // It is over, or the server can't be watched any more.
+            stage.enter(Phase::Finishing);
+            watched
+        });
+        runtime.block_on(play(&stage, options));
         sampling.join().expect("sampling does not panic")
     })?;
     let after = rest(&mut lookout, &before)?;
@@ -86,7 +87,7 @@ pub fn run(options: &SoakOptions) -> Result<Outcome> {
 }
 
 /// Everybody, until everything that was published is received.
-async fn play(stage: &Arc<Stage>, options: &SoakOptions, length: Duration) {
+async fn play(stage: &Arc<Stage>, options: &SoakOptions) {
     let encoding = |nth| Encodings::Mixed.of(nth);
     let interval = Duration::from_secs_f64(options.regulars as f64 / options.rate);
     let mut followers = JoinSet::new();
@@ -108,8 +109,7 @@ async fn play(stage: &Arc<Stage>, options: &SoakOptions, length: Duration) {
     crowd.spawn(stranger::run(stage.clone(), options.strangers));
     crowd.spawn(reads::run(stage.clone(), options.reads));
 
-    sleep(length).await;
-    stage.enter(Phase::Finishing);
+    stage.reached(Phase::Finishing).await;
     while let Some(done) = crowd.join_next().await {
         done.expect("nobody panics");
     }
@@ -121,19 +121,14 @@ async fn play(stage: &Arc<Stage>, options: &SoakOptions, length: Duration) {
     }
 }
 
-/// Takes samples in equal steps until the end, or until it is over, and tells how it goes.
-fn watch(
-    lookout: &mut Lookout,
-    stage: &Stage,
-    length: Duration,
-    is_over: &AtomicBool,
-) -> Result<Vec<Sample>> {
+/// Takes samples in equal steps until the end, and tells how it goes.
+fn watch(lookout: &mut Lookout, stage: &Stage, length: Duration) -> Result<Vec<Sample>> {
     let step = (length.div_f64(SAMPLES)).max(Duration::from_secs(1)).min(length / 60);
     let told_every = Duration::from_mins(1).min(length / 6);
     let start = Instant::now();
     let mut samples: Vec<Sample> = Vec::new();
     let (mut told_at, mut told_deliveries) = (Duration::ZERO, 0);
-    while start.elapsed() < length && !is_over.load(Relaxed) {
+    while start.elapsed() < length && stage.is_running() {
         thread::sleep((start + step * (samples.len() as u32 + 1)) - Instant::now());
         let deliveries = stage.books().counts.deliveries;
         let sample = lookout.sample(start.elapsed(), deliveries)?;

@@ -36,7 +36,7 @@ pub(super) const HOT: usize = 2;
 pub(super) const PAYLOADS: [usize; 2] = [2_000, 100];
 
 /// How far the run has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Phase {
     /// Everybody does what he does.
     Running,
@@ -110,8 +110,13 @@ impl Stage {
         }
     }
 
+    /// The run has come so far, if it was not further.
     pub(super) fn enter(&self, phase: Phase) {
-        self.phase.send_replace(phase);
+        self.phase.send_if_modified(|now| {
+            let is_later = phase > *now;
+            *now = phase.max(*now);
+            is_later
+        });
     }
 
     pub(super) fn phase(&self) -> Phase {
