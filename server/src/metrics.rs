@@ -39,7 +39,8 @@ impl Metrics {
 
     /// Brings the number of tasks up to date. Has to be called within the tokio runtime.
     pub fn count_tasks(&self) {
-        self.tasks.set(Handle::current().metrics().num_alive_tasks() as i64);
+        let tasks = Handle::current().metrics().num_alive_tasks();
+        self.tasks.set(tasks.cast_signed() as i64);
     }
 
     /// The present values in the text format of Prometheus.

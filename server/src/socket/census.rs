@@ -12,6 +12,7 @@ use super::Reactors;
 use super::audience::{Audience, Member};
 use super::connection::{Connection, Joined};
 use super::inbox::Letter;
+use super::metrics::Surveyed;
 use super::reactor::Reactor;
 use super::wheel::Wheel;
 use crate::log::ObjectId;
@@ -81,12 +82,14 @@ impl Reactors {
         let sum = |count: fn(&Survey) -> usize| {
             surveys.iter().map(count).sum::<usize>().cast_signed() as i64
         };
-        self.metrics.at_rest.set(sum(|survey| survey.at_rest));
-        self.metrics.busy.set(sum(|survey| survey.busy));
-        self.metrics.rest_bytes.set(sum(|survey| survey.rest_bytes));
-        self.metrics.queued_bytes.set(sum(|survey| survey.queued_bytes));
-        self.metrics.audiences.set(sum(|survey| survey.audiences));
-        self.metrics.recent_bytes.set(sum(|survey| survey.recent_bytes));
+        let Surveyed { at_rest, busy, rest_bytes, queued_bytes, audiences, recent_bytes } =
+            &self.metrics.surveyed;
+        at_rest.set(sum(|survey| survey.at_rest));
+        busy.set(sum(|survey| survey.busy));
+        rest_bytes.set(sum(|survey| survey.rest_bytes));
+        queued_bytes.set(sum(|survey| survey.queued_bytes));
+        audiences.set(sum(|survey| survey.audiences));
+        recent_bytes.set(sum(|survey| survey.recent_bytes));
     }
 
     async fn ask<T: Send + 'static>(
