@@ -127,16 +127,17 @@ fn watch(lookout: &mut Lookout, stage: &Stage, length: Duration) -> Result<Vec<S
     let told_every = Duration::from_mins(1).min(length / 6);
     let start = Instant::now();
     let mut samples: Vec<Sample> = Vec::new();
-    let (mut told_at, mut told_deliveries) = (Duration::ZERO, 0);
+    let (mut tell_at, mut told) = (told_every, (Duration::ZERO, 0));
     while start.elapsed() < length && stage.is_running() {
         thread::sleep((start + step * (samples.len() as u32 + 1)) - Instant::now());
         let deliveries = stage.books().counts.deliveries;
         let sample = lookout.sample(start.elapsed(), deliveries)?;
-        if sample.at >= told_at + told_every {
-            let passed = sample.at.saturating_sub(told_at);
-            let rate = (deliveries - told_deliveries) as f64 / passed.as_secs_f64();
+        if sample.at >= tell_at {
+            let passed = sample.at.saturating_sub(told.0);
+            let rate = (deliveries - told.1) as f64 / passed.as_secs_f64();
             eprintln!("{}", outcome::progress(&sample, rate, &stage.books()));
-            (told_at, told_deliveries) = (sample.at, deliveries);
+            tell_at += told_every;
+            told = (sample.at, deliveries);
         }
         samples.push(sample);
     }
