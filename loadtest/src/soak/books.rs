@@ -4,20 +4,18 @@
 //! everybody else.
 
 use std::collections::{HashMap, VecDeque};
-use std::ops::Range;
 use std::time::Duration;
 
 use dormouse_protocol::{Event, Joined, Start};
 
 use super::faults::{Fault, Faults};
+use crate::drive::gaps::Gaps;
 use crate::drive::stamp::{Stamp, Stamper};
 
 /// Events of one object that are remembered, beyond those that the server has to keep.
 const REMEMBERED: u64 = 1_000;
 /// So many events may be on disk that nobody was told of yet, when the server trims.
 const UNTOLD: u64 = 200;
-/// Gaps of one member that are remembered. What arrives late out of others counts as repeated.
-const GAPS_MAX: usize = 1 << 10;
 
 /// How much of a log the server keeps.
 #[derive(Debug, Clone, Copy)]
@@ -84,7 +82,7 @@ pub(super) struct Reader {
     object: usize,
     /// The last event that it has, from the moment that it has joined.
     last: Option<u64>,
-    gaps: Vec<Range<u64>>,
+    gaps: Gaps,
     /// The last that it had of each publisher, and its offset.
     sequences: HashMap<u32, (u32, u64)>,
     /// The head of which it was told when it joined.
@@ -203,7 +201,7 @@ impl Books {
 impl Reader {
     /// Of a member that has not joined yet.
     pub(super) fn new(object: usize) -> Self {
-        Self { object, last: None, gaps: Vec::new(), sequences: HashMap::new(), told: 0 }
+        Self { object, last: None, gaps: Gaps::default(), sequences: HashMap::new(), told: 0 }
     }
 
     /// Which object.
@@ -288,7 +286,7 @@ impl Reader {
             return;
         };
         if offset <= last {
-            let fault = if self.fill(offset) {
+            let fault = if self.gaps.fill(offset) {
                 books.faults.take_back(Fault::Lost, 1);
                 Fault::Reordered
             } else {
@@ -299,13 +297,10 @@ impl Reader {
         }
         if offset > last + 1 {
             let missing = last + 1..offset;
-            let count = offset - last - 1;
-            books.faults.add_many(Fault::Lost, count, || {
+            books.faults.add_many(Fault::Lost, offset - last - 1, || {
                 format!("object {}: {offset} after {last}", self.object)
             });
-            if self.gaps.len() < GAPS_MAX {
-                self.gaps.push(missing);
-            }
+            self.gaps.open(missing);
         }
         self.last = Some(offset);
         let before = self.sequences.insert(entry.publisher, (entry.sequence, offset));
@@ -317,16 +312,6 @@ impl Reader {
         books.faults.add(fault, || {
             format!("object {}, offset {offset}: {entry:?} after {sequence} at {at}", self.object)
         });
-    }
-
-    /// Takes an offset out of the gaps. False if it is in none.
-    fn fill(&mut self, offset: u64) -> bool {
-        let place = self.gaps.iter().position(|gap| gap.contains(&offset));
-        let Some(place) = place else { return false };
-        let Range { start, end } = self.gaps.swap_remove(place);
-        let left = [start..offset, offset + 1..end];
-        self.gaps.extend(left.into_iter().filter(|gap| !gap.is_empty()));
-        true
     }
 
     /// It was told that it has everything up to here.
