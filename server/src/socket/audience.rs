@@ -229,6 +229,11 @@ impl Audience {
         delivered
     }
 
+    /// Bytes of what is kept for those who catch up.
+    pub(super) fn recent_bytes(&self) -> usize {
+        self.recent.as_ref().map_or(0, |recent| recent.bytes + recent.pages.bytes())
+    }
+
     /// A page that somebody else has read of late.
     pub(super) fn kept_page(&self, key: PageKey) -> Option<Arc<Page>> {
         self.recent.as_ref()?.pages.find(key)

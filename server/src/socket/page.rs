@@ -89,6 +89,11 @@ impl Pages {
         page.map(|(_, page)| page.clone())
     }
 
+    /// Bytes of all of them.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Keeps a page for who comes next, unless it would have more in it by then or comes from here.
     pub(super) fn keep(&mut self, key: PageKey, page: &Arc<Page>) {
         if !page.is_full() || self.find(key).is_some() {
