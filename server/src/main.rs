@@ -11,7 +11,6 @@ use std::process::{self, ExitCode, exit};
 use std::time::Instant;
 
 use anyhow::Context as _;
-use clap::Parser as _;
 use dormouse::Server;
 use dormouse::config::Config;
 use dormouse::memory::{self, Tidy};
@@ -35,7 +34,7 @@ const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     memory::set_up();
-    match Cli::parse().command() {
+    match Cli::read().command() {
         Command::Serve(flags) => with_config(flags, serve),
         Command::Config(flags) => with_config(flags, |config| print(&config)),
         Command::Objects(flags) => show(flags),

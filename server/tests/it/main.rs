@@ -31,6 +31,7 @@ mod promise_8_storm;
 mod promise_9_bounds;
 mod raw;
 mod restart;
+mod rfc6455;
 mod server;
 mod sim;
 mod support;
