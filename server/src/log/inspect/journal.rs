@@ -9,7 +9,7 @@
 //! in the very last commit looks like a torn tail; nothing can tell.)
 
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::xxh3_64;
@@ -81,7 +81,30 @@ fn read(file: &Path) -> io::Result<Vec<u8>> {
     journal.sync_all()?;
     #[cfg(target_os = "linux")]
     nix::fcntl::posix_fadvise(&journal, 0, 0, nix::fcntl::PosixFadviseAdvice::POSIX_FADV_DONTNEED)?;
-    fs::read(file)
+    let mut bytes = Vec::new();
+    (&journal).take(end_of_data(&journal)?).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Where nothing but zeros follows that were never written: a new journal has 64 MiB of them, not worth reading.
+#[cfg(target_os = "linux")]
+fn end_of_data(journal: &File) -> io::Result<u64> {
+    use nix::unistd::{Whence, lseek};
+    let mut end = 0;
+    loop {
+        match lseek(journal, end, Whence::SeekData) {
+            Ok(data) => end = lseek(journal, data, Whence::SeekHole)?,
+            Err(nix::errno::Errno::ENXIO) => break,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    lseek(journal, 0, Whence::SeekSet)?;
+    Ok(end.cast_unsigned())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn end_of_data(journal: &File) -> io::Result<u64> {
+    Ok(journal.metadata()?.len())
 }
 
 /// A journal has 64 MiB of zeros ahead when it is new, so this compares many bytes at once.
