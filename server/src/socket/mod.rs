@@ -40,6 +40,8 @@ use parking_lot::Mutex;
 
 pub use self::accepted::{Accepted, Slot, Slots};
 pub use self::census::Census;
+#[cfg(any(test, fuzzing))]
+pub use self::decoder::fuzz::frames;
 use self::inbox::{Inbox, Letter, Seat};
 pub use self::metrics::Metrics;
 use self::reactor::{Common, Reactor};
