@@ -14,7 +14,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::{Frame, FrameHeader};
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocket, WebSocketConfig};
 
 /// The decoder is private to the server: its two files are compiled once more here.
-#[allow(dead_code, unused_imports, reason = "not all of the files is used here")]
+#[allow(dead_code, unused_imports, unreachable_pub, reason = "not all of the files is used here")]
 #[path = "../src/socket"]
 mod socket {
     pub(super) mod decoder;

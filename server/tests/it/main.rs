@@ -33,4 +33,5 @@ mod server;
 mod sim;
 mod support;
 mod table;
+mod upgrade;
 mod websocket;
