@@ -48,6 +48,8 @@ pub enum Notice {
         object: Object,
         /// The newest event at that moment.
         head: u64,
+        /// Events follow after this offset.
+        from: u64,
     },
     /// What was received of an object is to be dropped: the whole log follows.
     Reset {
@@ -55,6 +57,8 @@ pub enum Notice {
         object: Object,
         /// Why.
         reason: ResetReason,
+        /// Events follow after this offset.
+        from: u64,
     },
     /// Events as the server sent them.
     Events {
@@ -252,7 +256,7 @@ impl Client {
                 let object = self.by_number(object)?;
                 self.memberships[object.0].start = Start::After(Position { epoch, offset: from });
                 self.tally.resets += 1;
-                Ok(Some(Notice::Reset { object, reason }))
+                Ok(Some(Notice::Reset { object, reason, from }))
             }
             ServerMessage::Published(published) => self.published(&published).map(Some),
             ServerMessage::Error(error) => self.refused(&error).map(|()| None),
@@ -297,9 +301,9 @@ impl Client {
         self.send_waiting();
         if let Some(reason) = joined.reset {
             self.tally.resets += 1;
-            return Ok(Notice::Reset { object, reason });
+            return Ok(Notice::Reset { object, reason, from: joined.from });
         }
-        Ok(Notice::Joined { object, head: joined.head })
+        Ok(Notice::Joined { object, head: joined.head, from: joined.from })
     }
 
     fn published(&mut self, published: &Published) -> Result<Notice> {

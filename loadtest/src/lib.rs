@@ -21,5 +21,6 @@ pub mod report;
 pub mod resume;
 pub mod rooms;
 pub mod slow;
+pub mod soak;
 pub mod wake;
 mod wire;

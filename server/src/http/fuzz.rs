@@ -13,7 +13,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use super::handshake::Handshake;
+use super::handshake::{Handshake, Offers};
 use super::origin::Origins;
 use super::{connection, controls, objects, prompt};
 use crate::session::{Session, SessionId};
@@ -36,7 +36,7 @@ pub fn handshake(bytes: &[u8]) {
     let Some(request) = long else { return };
     let _ = Origins::new(&[]).admit(&request.headers);
     let _ = request.uri.path().split('/').map(str::parse::<ObjectName>).count();
-    if let Ok(handshake) = Handshake::read(&request) {
+    if let Ok(handshake) = Handshake::read(&request, Offers { compression: true, echo: true }) {
         is_answered(&request, &handshake);
     }
 }

@@ -2,10 +2,10 @@
 
 use std::io::{self, Read, Write};
 
-use dormouse_protocol::Encoding;
 use tokio_tungstenite::tungstenite::protocol::{Message, Role, WebSocket, WebSocketConfig};
 
 use super::{Decoder, Incoming, Opcode};
+use crate::socket::deflate;
 use crate::socket::frame::{self, MAX_CONTROL, Violation, unmask};
 
 /// What was decoded, kept.
@@ -35,6 +35,7 @@ pub(super) fn decode(
     bytes: &[u8],
     sizes: &[usize],
     limit: usize,
+    deflates: bool,
 ) -> (Vec<Got>, Result<(), Violation>) {
     let mut decoder = Decoder::default();
     let mut got = Vec::new();
@@ -46,7 +47,7 @@ pub(super) fn decode(
         let (mut input, later) = std::mem::take(&mut rest).split_at_mut(size);
         rest = later;
         loop {
-            match decoder.next(&mut input, limit) {
+            match decoder.next(&mut input, limit, deflates) {
                 Ok(Some(incoming)) => got.push(incoming.into()),
                 Ok(None) => break,
                 Err(violation) => return (got, Err(violation)),
@@ -54,23 +55,29 @@ pub(super) fn decode(
         }
         assert!(input.is_empty(), "all of the input is taken");
         let held = decoder.0.as_ref().map_or(0, |partial| partial.message.len());
-        assert!(held <= limit, "no more is kept of a message than it may have");
+        let most = if deflates { deflate::bound(limit) } else { limit };
+        assert!(held <= most, "no more is kept of a message than it may have");
     }
     if decoder.is_idle() {
-        assert_eq!(decoder.next(&mut [].as_mut_slice(), limit), Ok(None));
+        assert_eq!(decoder.next(&mut [].as_mut_slice(), limit, deflates), Ok(None));
         assert!(decoder.0.is_none(), "between messages a decoder owns nothing");
     }
     (got, Ok(()))
 }
 
-/// The first two bytes say how the rest comes: how long a message may be, and how the bytes are cut.
+/// The first two bytes say how the rest comes: how long a message may be, whether it may be compressed, and how the bytes are cut.
 pub fn frames(bytes: &[u8]) {
     let [limit, cut, bytes @ ..] = bytes else { return };
+    let deflates = limit & 4 != 0;
     let limit = [MAX_CONTROL, 126, 1_000, 100_000][usize::from(limit % 4)];
     let cut = usize::from(*cut);
-    let (got, end) = decode(bytes, &[bytes.len()], limit);
+    let (got, end) = decode(bytes, &[bytes.len()], limit, deflates);
     for sizes in [&[1][..], &[1 + cut], &[1 + cut % 7, 1 + cut / 7, 1]] {
-        assert_eq!(decode(bytes, sizes, limit), (got.clone(), end), "in pieces of {sizes:?}");
+        assert_eq!(
+            decode(bytes, sizes, limit, deflates),
+            (got.clone(), end),
+            "in pieces of {sizes:?}"
+        );
     }
     for message in &got {
         let size = match message {
@@ -85,18 +92,29 @@ pub fn frames(bytes: &[u8]) {
     agrees_with_tungstenite(bytes, limit, &got, end);
 }
 
-/// What our side writes is, with a client's mask, what our side reads.
+/// What our side writes is, with a client's mask, what our side reads; compressed too.
 fn is_written_as_it_is_read(message: &Got, limit: usize) {
-    let written = match message {
-        Got::Text(text) => frame::message(Encoding::Json, text.as_bytes()),
-        Got::Binary(bytes) => frame::message(Encoding::Msgpack, bytes),
-        Got::Ping(payload) => frame::control(Opcode::Ping, payload),
-        Got::Pong => frame::control(Opcode::Pong, b""),
+    let (opcode, payload) = match message {
+        Got::Text(text) => (Opcode::Text, text.as_bytes().to_vec()),
+        Got::Binary(bytes) => (Opcode::Binary, bytes.clone()),
+        Got::Ping(payload) => (Opcode::Ping, payload.clone()),
+        Got::Pong => (Opcode::Pong, Vec::new()),
         Got::Close(code) => {
-            let code = code.map(u16::to_be_bytes);
-            frame::control(Opcode::Close, code.as_ref().map_or(&[], <[u8; 2]>::as_slice))
+            (Opcode::Close, code.map_or(Vec::new(), |code| code.to_be_bytes().into()))
         }
     };
+    let read = |written: &[u8]| {
+        let bytes = masked(written);
+        decode(&bytes, &[bytes.len()], limit, true)
+    };
+    assert_eq!(read(&frame::data(opcode, &payload)), (vec![message.clone()], Ok(())));
+    if let Some(small) = deflate::deflate(&payload) {
+        assert_eq!(read(&frame::deflated(opcode, &small)), (vec![message.clone()], Ok(())));
+    }
+}
+
+/// A frame of the server as a client would send it.
+fn masked(written: &[u8]) -> Vec<u8> {
     let header_len = match written[1] {
         126 => 4,
         127 => 10,
@@ -107,7 +125,7 @@ fn is_written_as_it_is_read(message: &Got, limit: usize) {
     unmask(&mut payload, mask, 0);
     let mut bytes = [header, &mask, &payload].concat();
     bytes[1] |= 0x80;
-    assert_eq!(decode(&bytes, &[bytes.len()], limit), (vec![message.clone()], Ok(())));
+    bytes
 }
 
 /// As far as both go on they read the same, up to a close; and tungstenite goes no further than we, but where a length is

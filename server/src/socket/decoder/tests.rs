@@ -85,7 +85,7 @@ fn written(all: &[Sent], mask: [u8; 4]) -> (Vec<u8>, Vec<Got>) {
 }
 
 fn decode(bytes: &[u8], sizes: &[usize], limit: usize) -> Result<Vec<Got>, Violation> {
-    let (got, end) = fuzz::decode(bytes, sizes, limit);
+    let (got, end) = fuzz::decode(bytes, sizes, limit, false);
     end.map(|()| got)
 }
 
