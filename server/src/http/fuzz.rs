@@ -36,8 +36,7 @@ pub fn handshake(bytes: &[u8]) {
     let Some(request) = long else { return };
     let _ = Origins::new(&[]).admit(&request.headers);
     let _ = request.uri.path().split('/').map(str::parse::<ObjectName>).count();
-    let offers = Offers { compression: true, echo: false };
-    if let Ok(handshake) = Handshake::read(&request, offers) {
+    if let Ok(handshake) = Handshake::read(&request, Offers { compression: true, echo: true }) {
         is_answered(&request, &handshake);
     }
 }

@@ -2,10 +2,10 @@
 
 use std::io::{self, Read, Write};
 
-use dormouse_protocol::Encoding;
 use tokio_tungstenite::tungstenite::protocol::{Message, Role, WebSocket, WebSocketConfig};
 
 use super::{Decoder, Incoming, Opcode};
+use crate::socket::deflate;
 use crate::socket::frame::{self, MAX_CONTROL, Violation, unmask};
 
 /// What was decoded, kept.
@@ -55,7 +55,8 @@ pub(super) fn decode(
         }
         assert!(input.is_empty(), "all of the input is taken");
         let held = decoder.0.as_ref().map_or(0, |partial| partial.message.len());
-        assert!(held <= limit, "no more is kept of a message than it may have");
+        let most = if deflates { deflate::bound(limit) } else { limit };
+        assert!(held <= most, "no more is kept of a message than it may have");
     }
     if decoder.is_idle() {
         assert_eq!(decoder.next(&mut [].as_mut_slice(), limit, deflates), Ok(None));
@@ -88,23 +89,32 @@ pub fn frames(bytes: &[u8]) {
         assert!(size <= limit, "a message of {size} bytes where {limit} are allowed");
         is_written_as_it_is_read(message, limit);
     }
-    if !deflates {
-        agrees_with_tungstenite(bytes, limit, &got, end);
+    agrees_with_tungstenite(bytes, limit, &got, end);
+}
+
+/// What our side writes is, with a client's mask, what our side reads; compressed too.
+fn is_written_as_it_is_read(message: &Got, limit: usize) {
+    let (opcode, payload) = match message {
+        Got::Text(text) => (Opcode::Text, text.as_bytes().to_vec()),
+        Got::Binary(bytes) => (Opcode::Binary, bytes.clone()),
+        Got::Ping(payload) => (Opcode::Ping, payload.clone()),
+        Got::Pong => (Opcode::Pong, Vec::new()),
+        Got::Close(code) => {
+            (Opcode::Close, code.map_or(Vec::new(), |code| code.to_be_bytes().into()))
+        }
+    };
+    let read = |written: &[u8]| {
+        let bytes = masked(written);
+        decode(&bytes, &[bytes.len()], limit, true)
+    };
+    assert_eq!(read(&frame::data(opcode, &payload)), (vec![message.clone()], Ok(())));
+    if let Some(small) = deflate::deflate(&payload) {
+        assert_eq!(read(&frame::deflated(opcode, &small)), (vec![message.clone()], Ok(())));
     }
 }
 
-/// What our side writes is, with a client's mask, what our side reads.
-fn is_written_as_it_is_read(message: &Got, limit: usize) {
-    let written = match message {
-        Got::Text(text) => frame::message(Encoding::Json, text.as_bytes()),
-        Got::Binary(bytes) => frame::message(Encoding::Msgpack, bytes),
-        Got::Ping(payload) => frame::control(Opcode::Ping, payload),
-        Got::Pong => frame::control(Opcode::Pong, b""),
-        Got::Close(code) => {
-            let code = code.map(u16::to_be_bytes);
-            frame::control(Opcode::Close, code.as_ref().map_or(&[], <[u8; 2]>::as_slice))
-        }
-    };
+/// A frame of the server as a client would send it.
+fn masked(written: &[u8]) -> Vec<u8> {
     let header_len = match written[1] {
         126 => 4,
         127 => 10,
@@ -115,7 +125,7 @@ fn is_written_as_it_is_read(message: &Got, limit: usize) {
     unmask(&mut payload, mask, 0);
     let mut bytes = [header, &mask, &payload].concat();
     bytes[1] |= 0x80;
-    assert_eq!(decode(&bytes, &[bytes.len()], limit, false), (vec![message.clone()], Ok(())));
+    bytes
 }
 
 /// As far as both go on they read the same, up to a close; and tungstenite goes no further than we, but where a length is
