@@ -8,6 +8,8 @@ mod members;
 mod publishes;
 mod rosters;
 mod signals;
+#[cfg(test)]
+mod tests;
 mod violation;
 
 use std::fmt::{self, Display};
