@@ -16,7 +16,7 @@ use super::stage::{Pace, Stage};
 use crate::bench::server::{Launch, Server, Site};
 
 /// How long a server may take to be ready, on a machine that does other things besides.
-const START_MAX: Duration = Duration::from_secs(60);
+const START_MAX: Duration = Duration::from_mins(1);
 /// How long a server may take to stop in order.
 const STOP_MAX: Duration = Duration::from_secs(30);
 /// How long to wait for clients to be at work.

@@ -107,7 +107,7 @@ impl Fate {
     fn draw(random: &mut StdRng) -> Self {
         let ms = Duration::from_millis;
         let moment = match random.random_range(0..100) {
-            0..15 => Moment::Starting(random.random_range(ms(0)..ms(120))),
+            0..15 => Moment::Starting(random.random_range(ms(0)..ms(80))),
             15..35 => Moment::Any(random.random_range(ms(0)..ms(500))),
             35..60 => Moment::Loaded(random.random_range(ms(10)..ms(300))),
             60..70 => Moment::Resting(random.random_range(ms(200)..ms(500))),
@@ -175,9 +175,10 @@ impl Whims {
 
     fn bytes(&mut self) -> usize {
         match self.random.random_range(0..100) {
-            0..85 => self.random.random_range(0..150),
-            85..99 => self.random.random_range(150..3_000),
-            _ => self.random.random_range(3_000..30_000),
+            0..75 => self.random.random_range(0..150),
+            75..95 => self.random.random_range(150..3_000),
+            // So that the log is written out to tables now and then.
+            _ => self.random.random_range(3_000..40_000),
         }
     }
 }

@@ -96,7 +96,6 @@ impl Members {
 
     /// A page of events after an offset.
     pub(super) fn page(
-        &mut self,
         guest: Guest,
         room: Room,
         after: u64,

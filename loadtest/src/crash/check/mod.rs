@@ -130,7 +130,7 @@ impl Judge {
     }
 
     pub(super) fn page(&mut self, guest: Guest, room: Room, after: u64, page: &HistoryPage) {
-        self.members.page(guest, room, after, page, &mut self.violations);
+        Members::page(guest, room, after, page, &mut self.violations);
         for event in &page.events {
             self.publishes.seen(guest, room, event, &mut self.violations);
         }

@@ -10,6 +10,8 @@ use super::{Guest, Room};
 
 /// So many violations are described; all are counted.
 const DESCRIBED_MAX: usize = 30;
+/// Characters of one description: events can be long.
+const TEXT_MAX: usize = 600;
 
 /// Which promise is broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -71,7 +73,11 @@ pub(in crate::crash) struct Fault {
 
 impl Fault {
     pub(in crate::crash) fn new(breach: Breach, what: impl Into<String>) -> Self {
-        Self { breach, what: what.into(), room: None, offset: None, guest: None, key: None }
+        let mut what = what.into();
+        if let Some((end, _)) = what.char_indices().nth(TEXT_MAX) {
+            what.replace_range(end.., "…");
+        }
+        Self { breach, what, room: None, offset: None, guest: None, key: None }
     }
 
     pub(in crate::crash) fn room(self, room: Room) -> Self {
