@@ -41,6 +41,10 @@ pub(super) struct Connection {
     pub(super) slot: Slot,
 }
 
+/// There are many at rest, so that each byte counts.
+#[cfg(all(target_pointer_width = "64", not(debug_assertions)))]
+const _: () = assert!(size_of::<Connection>() <= 104);
+
 /// How far a connection is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {

@@ -97,8 +97,7 @@ impl Reactor {
             {
                 let frames = joined.events_after(member.position, connection.encoding);
                 if let Some(frames) = frames.filter(|_| has_room) {
-                    connection.work.begin().outbox.push(frames);
-                    self.dirty.add(member.connection, connection);
+                    self.dirty.add_shared(member.connection, connection, &frames);
                     audience.members[place].position = last;
                     events += last - member.position;
                 } else {
@@ -112,8 +111,7 @@ impl Reactor {
                 && member.standing != Standing::Joining
             {
                 if has_room && connection.takes_signals() {
-                    connection.work.begin().outbox.push(frames.clone());
-                    self.dirty.add(member.connection, connection);
+                    self.dirty.add_shared(member.connection, connection, frames);
                     signals += joined.signals.len() as u64;
                 } else {
                     keep_signals(connection, &joined.signals, settings, metrics);

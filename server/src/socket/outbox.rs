@@ -43,6 +43,14 @@ impl Outbox {
         }
     }
 
+    /// Queues a frame before all others.
+    pub(super) fn push_front(&mut self, frame: Bytes) {
+        self.bytes += frame.len() + FRAME_COST;
+        if let Some(second) = self.first.replace(frame) {
+            self.rest.push_front(second);
+        }
+    }
+
     /// Memory that what waits takes, roughly.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
@@ -56,17 +64,12 @@ impl Outbox {
     ) -> io::Result<Written> {
         let mut bytes = 0;
         while let Some(next) = self.next(buffer) {
-            match socket.write(next) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(written) => {
-                    bytes += written;
-                    self.advance(written);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return Ok(Written { bytes, all: false });
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+            let len = next.len();
+            let written = write(socket, next)?;
+            bytes += written;
+            self.advance(written);
+            if written < len {
+                return Ok(Written { bytes, all: false });
             }
         }
         self.rest = VecDeque::new();
@@ -100,6 +103,21 @@ impl Outbox {
             self.first = self.rest.pop_front();
         }
     }
+}
+
+/// Writes until the socket takes nothing more; how much it took.
+pub(super) fn write(socket: &mut impl Write, bytes: &[u8]) -> io::Result<usize> {
+    let mut written = 0;
+    while written < bytes.len() {
+        match socket.write(&bytes[written..]) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(more) => written += more,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(written)
 }
 
 #[cfg(test)]
@@ -142,5 +160,16 @@ mod tests {
         assert_eq!(written, Written { bytes: 3, all: true });
         assert_eq!((&*socket.0, outbox.bytes()), (&b"hij"[..], 0));
         assert!(outbox.is_empty());
+    }
+    #[test]
+    fn what_is_put_in_front_goes_first() {
+        let mut outbox = Outbox::default();
+        for frame in ["b", "c"] {
+            outbox.push(Bytes::from_static(frame.as_bytes()));
+        }
+        outbox.push_front(Bytes::from_static(b"a"));
+        let mut socket = Narrow(Vec::new());
+        assert!(outbox.write_to(&mut socket, &mut [0; 7]).unwrap().all);
+        assert_eq!((&*socket.0, outbox.bytes()), (&b"abc"[..], 0));
     }
 }

@@ -59,10 +59,10 @@ pub(super) enum When {
 pub(super) struct Joined {
     deliveries: Vec<Arc<Delivered>>,
     pub(super) signals: Vec<Arc<SignalFrames>>,
-    event_frames: [Option<Bytes>; 2],
+    event_frames: [Option<Arc<Bytes>>; 2],
     /// What the last member got of the events who lacked only some of them: many have caught up at the same offset.
-    latter_events: Option<(u64, Encoding, Option<Bytes>)>,
-    signal_frames: [Option<Bytes>; 2],
+    latter_events: Option<(u64, Encoding, Option<Arc<Bytes>>)>,
+    signal_frames: [Option<Arc<Bytes>>; 2],
 }
 
 impl Outgoing {
@@ -149,7 +149,7 @@ impl Joined {
     }
 
     /// The events after an offset; none where they do not follow on from it, or are not there in this encoding.
-    pub(super) fn events_after(&mut self, offset: u64, encoding: Encoding) -> Option<Bytes> {
+    pub(super) fn events_after(&mut self, offset: u64, encoding: Encoding) -> Option<Arc<Bytes>> {
         let whole = self.deliveries.first()?;
         if whole.first == offset + 1 {
             return self.event_frames[encoding as usize].clone();
@@ -167,30 +167,31 @@ impl Joined {
         }
     }
 
-    fn join_after(&self, offset: u64, encoding: Encoding) -> Option<Bytes> {
+    fn join_after(&self, offset: u64, encoding: Encoding) -> Option<Arc<Bytes>> {
         let known = self.deliveries.iter().take_while(|delivered| delivered.last <= offset);
         let rest = &self.deliveries[known.count()..];
         let follows = rest.first().is_some_and(|next| next.first == offset + 1);
         join_events(rest, encoding).filter(|_| follows)
     }
 
-    pub(super) fn signal_frames(&self, encoding: Encoding) -> Option<&Bytes> {
+    pub(super) fn signal_frames(&self, encoding: Encoding) -> Option<&Arc<Bytes>> {
         self.signal_frames[encoding as usize].as_ref()
     }
 }
 
 /// None where one of them is missing: the whole would have a hole.
-fn join_events(deliveries: &[Arc<Delivered>], encoding: Encoding) -> Option<Bytes> {
+fn join_events(deliveries: &[Arc<Delivered>], encoding: Encoding) -> Option<Arc<Bytes>> {
     let frames = deliveries.iter().map(|delivered| delivered.frame(encoding));
     join(&frames.collect::<Option<Vec<_>>>()?)
 }
 
-fn join(frames: &[&Bytes]) -> Option<Bytes> {
-    match *frames {
-        [] => None,
-        [frame] => Some(Bytes::clone(frame)),
-        _ => Some(frames.iter().map(|frame| &frame[..]).collect::<Vec<_>>().concat().into()),
-    }
+fn join(frames: &[&Bytes]) -> Option<Arc<Bytes>> {
+    let joined = match *frames {
+        [] => return None,
+        [frame] => Bytes::clone(frame),
+        _ => frames.iter().map(|frame| &frame[..]).collect::<Vec<_>>().concat().into(),
+    };
+    Some(Arc::new(joined))
 }
 
 #[cfg(test)]
@@ -214,11 +215,12 @@ mod tests {
         assert!(!is_swept && outgoing.is_empty());
         assert_eq!(joined.last(), Some(10));
         let mut after = |offset| joined.events_after(offset, Encoding::Msgpack);
+        let is = |text: &'static [u8]| Some(Arc::new(Bytes::from_static(text)));
         // Twice, since the answer is remembered.
         for _ in 0..2 {
-            assert_eq!(after(4).as_deref(), Some(&b"abcdef"[..]));
-            assert_eq!(after(6).as_deref(), Some(&b"cdef"[..]));
-            assert_eq!(after(7).as_deref(), Some(&b"def"[..]));
+            assert_eq!(after(4), is(b"abcdef"));
+            assert_eq!(after(6), is(b"cdef"));
+            assert_eq!(after(7), is(b"def"));
             for in_between in [3, 5, 9, 10] {
                 assert_eq!(after(in_between), None, "{in_between}");
             }

@@ -1,14 +1,18 @@
 //! From queued frames to sockets: once for each socket at the end of a turn.
 
 use std::collections::VecDeque;
+use std::io;
 use std::net::Shutdown;
+use std::sync::Arc;
 
+use bytes::Bytes;
 use tracing::debug;
 
 use super::connection::{Connection, Phase};
-use super::outbox::Written;
+use super::outbox::{self, Written};
 use super::reactor::Reactor;
 use crate::log::ObjectId;
+use crate::object::Address;
 
 /// Sockets written to before the loop looks at what else there is.
 const WRITES: usize = 256;
@@ -20,6 +24,8 @@ pub(super) struct Dirty(VecDeque<Next>);
 /// What comes next among them.
 enum Next {
     Connection(u32),
+    /// The same, for one that was at rest: this goes first.
+    Frame(Address, Arc<Bytes>),
     /// The members of this object have been written to.
     End(ObjectId),
 }
@@ -30,6 +36,17 @@ impl Dirty {
             connection.dirty = true;
             self.0.push_back(Next::Connection(key));
         }
+    }
+
+    /// Queues a frame that others get, too. Where the connection is at rest, as most are in a large audience, that is
+    /// written down here alone, and nothing is allocated for it.
+    pub(super) fn add_shared(&mut self, key: u32, connection: &mut Connection, frame: &Arc<Bytes>) {
+        if connection.dirty || !connection.work.is_at_rest() {
+            connection.work.begin().outbox.push(Bytes::clone(frame));
+            return self.add(key, connection);
+        }
+        connection.dirty = true;
+        self.0.push_back(Next::Frame(connection.address(key as usize, 0), frame.clone()));
     }
 
     /// To be told when all have been written to that are in line now.
@@ -50,20 +67,55 @@ impl Reactor {
 
     pub(super) fn write_dirty(&mut self) {
         for _ in 0..WRITES {
-            let key = match self.dirty.0.pop_front() {
-                Some(Next::Connection(key)) => key as usize,
-                Some(Next::End(object)) => {
-                    self.sweep_ended(object);
-                    continue;
+            match self.dirty.0.pop_front() {
+                Some(Next::Connection(key)) => {
+                    let key = key as usize;
+                    // A connection that went may have left its key to one that is not dirty.
+                    let Some(connection) = self.connections.get_mut(key) else { continue };
+                    if std::mem::take(&mut connection.dirty) && !connection.work.blocked {
+                        self.write(key);
+                    }
                 }
+                Some(Next::Frame(address, frame)) => {
+                    let Some(key) = self.find(address) else { continue };
+                    self.connections[key].dirty = false;
+                    self.write_shared(key, &frame);
+                }
+                Some(Next::End(object)) => self.sweep_ended(object),
                 None => return,
-            };
-            // A connection that went may have left its key to one that is not dirty.
-            let Some(connection) = self.connections.get_mut(key) else { continue };
-            if std::mem::take(&mut connection.dirty) && !connection.work.blocked {
-                self.write(key);
             }
         }
+    }
+
+    /// Writes a frame to a connection that was at rest when it was queued.
+    fn write_shared(&mut self, key: usize, frame: &Bytes) {
+        let connection = &mut self.connections[key];
+        let mut bytes = 0;
+        if connection.work.is_at_rest() && connection.is_open() {
+            match outbox::write(&mut connection.socket, frame) {
+                Ok(written) => bytes = written,
+                Err(error) => return self.broken(key, &error),
+            }
+            self.note_sent(key, bytes);
+            if bytes == frame.len() {
+                return self.catch_up(key);
+            }
+        }
+        // All that has begun since then comes behind it.
+        self.connections[key].work.begin().outbox.push_front(frame.slice(bytes..));
+        self.write(key);
+    }
+
+    fn note_sent(&mut self, key: usize, bytes: usize) {
+        self.common.metrics.bytes_out.inc_by(bytes as u64);
+        let connection = &mut self.connections[key];
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        connection.unanswered = connection.unanswered.saturating_add(bytes);
+    }
+
+    fn broken(&mut self, key: usize, error: &io::Error) {
+        debug!(%error, "a connection is lost");
+        self.lost(key);
     }
 
     fn write(&mut self, key: usize) {
@@ -76,11 +128,10 @@ impl Reactor {
         let work = connection.work.begin();
         match work.outbox.write_to(&mut connection.socket, &mut self.buffer) {
             Ok(Written { bytes, all: is_empty }) => {
-                self.common.metrics.bytes_out.inc_by(bytes as u64);
                 work.blocked = !is_empty;
                 work.progress = self.wheel.now();
-                let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-                connection.unanswered = connection.unanswered.saturating_add(bytes);
+                self.note_sent(key, bytes);
+                let connection = &mut self.connections[key];
                 match connection.phase {
                     Phase::Closed(_) if is_empty => return self.lost(key),
                     // The peer learns at once that nothing more comes. To close before it stops sending would
@@ -100,10 +151,7 @@ impl Reactor {
                 self.tell_missed(key);
                 self.connections[key].work.rest();
             }
-            Err(error) => {
-                debug!(%error, "a connection is lost");
-                self.lost(key);
-            }
+            Err(error) => self.broken(key, &error),
         }
     }
 }
