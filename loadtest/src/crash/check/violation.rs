@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use super::{Guest, Room};
 
-/// So many violations are described; all are counted.
-const DESCRIBED_MAX: usize = 30;
+/// So many violations of each kind are described; all are counted.
+const DESCRIBED_MAX: u64 = 8;
 /// Characters of one description: events can be long.
 const TEXT_MAX: usize = 600;
 
@@ -136,8 +136,9 @@ pub(in crate::crash) struct Violations {
 
 impl Violations {
     pub(super) fn add(&mut self, fault: Fault) {
-        *self.counts.entry(fault.breach).or_default() += 1;
-        if self.described.len() < DESCRIBED_MAX {
+        let count = self.counts.entry(fault.breach).or_default();
+        *count += 1;
+        if *count <= DESCRIBED_MAX {
             self.described.push(Violation { fault, kill: self.kill });
         }
     }
@@ -153,7 +154,7 @@ impl Violations {
         Breach::ALL.map(count).into()
     }
 
-    /// The first ones.
+    /// The first ones of each kind.
     pub(in crate::crash) fn described(&self) -> &[Violation] {
         &self.described
     }
