@@ -110,6 +110,11 @@ impl Launch {
         Ok(Self { process: Process(child), output })
     }
 
+    /// Its process.
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_raw(self.process.0.id().cast_signed())
+    }
+
     /// Waits until it has said where it listens.
     pub(crate) fn ready(self) -> Result<Server> {
         let Self { mut process, mut output } = self;

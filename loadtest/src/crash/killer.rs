@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use nix::sys::signal::{Signal, kill};
 use tokio::sync::watch;
 use tokio::task::{spawn_blocking, yield_now};
 use tokio::time::{Instant, sleep, timeout};
@@ -149,8 +150,14 @@ impl Killer {
     async fn start(&mut self) -> Result<Server> {
         let start = Instant::now();
         let launch = self.launch()?;
-        let ready = timeout(START_MAX, spawn_blocking(|| launch.ready())).await;
-        let server = ready.context("the server does not get ready")???;
+        let pid = launch.pid();
+        let mut ready = spawn_blocking(|| launch.ready());
+        let Ok(ready) = timeout(START_MAX, &mut ready).await else {
+            // Whoever waits for its announcement would wait for ever.
+            kill(pid, Signal::SIGKILL)?;
+            bail!("the server does not get ready");
+        };
+        let server = ready??;
         self.tally.starts.push(start.elapsed());
         Ok(server)
     }

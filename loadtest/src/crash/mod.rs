@@ -103,8 +103,8 @@ async fn end(killer: &mut Killer, fates: &[Fate], lose_log: bool) -> Result<Vec<
     let stage = &*killer.stage;
     stage.pace.send_replace(Pace::Settle);
     let mut standings = stage.standings.subscribe();
-    let is_busy = |standings: &Vec<Standing>| !standings.iter().any(Standing::is_busy);
-    if timeout(PATIENCE, standings.wait_for(is_busy)).await.is_err() {
+    let is_quiet = |standings: &Vec<Standing>| !standings.iter().any(Standing::is_busy);
+    if timeout(PATIENCE, standings.wait_for(is_quiet)).await.is_err() {
         let what = "not everybody gets an answer to everything at the end";
         stage.judge().note(Fault::new(Breach::Conduct, what));
     }
