@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
-use dormouse_protocol::{Encoding, Key, Kind, Payload, Start};
+use dormouse_protocol::{Encoding, Payload, Start};
 use serde::Serialize;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use super::check::{Breach, Fault, Guest, Place, Room, Sign};
+use super::check::{Breach, Fault, Guest, Place, Post, Room, Sign};
 use super::plan::{Whim, Whims};
 use super::stage::{Pace, Stage, Standing};
 use crate::client::{Client, Notice, Object, Tally};
@@ -56,14 +56,6 @@ pub(super) struct Figures {
     pub(super) tally: Tally,
     pub(super) delivered: u64,
     pub(super) signals: u64,
-}
-
-#[derive(Clone)]
-struct Post {
-    room: Room,
-    key: Key,
-    kind: Kind,
-    data: Payload,
 }
 
 /// What events carry: something that nobody else publishes.
@@ -217,8 +209,8 @@ impl Player {
     }
 
     fn publish(&mut self, post: Post) {
+        self.stage.judge().publish(self.guest, &post);
         let Post { room, key, kind, data } = post.clone();
-        self.stage.judge().publish(self.guest, room, &key, &kind, &data);
         self.client.publish(self.rooms[room.0], kind, data, key);
         self.waiting.push_back(post);
         self.stage.sent.send_modify(|count| *count += 1);

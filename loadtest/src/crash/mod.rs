@@ -50,6 +50,8 @@ pub async fn run(options: &CrashOptions) -> Result<Outcome> {
         port,
         settings: vec![
             ("CLASSES_ROOM_SLEEP_AFTER", SLEEP_AFTER.to_owned()),
+            // One less than there are, so that they also fall asleep to make room.
+            ("OBJECTS_MAX_AWAKE", (options.objects - 1).max(1).to_string()),
             ("PRESENCE_GRACE", format!("{}ms", GRACE.as_millis())),
             ("PRESENCE_INTERVAL", PRESENCE_INTERVAL.to_owned()),
         ],

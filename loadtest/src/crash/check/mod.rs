@@ -15,11 +15,12 @@ mod violation;
 use std::fmt::{self, Display};
 
 use dormouse_protocol::{
-    Event, HistoryPage, Joined, Key, Kind, Payload, Position, Presence, Published, ResetReason,
-    Roster, SignalItem, Start,
+    Event, HistoryPage, Joined, Key, Position, Presence, Published, ResetReason, Roster,
+    SignalItem, Start,
 };
 
 use members::Members;
+pub(super) use publishes::Post;
 use publishes::Publishes;
 pub(super) use rosters::Place;
 use rosters::Rosters;
@@ -76,15 +77,8 @@ impl Judge {
     }
 
     /// The client asks for a publish, for the first time or again; new data under a known key is not to be stored.
-    pub(super) fn publish(
-        &mut self,
-        guest: Guest,
-        room: Room,
-        key: &Key,
-        kind: &Kind,
-        data: &Payload,
-    ) {
-        self.publishes.publish(guest, room, key, kind, data);
+    pub(super) fn publish(&mut self, guest: Guest, post: &Post) {
+        self.publishes.publish(guest, post);
     }
 
     /// A publish is acknowledged, after so many times that it was sent.

@@ -17,6 +17,15 @@ pub(super) struct Publishes {
     acknowledgements: u64,
 }
 
+/// What a client publishes.
+#[derive(Debug, Clone)]
+pub(in crate::crash) struct Post {
+    pub(in crate::crash) room: Room,
+    pub(in crate::crash) key: Key,
+    pub(in crate::crash) kind: Kind,
+    pub(in crate::crash) data: Payload,
+}
+
 /// A publish, over all the times that it was asked for.
 struct Said {
     number: u64,
@@ -70,20 +79,13 @@ impl Publishes {
         self.acknowledgements
     }
 
-    pub(super) fn publish(
-        &mut self,
-        guest: Guest,
-        room: Room,
-        key: &Key,
-        kind: &Kind,
-        data: &Payload,
-    ) {
+    pub(super) fn publish(&mut self, guest: Guest, post: &Post) {
         self.count += 1;
         let number = self.count;
-        let said = self.said.entry((room, guest, key.clone())).or_insert_with(|| Said {
+        let said = self.said.entry((post.room, guest, post.key.clone())).or_insert_with(|| Said {
             number,
-            kind: kind.clone(),
-            data: data.clone(),
+            kind: post.kind.clone(),
+            data: post.data.clone(),
             asked: 0,
             acknowledged: None,
             found: None,

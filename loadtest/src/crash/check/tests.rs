@@ -1,6 +1,6 @@
 //! Stories that break one promise each: the judge sees it. And one that breaks none.
 
-use dormouse_protocol::{Arrival, Departure, Present, Update};
+use dormouse_protocol::{Arrival, Departure, Kind, Payload, Present, Update};
 
 use super::*;
 
@@ -23,6 +23,10 @@ fn kind() -> Kind {
 
 fn data(text: &str) -> Payload {
     Payload::of(&text).unwrap()
+}
+
+fn post(number: u64, text: &str) -> Post {
+    Post { room: ROOM, key: key(number), kind: kind(), data: data(text) }
 }
 
 /// What Anna published as her nth stands at offset n.
@@ -106,7 +110,7 @@ fn begun() -> Judge {
 }
 
 fn anna_publishes(judge: &mut Judge, number: u64) {
-    judge.publish(ANNA, ROOM, &key(number), &kind(), &data(&format!("text {number}")));
+    judge.publish(ANNA, &post(number, &format!("text {number}")));
 }
 
 /// Anna publishes three events. The server is killed after two of them; the second is acknowledged by the next one.
@@ -201,7 +205,7 @@ fn an_acknowledged_event_that_the_log_lacks_is_lost() {
 #[test]
 fn an_acknowledged_event_with_another_one_in_its_place_is_lost() {
     let mut judge = told();
-    judge.publish(BERT, ROOM, &key(1), &kind(), &data("bert"));
+    judge.publish(BERT, &post(1, "bert"));
     let instead =
         Event { sender: "bert".into(), key: Some(key(1)), data: data("bert"), ..event(3) };
     for guest in BOTH {
@@ -268,7 +272,7 @@ fn events_that_change_places_are_reordered() {
 #[test]
 fn time_that_goes_back_is_found() {
     let mut judge = told();
-    judge.publish(BERT, ROOM, &key(1), &kind(), &data("bert"));
+    judge.publish(BERT, &post(1, "bert"));
     let early = Event { offset: 3, sender: "bert".into(), data: data("bert"), ..event(1) };
     judge.events(BERT, ROOM, &[early]);
     assert_one(&judge, Breach::Reordered);
@@ -317,7 +321,7 @@ fn an_event_that_is_not_what_was_published_is_altered() {
 fn other_data_under_a_known_key_is_not_to_be_stored() {
     let mut judge = begun();
     anna_publishes(&mut judge, 1);
-    judge.publish(ANNA, ROOM, &key(1), &kind(), &data("changed"));
+    judge.publish(ANNA, &post(1, "changed"));
     judge.events(BERT, ROOM, &[Event { data: data("changed"), ..event(1) }]);
     assert_one(&judge, Breach::Altered);
 }
