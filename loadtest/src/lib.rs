@@ -22,5 +22,6 @@ pub mod report;
 pub mod resume;
 pub mod rooms;
 pub mod slow;
+pub mod soak;
 pub mod wake;
 mod wire;

@@ -2,6 +2,7 @@
 
 mod compare;
 mod load;
+mod soak;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ pub use load::{
     EchoOptions, FanoutOptions, MeasureOptions, PresenceOptions, ResumeOptions, RoomsOptions,
     SlowOptions, TargetOptions, TrafficOptions, WireEncoding,
 };
+pub use soak::SoakOptions;
 
 /// Plays clients against a Dormouse server and checks what they receive.
 #[derive(Debug, Parser)]
@@ -49,6 +51,8 @@ pub enum Command {
     Slow(SlowOptions),
     /// Kill a server again and again while clients work with it, and prove that nothing promised is lost (Linux).
     Crash(CrashOptions),
+    /// Do everything at once for long, and fail on what is lost, what goes on growing and what is left over (Linux).
+    Soak(SoakOptions),
     /// Do the same work with Dormouse and with other systems, and tell the figures side by side (Linux).
     Compare(CompareOptions),
     /// Hold connections for another scenario, until standard input ends.

@@ -12,6 +12,7 @@ mod faulty_server;
 mod load;
 mod merge;
 mod server;
+mod soak;
 mod trace;
 
 use std::io::Write as _;

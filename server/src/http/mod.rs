@@ -3,6 +3,7 @@
 //! [`Front`] owns the listener and the connections that are still in HTTP. It knows nothing of what happens on a
 //! WebSocket: an upgraded connection is handed over as [`Accepted`] and forgotten.
 
+mod compression;
 mod connection;
 mod controls;
 mod handshake;
@@ -99,6 +100,10 @@ impl Front {
             health,
             inside,
             test_controls: config.test_controls,
+            offers: handshake::Offers {
+                compression: config.compression,
+                echo: config.test_controls,
+            },
             counts: counts.clone(),
             metrics: metrics.clone(),
         });

@@ -29,6 +29,7 @@ mod promise_8_storm;
 mod promise_9_bounds;
 mod raw;
 mod restart;
+mod rfc6455;
 mod server;
 mod sim;
 mod support;

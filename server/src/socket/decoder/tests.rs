@@ -114,12 +114,12 @@ fn decode(bytes: &[u8], sizes: &[usize], limit: usize) -> Result<Vec<Got>, Viola
         let size = sizes.next().map_or(1, |size| *size).clamp(1, rest.len());
         let mut piece: Vec<u8> = rest.drain(..size).collect();
         let mut input = piece.as_mut_slice();
-        while let Some(incoming) = decoder.next(&mut input, limit)? {
+        while let Some(incoming) = decoder.next(&mut input, limit, false)? {
             got.push(incoming.into());
         }
         assert!(input.is_empty(), "all of the input is taken");
     }
-    let _ = decoder.next(&mut [].as_mut_slice(), limit)?;
+    let _ = decoder.next(&mut [].as_mut_slice(), limit, false)?;
     assert!(decoder.0.is_none(), "between messages a decoder owns nothing");
     Ok(got)
 }
@@ -162,7 +162,7 @@ proptest! {
             let mut piece = piece.to_vec();
             let mut input = piece.as_mut_slice();
             loop {
-                match decoder.next(&mut input, 1_000) {
+                match decoder.next(&mut input, 1_000, cut % 2 == 0) {
                     Ok(Some(_)) => {}
                     Ok(None) => break,
                     Err(_) => break 'pieces,
