@@ -2,7 +2,8 @@
 //!
 //! Each scenario is a module that plays its clients against a server and gives a [`report`]. The
 //! program `dormouse-loadtest` runs them; the tests run the same code. `replay` is given a running server; the
-//! benchmarks `idle` and `wake` start one of their own, whose process they measure, and `crash` one after another; those that put [`load`] on a server do either.
+//! benchmarks `idle` and `wake` start one of their own, whose process they measure, and `crash` starts one after another;
+//! those that put [`load`] on a server do either.
 
 mod bench;
 pub mod cli;
