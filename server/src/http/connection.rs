@@ -67,8 +67,8 @@ pub(super) struct Server {
 
 impl Server {
     pub(super) fn new(shared: Arc<Shared>, hand_over: HandOver, head_time: Duration) -> Self {
-        let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new()).max_buf_size(HEAD_BYTES);
+        let mut http = http1();
+        http.timer(TokioTimer::new());
         let routes = routes(Arc::clone(&shared));
         Self { http, routes, shared, hand_over, head_time }
     }
@@ -139,6 +139,12 @@ impl Server {
             (Err(_), _) => tracing::debug!("an HTTP connection took too long"),
         }
     }
+}
+
+pub(super) fn http1() -> http1::Builder {
+    let mut http = http1::Builder::new();
+    http.max_buf_size(HEAD_BYTES);
+    http
 }
 
 /// The routes, told to which connection a request belongs.

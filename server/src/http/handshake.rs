@@ -209,7 +209,7 @@ fn subprotocol(headers: &HeaderMap, echo: bool) -> Result<Option<&'static str>, 
 }
 
 /// The characters of a token need no escape in a URL, so whatever is escaped is no token.
-fn session(query: &str) -> Result<Session, BadToken> {
+pub(super) fn session(query: &str) -> Result<Session, BadToken> {
     match query.split('&').find_map(|pair| pair.strip_prefix("session=")) {
         Some(token) => Session::from_token(token),
         None => Ok(Session::new()),

@@ -6,6 +6,8 @@
 mod compression;
 mod connection;
 mod controls;
+#[cfg(any(test, fuzzing))]
+mod fuzz;
 mod handshake;
 mod health;
 mod listener;
@@ -32,6 +34,8 @@ use crate::metrics::Metrics;
 use crate::object::Registry;
 use crate::socket::{Accepted, Reactors, Slots};
 
+#[cfg(any(test, fuzzing))]
+pub use fuzz::{handshake, query};
 pub use health::{Health, NotReady};
 
 /// Takes the connections that have become WebSockets. It is called on a worker of the runtime and must not block.

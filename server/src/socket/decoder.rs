@@ -249,5 +249,7 @@ fn deliver(kind: Opcode, payload: &[u8]) -> Result<Incoming<'_>, Violation> {
 
 const _: () = assert!(MAX_CONTROL < 126, "control frames have a short length");
 
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzz;
 #[cfg(test)]
 mod tests;

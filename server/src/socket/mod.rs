@@ -43,6 +43,8 @@ use parking_lot::Mutex;
 
 pub use self::accepted::{Accepted, Slot, Slots};
 pub use self::census::Census;
+#[cfg(any(test, fuzzing))]
+pub use self::decoder::fuzz::frames;
 pub use self::deflate::WINDOW_BITS;
 pub use self::form::Form;
 use self::inbox::{Inbox, Letter, Seat};

@@ -36,4 +36,5 @@ mod server;
 mod sim;
 mod support;
 mod table;
+mod upgrade;
 mod websocket;
