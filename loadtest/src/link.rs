@@ -207,20 +207,38 @@ impl From<Error> for Ended {
 }
 
 /// Exponential back-off with full jitter: a random pause below a bound that doubles.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Backoff {
     attempts: u32,
+    longest: Duration,
 }
 
 impl Backoff {
-    const FIRST_MS: u64 = 50;
+    const FIRST: Duration = Duration::from_millis(50);
     const DOUBLINGS_MAX: u32 = 6;
 
-    /// The next pause; at most 3.2 s.
+    /// One whose pauses never get longer than this.
+    pub(crate) fn up_to(longest: Duration) -> Self {
+        Self { attempts: 0, longest }
+    }
+
+    /// The next pause.
     pub(crate) fn pause(&mut self) -> Duration {
-        let bound = Self::FIRST_MS << self.attempts.min(Self::DOUBLINGS_MAX);
+        let bound = Self::FIRST * (1 << self.attempts.min(Self::DOUBLINGS_MAX));
         self.attempts += 1;
-        Duration::from_millis(rand::random_range(0..=bound))
+        rand::random_range(Duration::ZERO..=bound.min(self.longest))
+    }
+
+    /// The next pause is a short one again.
+    pub(crate) fn rest(&mut self) {
+        self.attempts = 0;
+    }
+}
+
+impl Default for Backoff {
+    /// Up to 3.2 s.
+    fn default() -> Self {
+        Self::up_to(Self::FIRST * (1 << Self::DOUBLINGS_MAX))
     }
 }
 

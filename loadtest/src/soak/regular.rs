@@ -159,21 +159,22 @@ impl Regular {
         let mut books = self.stage.books();
         let books = &mut *books;
         match notice {
-            Notice::Joined { object, from, .. } => {
-                reader(&mut self.seats, object)?.continue_at(books, from);
+            Notice::Joined { object, joined, .. } => {
+                reader(&mut self.seats, object)?.continue_at(books, joined.from);
             }
-            Notice::Reset { object, from, .. } => {
-                reader(&mut self.seats, object)?.reset(books, from, now_ms());
+            Notice::Reset { object, position, .. } => {
+                reader(&mut self.seats, object)?.reset(books, position.offset, now_ms());
             }
             Notice::Events { object, events } => {
                 reader(&mut self.seats, object)?.events(books, &events);
             }
-            Notice::Published { key, offset } => {
+            Notice::Published { key, published, .. } => {
                 let sent = self.waiting.remove(&key);
                 let (object, sequence) = sent.context("acknowledged, and never sent")?;
-                ensure!(offset > 0, "offsets begin at 1");
-                books.published(object, offset, None, (self.number, sequence));
+                ensure!(published.offset > 0, "offsets begin at 1");
+                books.published(object, published.offset, None, (self.number, sequence));
             }
+            _ => {}
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use dormouse_protocol::ObjectName;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep};
 
 use super::books::{Books, Kept};
 use super::faults::Fault;
@@ -98,8 +98,9 @@ impl Stage {
 
     /// Objects that are in use by now.
     pub(super) fn objects(&self) -> usize {
-        let passed = self.started.elapsed().min(self.grown).as_millis() as usize;
-        self.first + (self.names.len() - self.first) * passed / self.grown.as_millis() as usize
+        let passed = self.started.elapsed().min(self.grown).as_micros();
+        let more = (self.names.len() - self.first) as u128 * passed / self.grown.as_micros().max(1);
+        self.first + more as usize
     }
 
     /// Any of them: one of the hot ones half of the time.
@@ -145,17 +146,12 @@ impl Stage {
         let _ = self.settled.subscribe().wait_for(|settled| *settled >= count).await;
     }
 
-    /// Waits, but not beyond the run's end.
-    pub(super) async fn pause_until(&self, until: Instant) {
-        tokio::select! {
-            () = sleep_until(until) => {}
-            () = self.reached(Phase::Finishing) => {}
-        }
-    }
-
     /// Waits for a random time, but not beyond the run's end.
     pub(super) async fn pause(&self, range: std::ops::Range<f64>) {
-        self.pause_until(Instant::now() + random(range)).await;
+        tokio::select! {
+            () = sleep(random(range)) => {}
+            () = self.reached(Phase::Finishing) => {}
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 mod bench;
 mod check;
 mod compare;
+mod crash;
 mod e2e;
 mod fake;
 mod faulty_server;

@@ -9,6 +9,7 @@ mod entry;
 mod fuzz;
 mod handle;
 mod identity;
+mod inspect;
 mod keys;
 mod metrics;
 mod open;
@@ -19,6 +20,7 @@ mod retention;
 mod shared;
 mod store;
 mod trim;
+mod watch;
 mod writer;
 
 #[cfg(test)]
