@@ -15,5 +15,9 @@ pub mod session;
 pub mod socket;
 
 mod server;
+#[cfg(test)]
+mod sim;
+#[cfg(test)]
+mod simulated;
 
 pub use server::{Server, StartError};

@@ -14,7 +14,7 @@ use super::handle::Handle;
 use super::outlet::{Answer, EventFrames, ReplyTo};
 use super::registry::Shared;
 use crate::clock::now_ms;
-use crate::log::{Append, Identity, PageLimit, ReadError, Tail};
+use crate::log::{Append, Identity, PageLimit, ReadError, Tail, elsewhere};
 
 /// An append is not made larger than this by a further message.
 const APPEND_BYTES: usize = 64 * 1024;
@@ -36,7 +36,7 @@ impl Instance {
         if handle.has_unfinished_appends() {
             settled(handle).await;
         }
-        let (tail, dedupe) = tokio::task::spawn_blocking({
+        let (tail, dedupe) = elsewhere(&shared.runtime, {
             let (shared, identity) = (shared.clone(), handle.identity.clone());
             move || read_back(&shared, &identity)
         })

@@ -16,7 +16,7 @@ use crate::object::presence::View;
 use crate::object::{Address, EventFrames, Handle};
 
 /// Recent deliveries that are kept for members who catch up.
-const RECENT_FRAMES: usize = 64;
+const RECENT_FRAMES: usize = if cfg!(test) { 3 } else { 64 };
 /// Bytes of them.
 const RECENT_BYTES: usize = 256 * 1024;
 
@@ -158,6 +158,8 @@ impl Audience {
     ) -> u32 {
         self.speakers[encoding as usize] += 1;
         self.handle.listen(outlet, encoding);
+        #[cfg(test)]
+        crate::simulated::meanwhile();
         self.newest = self.newest.max(self.handle.head());
         if self.members.len() == self.members.capacity() {
             // Half as many again: what is left over would lie there for as long as the members do.

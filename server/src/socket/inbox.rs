@@ -1,6 +1,6 @@
 //! The way into a reactor for all other threads.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -21,7 +21,7 @@ use crate::object::{Address, Delivery, EventFrames, Outlet};
 use crate::session::SessionId;
 
 /// Bytes of events and of presence that may wait for a reactor. What does not fit is read again from the log and the roster.
-const EVENT_BYTES: usize = 32 << 20;
+const EVENT_BYTES: usize = if cfg!(test) { 1 << 10 } else { 32 << 20 };
 /// Bytes of signals that may wait for a reactor. What does not fit is dropped.
 const SIGNAL_BYTES: usize = 8 << 20;
 
@@ -77,8 +77,8 @@ pub(super) struct Inbox {
 /// Objects of which something did not fit.
 #[derive(Default)]
 pub(super) struct Lagging {
-    pub(super) events: HashSet<ObjectId>,
-    pub(super) presence: HashSet<ObjectId>,
+    pub(super) events: BTreeSet<ObjectId>,
+    pub(super) presence: BTreeSet<ObjectId>,
 }
 
 impl Inbox {

@@ -42,6 +42,8 @@ pub use self::accepted::{Accepted, Slot, Slots};
 pub use self::census::Census;
 use self::inbox::{Inbox, Letter, Seat};
 pub use self::metrics::Metrics;
+#[cfg(test)]
+pub(crate) use self::reactor::stepped::Stepped;
 use self::reactor::{Common, Reactor};
 use crate::object::{Outlet, Registry};
 
