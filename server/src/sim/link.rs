@@ -53,11 +53,12 @@ impl Link {
 
     fn queue(&mut self, opcode: u8, payload: &[u8]) {
         const MASKED: u8 = 0x80;
+        const LONG: u8 = 126;
         self.unsent.push(0x80 | opcode);
         match payload.len() {
-            len @ 0..126 => self.unsent.push(MASKED | len as u8),
+            len @ 0..=125 => self.unsent.push(MASKED | len as u8),
             len => {
-                self.unsent.push(MASKED | 126);
+                self.unsent.push(MASKED | LONG);
                 self.unsent.extend((len as u16).to_be_bytes());
             }
         }

@@ -14,6 +14,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::bounds::Bounds;
 use super::chance::{below, one_in};
+use super::instances::Instances;
 use super::trace::{Line, Trace};
 use crate::log::stepped::{Committed, Disk, Stepped as Writer};
 use crate::object::{Classes, Handle, Registry};
@@ -24,6 +25,7 @@ use crate::{log, object, room, simulated, socket};
 /// The metrics of all machines.
 #[derive(Clone)]
 pub(super) struct Metrics {
+    registry: prometheus::Registry,
     log: log::Metrics,
     object: object::Metrics,
     socket: socket::Metrics,
@@ -36,7 +38,14 @@ impl Metrics {
             log: log::Metrics::register(&registry).expect("they are new"),
             object: object::Metrics::register(&registry).expect("they are new"),
             socket: socket::Metrics::register(&registry).expect("they are new"),
+            registry,
         }
+    }
+
+    /// Everything that was counted, as it is shown to operators.
+    pub(super) fn text(&self) -> String {
+        let families = self.registry.gather();
+        prometheus::TextEncoder::new().encode_to_string(&families).expect("they are text")
     }
 }
 
@@ -49,6 +58,7 @@ pub(super) struct Machine {
     slots: Slots,
     accepted: Cell<usize>,
     has_failed: Cell<bool>,
+    pub(super) instances: Instances,
     trace: Trace,
     /// The last: what the others drop may still look at the time.
     runtime: Runtime,
@@ -67,7 +77,8 @@ impl Machine {
         let guard = runtime.enter();
         let (log, writer) = disk.start(metrics.log.clone());
         let seats = Seats::new(bounds.reactors).expect("there are descriptors");
-        let classes = Classes::from([(room::CLASS, room::class(bounds.sleep_after()))]);
+        let instances = Instances::default();
+        let classes = Classes::from([(room::CLASS, instances.class(bounds))]);
         let object_metrics = metrics.object.clone();
         let registry =
             Registry::new(log, classes, seats.outlets(), bounds.objects(), object_metrics);
@@ -81,6 +92,7 @@ impl Machine {
             slots: Slots::new(usize::MAX),
             accepted: Cell::new(0),
             has_failed: Cell::new(false),
+            instances,
             trace,
             runtime,
         });

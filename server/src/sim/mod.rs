@@ -3,10 +3,13 @@
 mod bounds;
 mod chance;
 mod client;
+mod hearing;
+mod instances;
 mod link;
 mod machine;
 mod play;
 mod seat;
+mod shrink;
 mod trace;
 mod truth;
 #[path = "../../tests/it/sim/check/view.rs"]
@@ -17,6 +20,7 @@ use std::ops::Range;
 use std::time::Instant;
 
 use play::Stage;
+use shrink::shrink;
 use trace::{Line, Trace};
 use truth::Verdict;
 
@@ -24,7 +28,34 @@ use truth::Verdict;
 const USUAL: Range<u64> = 0..1000;
 const FRESH: u64 = 200;
 /// Lines of the trace that are shown of a failure.
-const SHOWN: usize = 120;
+const SHOWN: usize = 40;
+/// What schedules are about: the beginnings of the metrics' lines.
+const COUNTED: &[&str] = &[
+    "dormouse_catch_up_pages_total",
+    "dormouse_closes_total{code=\"ping_timeout\"}",
+    "dormouse_joins_total{outcome=\"ahead\"}",
+    "dormouse_joins_total{outcome=\"other_epoch\"}",
+    "dormouse_joins_total{outcome=\"trimmed\"}",
+    "dormouse_log_trimmed_events_total",
+    "dormouse_member_resets_total",
+    "dormouse_members_fell_behind_total",
+    "dormouse_presence_lost_total",
+    "dormouse_presence_missed_total",
+    "dormouse_presence_returns_total",
+    "dormouse_publish_duplicates_total",
+    "dormouse_publish_stalls_total",
+    "dormouse_reactor_lagged_total",
+    "dormouse_request_errors_total{code=\"unavailable\"}",
+    "dormouse_signals_conflated_total",
+    "dormouse_signals_dropped_total",
+    "dormouse_joins_total{outcome=\"resumed\"}",
+    "dormouse_object_failures_total",
+    "dormouse_object_sleeps_refused_total{reason=\"commit\"}",
+    "dormouse_object_sleeps_refused_total{reason=\"message\"}",
+    "dormouse_object_sleeps_total{reason=\"asked\"}",
+    "dormouse_object_sleeps_total{reason=\"evicted\"}",
+    "dormouse_object_sleeps_total{reason=\"idle\"}",
+];
 
 /// The seeds that are asked for, or the usual ones and new ones.
 fn seeds() -> Vec<u64> {
@@ -45,16 +76,29 @@ fn seeds() -> Vec<u64> {
 #[test]
 fn whatever_moves_next_the_promises_hold() {
     let (began, seeds) = (Instant::now(), seeds());
-    let (count, mut steps) = (seeds.len(), 0);
+    let (count, mut moves) = (seeds.len(), 0);
     let mut stage = Stage::new();
     for seed in seeds {
         let (trace, verdict) = stage.play(seed, &BTreeSet::new());
-        steps += trace.count(|line| matches!(line, Line::Step(_)));
+        moves += trace.count(|line| !matches!(line, Line::Sent(..) | Line::Got(..)));
         if let Err(what) = verdict {
-            panic!("SIM_SCHEDULES={seed} breaks a promise: {what}\n{}{what}", trace.tail(SHOWN));
+            eprintln!("{}\nSIM_SCHEDULES={seed}: {what}\n", trace.tail(SHOWN));
+            let (trace, what) = shrink(&mut stage, seed, trace, what);
+            eprintln!("With fewer steps:\n{}\n{what}", trace.tail(usize::MAX));
+            panic!("SIM_SCHEDULES={seed} breaks a promise: {what}");
         }
     }
-    eprintln!("{count} schedules, {steps} steps in {:.1?}", began.elapsed());
+    eprintln!("{count} schedules, {moves} moves in {:.1?}", began.elapsed());
+    if count >= USUAL.count() {
+        let counted = stage.metrics.text();
+        let never: Vec<_> = COUNTED.iter().filter(|name| !has_happened(&counted, name)).collect();
+        assert!(never.is_empty(), "it never happened, so nothing was tested: {never:?}");
+    }
+}
+
+fn has_happened(counted: &str, name: &str) -> bool {
+    let mut lines = counted.lines().filter(|line| line.starts_with(name));
+    lines.any(|line| !line.ends_with(" 0"))
 }
 
 /// Everything that can be seen is the same in each run.

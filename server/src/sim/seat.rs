@@ -31,6 +31,7 @@ enum Sight {
     Roster,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct Seat {
     pub(super) room: usize,
     pub(super) stage: Stage,

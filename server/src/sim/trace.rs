@@ -44,11 +44,11 @@ impl Trace {
         let all = self.0.borrow();
         let last = all[all.len().saturating_sub(lines)..].iter();
         let short = |line: &Line| line.to_string().chars().take(SHOWN).collect::<String>();
-        last.map(|line| format!("    {}\n", short(line))).collect()
+        last.map(short).collect::<Vec<_>>().join("\n")
     }
 
     pub(super) fn whole(&self) -> String {
-        self.0.borrow().iter().map(|line| format!("{line}\n")).collect()
+        self.0.borrow().iter().map(Line::to_string).collect::<Vec<_>>().join("\n")
     }
 
     pub(super) fn count(&self, is_meant: impl Fn(&Line) -> bool) -> usize {

@@ -56,7 +56,7 @@ impl Disk {
 
     /// Starts a log on what is on disk by now.
     pub(crate) fn start(&self, metrics: Metrics) -> (Log, Stepped) {
-        let Store { db, meta, objects, events, presence, _lock, .. } = &self.0;
+        let Store { db, meta, objects, events, presence, _lock: lock, .. } = &self.0;
         let next_id = meta.get(next_id::KEY).expect("it can be read");
         let next_id = next_id.map_or(FIRST_ID, |id| next_id::decode(&id).expect("it is an id"));
         let store = Store {
@@ -66,7 +66,7 @@ impl Disk {
             events: events.clone(),
             presence: presence.clone(),
             next_id: AtomicU64::new(next_id),
-            _lock: _lock.try_clone().expect("there are descriptors"),
+            _lock: lock.try_clone().expect("there are descriptors"),
         };
         let present = store.read_presence().expect("it can be read");
         let queue = Queue::new(Options::default().queue_bytes, metrics.queue_events.clone());
