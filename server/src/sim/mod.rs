@@ -25,8 +25,8 @@ use trace::{Line, Trace};
 use truth::Verdict;
 
 /// The seeds that are always played, and how many new ones are.
-const USUAL: Range<u64> = 0..1000;
-const FRESH: u64 = 200;
+const USUAL: Range<u64> = 0..1500;
+const FRESH: u64 = 500;
 /// Lines of the trace that are shown of a failure.
 const SHOWN: usize = 40;
 /// What schedules are about: the beginnings of the metrics' lines.

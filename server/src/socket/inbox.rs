@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 
 use bytes::Bytes;
@@ -11,6 +11,16 @@ use dormouse_protocol::{CloseCode, Encoding, Key};
 use mio::{Poll, Waker};
 use parking_lot::Mutex;
 
+mod bell;
+#[cfg(test)]
+mod tests;
+
+/// What the bell is made of.
+mod atomic {
+    pub(super) use std::sync::atomic::{AtomicBool, Ordering};
+}
+
+use self::bell::Bell;
 use super::Accepted;
 use super::catch_up::PageRead;
 use super::census::Question;
@@ -67,8 +77,7 @@ impl SignalFrames {
 pub(super) struct Inbox {
     letters: mpsc::Sender<Letter>,
     waker: Waker,
-    /// A wake-up is on its way, so none is needed.
-    woken: AtomicBool,
+    bell: Bell,
     event_bytes: AtomicUsize,
     signal_bytes: AtomicUsize,
     lagging: Mutex<Lagging>,
@@ -87,7 +96,7 @@ impl Inbox {
         let inbox = Self {
             letters,
             waker,
-            woken: AtomicBool::new(false),
+            bell: Bell::new(),
             event_bytes: AtomicUsize::new(0),
             signal_bytes: AtomicUsize::new(0),
             lagging: Mutex::default(),
@@ -103,10 +112,10 @@ impl Inbox {
 
     /// Wakes the reactor, unless that is under way.
     pub(super) fn wake(&self) {
-        if !self.woken.swap(true, Ordering::AcqRel)
+        if self.bell.ring()
             && let Err(error) = self.waker.wake()
         {
-            self.woken.store(false, Ordering::Release);
+            self.bell.listen();
             tracing::error!(%error, "a reactor can't be woken");
         }
     }
@@ -124,7 +133,7 @@ impl Inbox {
 
     /// Makes the next letter wake the reactor. The reactor calls this before it looks into the inbox.
     pub(super) fn listen(&self) {
-        self.woken.store(false, Ordering::Release);
+        self.bell.listen();
     }
 
     /// The events have left the inbox.
