@@ -2,7 +2,11 @@
 //!
 //! Labels are taken to hold no commas, quotes or braces; the server's are from short fixed lists.
 
+use std::net::SocketAddr;
+
 use anyhow::{Context as _, Result, ensure};
+
+use super::http;
 
 /// All series at one moment.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,6 +26,11 @@ struct Series {
 pub(crate) struct Buckets(Vec<(f64, f64)>);
 
 impl Metrics {
+    /// What a server tells at this moment. Blocking.
+    pub(crate) fn fetch(address: SocketAddr) -> Result<Self> {
+        Self::parse(&http::get(address, "/metrics")?)
+    }
+
     /// Reads the text.
     pub(crate) fn parse(text: &str) -> Result<Self> {
         let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));

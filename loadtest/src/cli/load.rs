@@ -204,7 +204,7 @@ fn payload(text: &str) -> Result<usize, String> {
     })
 }
 
-fn rate(text: &str) -> Result<f64, String> {
+pub(super) fn rate(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(rate) if rate.is_finite() && rate > 0.0 => Ok(rate),
         _ => Err("expected a number above 0".to_owned()),

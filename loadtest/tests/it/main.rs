@@ -5,12 +5,14 @@
 mod bench;
 mod check;
 mod compare;
+mod crash;
 mod e2e;
 mod fake;
 mod faulty_server;
 mod load;
 mod merge;
 mod server;
+mod soak;
 mod trace;
 
 use std::io::Write as _;

@@ -3,8 +3,11 @@
 //! [`Front`] owns the listener and the connections that are still in HTTP. It knows nothing of what happens on a
 //! WebSocket: an upgraded connection is handed over as [`Accepted`] and forgotten.
 
+mod compression;
 mod connection;
 mod controls;
+#[cfg(any(test, fuzzing))]
+mod fuzz;
 mod handshake;
 mod health;
 mod listener;
@@ -31,6 +34,8 @@ use crate::metrics::Metrics;
 use crate::object::Registry;
 use crate::socket::{Accepted, Reactors, Slots};
 
+#[cfg(any(test, fuzzing))]
+pub use fuzz::{handshake, query};
 pub use health::{Health, NotReady};
 
 /// Takes the connections that have become WebSockets. It is called on a worker of the runtime and must not block.
@@ -99,6 +104,10 @@ impl Front {
             health,
             inside,
             test_controls: config.test_controls,
+            offers: handshake::Offers {
+                compression: config.compression,
+                echo: config.test_controls,
+            },
             counts: counts.clone(),
             metrics: metrics.clone(),
         });

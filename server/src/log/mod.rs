@@ -6,6 +6,8 @@
 mod delay;
 mod elsewhere;
 mod entry;
+#[cfg(any(test, fuzzing))]
+mod fuzz;
 mod handle;
 mod identity;
 mod keys;
@@ -25,6 +27,8 @@ mod tests;
 
 pub use elsewhere::elsewhere;
 pub use entry::{Entry, Tail};
+#[cfg(any(test, fuzzing))]
+pub use fuzz::storage;
 pub use handle::{Log, Options};
 pub use identity::{Identity, ObjectId};
 pub use metrics::Metrics;

@@ -16,6 +16,7 @@ use super::seat::{Seat, Stage};
 use super::trace::{Line, Trace};
 use super::truth::{Room, Verdict, ensure};
 use crate::session::Session;
+use crate::socket::Form;
 
 /// Requests that it lets wait.
 const MOST_WAITING: usize = 40;
@@ -23,7 +24,7 @@ const MOST_WAITING: usize = 40;
 pub(super) struct Client {
     number: usize,
     pub(super) session: Session,
-    encoding: Encoding,
+    form: Form,
     link: Option<Link>,
     /// When it was opened.
     since: u64,
@@ -75,7 +76,10 @@ impl Client {
         Self {
             number,
             session: Session::from_token(&token).expect("16 bytes are a token"),
-            encoding: if one_in(2) { Encoding::Json } else { Encoding::Msgpack },
+            form: Form {
+                encoding: if one_in(2) { Encoding::Json } else { Encoding::Msgpack },
+                deflated: one_in(4),
+            },
             link: None,
             since: 0,
             abandoned: Vec::new(),
@@ -153,9 +157,9 @@ impl Client {
     }
 
     fn connect(&mut self, around: &Around<'_>) {
-        let (link, other) = Link::new(self.encoding, around.bounds.is_narrow);
+        let (link, other) = Link::new(self.form.encoding, around.bounds.is_narrow);
         self.trace.note(Line::Opened(self.number));
-        around.machine.accept(other, self.encoding, self.session.clone());
+        around.machine.accept(other, self.form, self.session.clone());
         (self.link, self.since) = (Some(link), around.now);
     }
 

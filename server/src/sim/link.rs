@@ -4,7 +4,10 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 
 use dormouse_protocol::{ClientMessage, CloseCode, Encoding, ServerMessage};
+use flate2::{Decompress, FlushDecompress};
 
+const FINAL: u8 = 0x80;
+const DEFLATED: u8 = 0x40;
 const TEXT: u8 = 1;
 const BINARY: u8 = 2;
 const CLOSE: u8 = 8;
@@ -54,7 +57,7 @@ impl Link {
     fn queue(&mut self, opcode: u8, payload: &[u8]) {
         const MASKED: u8 = 0x80;
         const LONG: u8 = 126;
-        self.unsent.push(0x80 | opcode);
+        self.unsent.push(FINAL | opcode);
         match payload.len() {
             len @ 0..=125 => self.unsent.push(MASKED | len as u8),
             len => {
@@ -102,7 +105,9 @@ impl Link {
     /// What has arrived as a whole.
     pub(super) fn next(&mut self) -> Result<Option<Arrival>, String> {
         while let Some((opcode, payload)) = self.take_frame() {
-            match opcode {
+            let is_deflated = opcode & DEFLATED != 0;
+            let payload = if is_deflated { inflate(&payload)? } else { payload };
+            match opcode & !DEFLATED {
                 TEXT | BINARY => {
                     let message = self.encoding.decode_server(&payload);
                     let message = message.map_err(|error| format!("no message: {error}"))?;
@@ -131,6 +136,15 @@ impl Link {
         }
         let mut frame: Vec<u8> = self.unread.drain(..head + len).collect();
         let payload = frame.split_off(head);
-        Some((frame[0] & 0xF, payload))
+        Some((frame[0] & !FINAL, payload))
     }
+}
+
+fn inflate(payload: &[u8]) -> Result<Vec<u8>, String> {
+    let mut message = Vec::with_capacity(1 << 20);
+    let input = [payload, &[0, 0, 0xFF, 0xFF]].concat();
+    let inflated =
+        Decompress::new(false).decompress_vec(&input, &mut message, FlushDecompress::Sync);
+    inflated.map_err(|error| format!("not compressed: {error}"))?;
+    Ok(message)
 }

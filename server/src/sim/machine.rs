@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use dormouse_protocol::{Encoding, ObjectName};
+use dormouse_protocol::ObjectName;
 use tokio::runtime::{Builder, Runtime};
 
 use super::bounds::Bounds;
@@ -19,7 +19,7 @@ use super::trace::{Line, Trace};
 use crate::log::stepped::{Committed, Disk, Stepped as Writer};
 use crate::object::{Classes, Handle, Registry};
 use crate::session::Session;
-use crate::socket::{Accepted, Seats, Slots, Stepped as Reactor};
+use crate::socket::{Accepted, Form, Seats, Slots, Stepped as Reactor};
 use crate::{log, object, room, simulated, socket};
 
 /// The metrics of all machines.
@@ -108,13 +108,14 @@ impl Machine {
     }
 
     /// Takes a connection, as HTTP does after its upgrade.
-    pub(super) fn accept(&self, socket: UnixStream, encoding: Encoding, session: Session) {
+    pub(super) fn accept(&self, socket: UnixStream, form: Form, session: Session) {
         let next = self.accepted.replace(self.accepted.get() + 1) % self.reactors.len();
         self.reactors[next].borrow().accept(Accepted {
             stream: TcpStream::from(OwnedFd::from(socket)),
             answer: Bytes::new(),
             read: Bytes::new(),
-            encoding,
+            form,
+            echoes: false,
             session: Ok(session),
             slot: self.slots.take().expect("there is no bound"),
         });

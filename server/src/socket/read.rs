@@ -10,6 +10,7 @@ use tracing::debug;
 use super::connection::{Connection, Phase};
 use super::decoder::{Decoder, Incoming};
 use super::frame::{self, Opcode, Violation};
+use super::framing;
 use super::inbox::WAKER;
 use super::reactor::Reactor;
 use super::work::Unread;
@@ -17,6 +18,8 @@ use crate::object::presence::Departing;
 
 /// Work that one connection gets done before others have their turn: messages, and the members that its signals go to.
 const TURN_WORK: u64 = 4_096;
+/// Bytes of a message that may have been inflated which count like one more message: a few bytes can become many.
+const INFLATED_BYTES: usize = 256;
 
 impl Reactor {
     /// The poller tells of a socket.
@@ -148,6 +151,7 @@ impl Reactor {
     /// them, or for the turns of others.
     fn feed(&mut self, key: usize, bytes: &mut [u8]) -> usize {
         let limit = self.common.settings.limits.message_bytes as usize;
+        let deflates = self.connections[key].form.deflated;
         let address = self.connections[key].address(key, 0);
         let work = self.connections[key].work.go_on();
         let mut decoder = work.map_or(Decoder::NEW, |work| std::mem::take(&mut work.decoder));
@@ -161,8 +165,13 @@ impl Reactor {
             if self.is_paused(connection) || self.work >= end {
                 break rest.len();
             }
-            match decoder.next(&mut rest, limit) {
-                Ok(Some(incoming)) => self.incoming(key, incoming),
+            match decoder.next(&mut rest, limit, deflates) {
+                Ok(Some(incoming)) => {
+                    if deflates {
+                        self.work += (incoming.len() / INFLATED_BYTES) as u64;
+                    }
+                    self.incoming(key, incoming);
+                }
                 Ok(None) => break 0,
                 Err(Violation(code)) => {
                     self.close(key, code);
@@ -182,7 +191,7 @@ impl Reactor {
 
     fn incoming(&mut self, key: usize, incoming: Incoming<'_>) {
         let connection = &mut self.connections[key];
-        match (incoming, connection.encoding) {
+        match (incoming, connection.form.encoding) {
             (Incoming::Close(code), _) => {
                 debug!(?code, "the client closes");
                 if code == Some(CloseCode::Normal.number()) {
@@ -203,11 +212,24 @@ impl Reactor {
                 connection.work.begin().outbox.push(pong);
                 self.mark_dirty(key);
             }
+            (Incoming::Text(text), _) if connection.echoes => {
+                self.echo(key, Opcode::Text, text.as_bytes());
+            }
+            (Incoming::Binary(bytes), _) if connection.echoes => {
+                self.echo(key, Opcode::Binary, bytes);
+            }
             (Incoming::Text(text), Encoding::Json) => self.request(key, text.as_bytes()),
             (Incoming::Binary(bytes), Encoding::Msgpack) => self.request(key, bytes),
             (Incoming::Text(_) | Incoming::Binary(_), _) => {
                 self.close(key, CloseCode::UnsupportedData);
             }
         }
+    }
+
+    /// Sends a message back as it came.
+    fn echo(&mut self, key: usize, opcode: Opcode, payload: &[u8]) {
+        let connection = &mut self.connections[key];
+        connection.queue_frame(framing::data(opcode, connection.form.deflated, payload));
+        self.mark_dirty(key);
     }
 }

@@ -7,10 +7,13 @@ use std::path::{Path, PathBuf};
 /// Which parts a part may use besides itself; what is not named here may use nothing.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("server", &["config", "http", "log", "metrics", "object", "room", "socket"]),
+    ("fuzz", &["http", "log", "socket"]),
     ("http", &["clock", "config", "log", "metrics", "object", "session", "socket"]),
-    ("socket", &["log", "memory", "object", "session"]),
+    ("socket", &["log", "memory", "object", "session", "simulated"]),
     ("object", &["clock", "log", "session"]),
-    ("log", &["clock", "memory"]),
+    ("log", &["clock", "memory", "simulated"]),
+    ("clock", &["simulated"]),
+    ("sim", &["log", "object", "room", "session", "simulated", "socket"]),
     ("room", &["object"]),
     ("cli", &["table"]),
     ("main", &["cli", "table"]),
