@@ -18,5 +18,9 @@ pub mod socket;
 
 mod probe;
 mod server;
+#[cfg(test)]
+mod sim;
+#[cfg(test)]
+mod simulated;
 
 pub use server::{Server, StartError};

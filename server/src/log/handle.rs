@@ -59,10 +59,10 @@ pub struct Log(pub(super) Arc<Inner>);
 pub(super) struct Inner {
     pub(super) shared: Arc<Shared>,
     /// Who was present when the log was opened.
-    present: Mutex<HashMap<ObjectName, Vec<PresenceRow>>>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    pub(super) present: Mutex<HashMap<ObjectName, Vec<PresenceRow>>>,
+    pub(super) threads: Mutex<Vec<JoinHandle<()>>>,
     /// Dropped to stop the threads that wait for time to pass.
-    alive: Mutex<Vec<mpsc::Sender<()>>>,
+    pub(super) alive: Mutex<Vec<mpsc::Sender<()>>>,
 }
 
 impl Log {
@@ -119,7 +119,7 @@ impl Log {
     /// Who an object is to be that [`Log::find`] does not find: an id that no object has and an epoch of its own. In
     /// memory only, until its first append is committed.
     pub fn new_identity(&self, name: ObjectName) -> Arc<Identity> {
-        Arc::new(Identity { id: self.0.shared.store.new_id(), epoch: rand::random(), name })
+        Arc::new(Identity { id: self.0.shared.store.new_id(), epoch: new_epoch(), name })
     }
 
     /// The events after an offset, in offset order. Blocks.
@@ -201,6 +201,14 @@ impl Inner {
         self.shared.delay.set(Duration::ZERO);
         self.alive.lock().clear();
     }
+}
+
+fn new_epoch() -> u32 {
+    #[cfg(test)]
+    if let Some(epoch) = crate::simulated::random() {
+        return epoch;
+    }
+    rand::random()
 }
 
 impl Drop for Inner {

@@ -6,6 +6,9 @@ use std::collections::HashMap;
 use std::thread;
 use std::time::{Duration, Instant};
 
+#[cfg(test)]
+pub(crate) mod stepped;
+
 use super::ObjectId;
 use super::queue::{Task, Work};
 use super::shared::Shared;
