@@ -204,6 +204,7 @@ fn socket_settings(config: &Config) -> socket::Settings {
         ping_interval: config.liveness.ping_interval,
         pong_timeout: config.liveness.pong_timeout,
         stall_timeout: config.liveness.stall_timeout,
+        message_timeout: config.limits.message_timeout,
         close_timeout: config.liveness.close_timeout,
     }
 }

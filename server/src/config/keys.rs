@@ -159,6 +159,21 @@ pub struct Limits {
     #[config(env = "DORMOUSE_LIMITS_ROSTER_PAGE", default = 500, validate = count)]
     pub roster_page: usize,
 
+    /// How long a message may take to arrive, from its first byte to its last. A slower one closes its connection.
+    #[config(
+        env = "DORMOUSE_LIMITS_MESSAGE_TIMEOUT",
+        default = "1m",
+        deserialize_with = humantime_serde::deserialize,
+        validate = timer
+    )]
+    #[serde(serialize_with = "humantime_serde::serialize")]
+    pub message_timeout: Duration,
+
+    /// Connections that are in HTTP: handshakes and other requests under way. One more takes the place of the oldest, which
+    /// is refused with HTTP 503.
+    #[config(env = "DORMOUSE_LIMITS_HTTP_CONNECTIONS", default = 1024, validate = count)]
+    pub http_connections: usize,
+
     /// How long a new connection may take to send its HTTP request.
     #[config(
         env = "DORMOUSE_LIMITS_HANDSHAKE_TIMEOUT",

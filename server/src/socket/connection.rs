@@ -16,6 +16,7 @@ use crate::object::Address;
 use crate::session::SessionId;
 
 /// A client's connection: all there is of it while it is at rest.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about the socket")]
 pub(super) struct Connection {
     pub(super) socket: TcpStream,
     /// Tells this connection from others that had the same key.
@@ -28,6 +29,8 @@ pub(super) struct Connection {
     pub(super) hung_up: bool,
     /// The connection is in the list of those to write to.
     pub(super) dirty: bool,
+    /// The connection is in the line of those to read from.
+    pub(super) in_line: bool,
     pub(super) phase: Phase,
     /// When the peer was last heard.
     pub(super) heard: Tick,

@@ -20,6 +20,20 @@ pub(super) enum Incoming<'a> {
     Close(Option<u16>),
 }
 
+impl Incoming<'_> {
+    /// Whether it may stand between the fragments of a message.
+    pub(super) fn is_control(&self) -> bool {
+        match self {
+            Self::Text(_) | Self::Binary(_) => false,
+            Self::Ping(_) | Self::Pong | Self::Close(_) => true,
+        }
+    }
+}
+
+/// Fragments that a message may have, and one more for each so many bytes that it may be long: empty ones would come for ever.
+const FRAGMENTS: usize = 1024;
+const FRAGMENT_BYTES: usize = 16;
+
 /// Bytes that were read; what is taken is cut off their front.
 pub(super) type Input<'a> = &'a mut [u8];
 
@@ -41,6 +55,8 @@ struct Partial {
     message: Vec<u8>,
     /// What the message is, from its first frame on.
     kind: Option<Opcode>,
+    /// How many frames of it there were after the first.
+    fragments: usize,
 }
 
 impl Partial {
@@ -145,7 +161,12 @@ impl Partial {
         self.header_len = 0;
         if header.opcode.is_control() {
             self.control.clear();
-        } else if header.opcode != Opcode::Continuation {
+        } else if header.opcode == Opcode::Continuation {
+            self.fragments += 1;
+            if self.fragments > FRAGMENTS + limit / FRAGMENT_BYTES {
+                return Err(Violation(CloseCode::TooLarge));
+            }
+        } else {
             self.kind = Some(header.opcode);
         }
         Ok(Some(header))

@@ -19,8 +19,12 @@ pub(super) struct JoinOpened {
     opened: Opened,
 }
 
+/// To join or to leave, in the unit of [`super::read`].
+const JOIN_WORK: u64 = 64;
+
 impl Reactor {
     pub(super) fn join(&mut self, key: usize, join: Join) {
+        self.work += JOIN_WORK;
         let limits = &self.common.settings.limits;
         let connection = &mut self.connections[key];
         if !self.common.registry.knows_class(join.object.class()) {
@@ -139,6 +143,7 @@ impl Reactor {
         let Some(index) = connection.joins.iter().position(|joined| joined.object == object) else {
             return false;
         };
+        self.work += JOIN_WORK;
         let joined = connection.joins.swap_remove(index);
         if let Some(work) = connection.work.go_on() {
             work.signals.retain(|kept| kept.object != object);

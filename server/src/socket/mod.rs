@@ -62,6 +62,8 @@ pub struct Settings {
     pub pong_timeout: Duration,
     /// How long a socket may take nothing of what waits for it.
     pub stall_timeout: Duration,
+    /// How long a message may take to arrive, from its first byte to its last.
+    pub message_timeout: Duration,
     /// How long the closing handshake may take.
     pub close_timeout: Duration,
 }

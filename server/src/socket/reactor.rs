@@ -21,6 +21,7 @@ use super::connection::{Connection, Phase};
 use super::inbox::{Inbox, Letter, Seat};
 use super::metrics::Metrics;
 use super::page::PageKey;
+use super::read::LINE_WORK;
 use super::wheel::Wheel;
 use super::work::{Unread, Work};
 use super::write::Dirty;
@@ -32,8 +33,10 @@ use crate::session::Session;
 
 /// Bytes that one read takes.
 const READ_BYTES: usize = 64 * 1024;
-/// Letters taken in one turn.
+/// Letters taken in one turn, unless they are more work than [`LINE_WORK`].
 const LETTERS: usize = 1_024;
+/// A new connection, in the unit of [`super::read`].
+const ACCEPT_WORK: u64 = 128;
 /// How soon the loop comes back where something waits that tells nobody when it is ready.
 const RETRY: Duration = Duration::from_millis(1);
 
@@ -165,10 +168,14 @@ impl Reactor {
 
     fn take_letters(&mut self) {
         self.inbox.listen();
+        let end = self.work + LINE_WORK;
         for _ in 0..LETTERS {
             match self.letters.try_recv() {
                 Ok(letter) => self.letter(letter),
                 Err(_) => return,
+            }
+            if self.work >= end {
+                break;
             }
         }
         // There may be more, and nobody is going to say so again.
@@ -201,6 +208,7 @@ impl Reactor {
     }
 
     fn accept(&mut self, accepted: Accepted) {
+        self.work += ACCEPT_WORK;
         let Accepted { stream, answer, read, encoding, session, slot } = accepted;
         // Who can't be told is nobody's, until its close.
         let session_id = session.as_ref().map_or_else(|_| Session::new().id, |session| session.id);
@@ -227,6 +235,7 @@ impl Reactor {
             readable: true,
             hung_up: false,
             dirty: false,
+            in_line: false,
             slot,
         });
         self.common.metrics.connections.inc();

@@ -25,6 +25,8 @@ pub(super) struct Work(Option<Box<Busy>>);
 pub(super) struct Busy {
     /// A message of which only a part has arrived.
     pub(super) decoder: Decoder,
+    /// When that began, or its connection last had to wait.
+    pub(super) message_begun: Tick,
     /// Bytes that were read and not looked at, because the connection is paused.
     pub(super) unread: Unread,
     pub(super) outbox: Outbox,
@@ -50,6 +52,7 @@ pub(super) struct Busy {
 
 static NOTHING: Busy = Busy {
     decoder: Decoder::NEW,
+    message_begun: 0,
     unread: Unread::NEW,
     outbox: Outbox::NEW,
     in_flight: 0,

@@ -140,6 +140,7 @@ fn inside(data: &Path, metrics: &Metrics) -> Inside {
         ping_interval: PATIENCE,
         pong_timeout: PATIENCE,
         stall_timeout: PATIENCE,
+        message_timeout: PATIENCE,
         close_timeout: PATIENCE,
     };
     let counts = socket::Metrics::register(metrics.registry()).unwrap();
