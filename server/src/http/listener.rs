@@ -5,24 +5,27 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
-use std::sync::Arc;
 use std::time::Duration;
 
 use mio::net::TcpListener;
 use tokio::io::unix::AsyncFd;
 use tokio::net::TcpSocket;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::coop::consume_budget;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::Closing;
 use super::connection::Server;
+use super::crowd::Crowd;
+use super::farewell::{self, Cut};
 use super::metrics::Counts;
+use super::spare::Spare;
 
 /// The usual 128 turns a storm of connecting clients into retransmissions a second apart.
 const BACKLOG: u32 = 4096;
 /// File descriptors and memory do not come back faster than this when they are used up.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(100);
+/// No more often than this it is told that connections can't be accepted.
+const TELL_AGAIN: Duration = Duration::from_secs(10);
 
 /// The system is to tell of a connection when its first bytes are there, or after so many seconds.
 #[cfg(target_os = "linux")]
@@ -77,14 +80,15 @@ fn defer(listener: &std::net::TcpListener) {
 pub(super) struct Acceptor {
     pub(super) listener: Listener,
     pub(super) server: Server,
-    pub(super) in_http: Arc<Semaphore>,
+    pub(super) crowd: Crowd,
+    pub(super) spare: Spare,
     pub(super) closing: Closing,
     pub(super) counts: Counts,
 }
 
 impl Acceptor {
     /// Accepts until the front closes; the listener is closed with it.
-    pub(super) async fn run(self) {
+    pub(super) async fn run(mut self) {
         let mut closing = self.closing.clone();
         tokio::select! {
             biased;
@@ -93,26 +97,35 @@ impl Acceptor {
         }
     }
 
-    async fn accept_all(&self) {
-        let mut failing = false;
+    async fn accept_all(&mut self) {
+        let mut told: Option<Instant> = None;
         loop {
-            match self.accept().await {
+            let error = match self.accept().await {
                 Ok(stream) => {
-                    failing = false;
                     let Some(stream) = self.server.upgrade(stream) else { continue };
-                    let Some(permit) = self.permit().await else { return };
-                    self.serve(stream, permit);
+                    let Some(place) = self.crowd.enter().await else { return };
+                    tokio::spawn(self.server.serve(stream, place, self.closing.clone()));
+                    continue;
                 }
                 // The client was gone before its turn came.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                Err(error) => {
-                    self.counts.accept_errors.inc();
-                    if !failing {
-                        tracing::warn!(%error, "connections can't be accepted; trying on");
-                    }
-                    failing = true;
-                    sleep(PAUSE_AFTER_ERROR).await;
-                }
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
+                Err(error) => error,
+            };
+            self.counts.accept_errors.inc();
+            if told.is_none_or(|told| told.elapsed() > TELL_AGAIN) {
+                tracing::warn!(%error, "connections can't be accepted; trying on");
+                told = Some(Instant::now());
+            }
+            // Who is sent away makes room for the next one to be sent away: that needs no pause.
+            let send_away = || {
+                let (stream, _) = self.listener.get_ref().accept()?;
+                farewell::tell(&stream.into(), Cut::Descriptors);
+                io::Result::Ok(())
+            };
+            match self.spare.lend(send_away) {
+                Some(Ok(())) => self.counts.cut(Cut::Descriptors),
+                Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
+                _ => sleep(PAUSE_AFTER_ERROR).await,
             }
         }
     }
@@ -126,22 +139,5 @@ impl Acceptor {
                 return accepted.map(|(stream, _)| stream.into());
             }
         }
-    }
-
-    /// Leave for one more connection; `None` if there will never be any.
-    async fn permit(&self) -> Option<OwnedSemaphorePermit> {
-        if let Ok(permit) = Arc::clone(&self.in_http).try_acquire_owned() {
-            return Some(permit);
-        }
-        self.counts.accept_waits.inc();
-        Arc::clone(&self.in_http).acquire_owned().await.ok()
-    }
-
-    fn serve(&self, stream: TcpStream, permit: OwnedSemaphorePermit) {
-        let connection = self.server.serve(stream, self.closing.clone());
-        tokio::spawn(async move {
-            connection.await;
-            drop(permit);
-        });
     }
 }

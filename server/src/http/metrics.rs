@@ -2,6 +2,8 @@
 
 use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
 
+use super::farewell::Cut;
+
 /// What the front counts. Clones share the counters.
 #[derive(Debug, Clone)]
 pub(super) struct Counts {
@@ -11,8 +13,7 @@ pub(super) struct Counts {
     pub(super) refused: IntCounterVec,
     /// Failed accepts, such as those for want of file descriptors.
     pub(super) accept_errors: IntCounter,
-    /// How often accepting waited because too many connections were in HTTP.
-    pub(super) accept_waits: IntCounter,
+    cut: IntCounterVec,
 }
 
 impl Counts {
@@ -30,15 +31,26 @@ impl Counts {
                 "dormouse_http_accept_errors_total",
                 "Connections that could not be accepted.",
             )?,
-            accept_waits: IntCounter::new(
-                "dormouse_http_accept_waits_total",
-                "Times that new connections waited because too many were in HTTP.",
+            cut: IntCounterVec::new(
+                Opts::new(
+                    "dormouse_http_cut_total",
+                    "Connections that were ended before their request had an answer.",
+                ),
+                &["reason"],
             )?,
         };
         registry.register(Box::new(counts.requests.clone()))?;
         registry.register(Box::new(counts.refused.clone()))?;
         registry.register(Box::new(counts.accept_errors.clone()))?;
-        registry.register(Box::new(counts.accept_waits.clone()))?;
+        registry.register(Box::new(counts.cut.clone()))?;
+        // A series that is not there until the first time would hide that time from `rate`.
+        for cut in Cut::ALL {
+            counts.cut.with_label_values(&[cut.reason()]);
+        }
         Ok(counts)
+    }
+
+    pub(super) fn cut(&self, cut: Cut) {
+        self.cut.with_label_values(&[cut.reason()]).inc();
     }
 }

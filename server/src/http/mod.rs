@@ -5,6 +5,9 @@
 
 mod connection;
 mod controls;
+mod crowd;
+mod farewell;
+mod gate;
 mod handshake;
 mod health;
 mod listener;
@@ -15,6 +18,7 @@ mod page;
 mod problem;
 mod prompt;
 mod routes;
+mod spare;
 
 use std::io;
 use std::net::SocketAddr;
@@ -25,6 +29,8 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
+use self::crowd::Crowd;
+use self::spare::Spare;
 use crate::config::Config;
 use crate::log::Log;
 use crate::metrics::Metrics;
@@ -46,10 +52,6 @@ pub struct Inside {
     pub log: Log,
 }
 
-/// Connections that may be in HTTP at once. Further ones wait in the listener's backlog: in a storm of
-/// reconnecting clients waiting is better than a refusal, after which they would all come again.
-const IN_HTTP: u32 = 4096;
-
 /// Each connection watches the deadline itself; this only covers its last turn.
 const LAST_TURN: Duration = Duration::from_secs(1);
 
@@ -59,7 +61,8 @@ pub struct Front {
     address: SocketAddr,
     /// Set to the moment by which everything has to be closed.
     closing: watch::Sender<Option<Instant>>,
-    in_http: Arc<Semaphore>,
+    /// A permit for each connection that may be in HTTP, and how many there are.
+    in_http: (Arc<Semaphore>, u32),
     accepting: JoinHandle<()>,
 }
 
@@ -92,7 +95,8 @@ impl Front {
         let (listener, address) = listener::bind(config.listen)
             .map_err(|source| Error::Listen { address: config.listen, source })?;
         let (closing, closed) = watch::channel(None);
-        let in_http = Arc::new(Semaphore::new(IN_HTTP as usize));
+        let most = config.limits.http_connections.min(Semaphore::MAX_PERMITS);
+        let in_http = Arc::new(Semaphore::new(most));
         let shared = Arc::new(routes::Shared {
             slots: Slots::new(config.limits.connections),
             origins: origin::Origins::new(&config.allowed_origins),
@@ -106,13 +110,14 @@ impl Front {
             listener::Acceptor {
                 listener,
                 server: connection::Server::new(shared, hand_over, config.limits.handshake_timeout),
-                in_http: Arc::clone(&in_http),
+                crowd: Crowd::new(Arc::clone(&in_http)),
+                spare: Spare::new(),
                 closing: Closing(closed),
                 counts,
             }
             .run(),
         );
-        Ok(Self { address, closing, in_http, accepting })
+        Ok(Self { address, closing, in_http: (in_http, most as u32), accepting })
     }
 
     /// The address that it listens on, with the real port where port 0 was asked for.
@@ -128,7 +133,8 @@ impl Front {
             if let Err(error) = self.accepting.await {
                 tracing::error!(%error, "the accept loop ended early");
             }
-            self.in_http.acquire_many(IN_HTTP).await.is_ok()
+            let (in_http, most) = self.in_http;
+            in_http.acquire_many(most).await.is_ok()
         };
         if timeout_at(deadline + LAST_TURN, ended).await.is_err() {
             tracing::warn!("HTTP connections were still open after the deadline");

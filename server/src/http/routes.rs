@@ -13,6 +13,7 @@ use axum::routing::get;
 
 use super::connection::{Pending, Upgrade};
 use super::controls;
+use super::gate::{self, Gate};
 use super::handshake::{Handshake, Refusal};
 use super::health::Health;
 use super::metrics::Counts;
@@ -67,13 +68,18 @@ pub(super) fn routes(shared: Arc<Shared>) -> Router {
         .route(CONNECT, get(connect))
         .route("/health/live", get(|| async { "live\n" }))
         .route("/health/ready", get(ready))
-        .route("/metrics", get(metrics))
-        .merge(objects::routes())
+        .merge(guarded(Router::new().route("/metrics", get(metrics))))
+        .merge(guarded(objects::routes()))
         .merge(controls::routes(&shared))
         .merge(page::routes())
         .fallback(unknown)
         .layer(from_fn_with_state(Arc::clone(&shared), complete))
         .with_state(shared)
+}
+
+/// What is much work to answer: one way for all of it.
+fn guarded(routes: Router<Arc<Shared>>) -> Router<Arc<Shared>> {
+    routes.route_layer(from_fn_with_state(Gate::new(), gate::pass))
 }
 
 async fn connect(

@@ -8,6 +8,7 @@ mod config;
 mod conformance;
 mod dashboard;
 mod guest;
+mod hostile;
 mod http;
 mod objects;
 mod process;
