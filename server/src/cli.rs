@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand};
 use confique::Layer as _;
 
@@ -68,6 +69,17 @@ pub(crate) struct ObjectsFlags {
 }
 
 impl Cli {
+    /// Reads the command line; explains itself and ends the program where that is wanted or needed.
+    pub(crate) fn read() -> Self {
+        Self::try_parse().unwrap_or_else(|mut error| {
+            if error.kind() == ErrorKind::ArgumentConflict {
+                let tip = "flags stand behind the command that they are for".into();
+                error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip]));
+            }
+            error.exit()
+        })
+    }
+
     pub(crate) fn command(self) -> Command {
         self.command.unwrap_or(Command::Serve(self.flags))
     }

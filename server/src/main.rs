@@ -10,7 +10,6 @@ use std::process::{ExitCode, exit};
 use std::time::Instant;
 
 use anyhow::Context as _;
-use clap::Parser as _;
 use dormouse::Server;
 use dormouse::config::Config;
 use dormouse::memory::{self, Tidy};
@@ -34,7 +33,7 @@ const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     memory::set_up();
-    match Cli::parse().command() {
+    match Cli::read().command() {
         Command::Serve(flags) => with_config(flags, serve),
         Command::Config(flags) => with_config(flags, |config| print(&config)),
         Command::Objects(flags) => show(flags),

@@ -161,4 +161,15 @@ mod tests {
         assert_eq!((&*socket.0, outbox.bytes()), (&b"hij"[..], 0));
         assert!(outbox.is_empty());
     }
+    #[test]
+    fn what_is_put_in_front_goes_first() {
+        let mut outbox = Outbox::default();
+        for frame in ["b", "c"] {
+            outbox.push(Bytes::from_static(frame.as_bytes()));
+        }
+        outbox.push_front(Bytes::from_static(b"a"));
+        let mut socket = Narrow(Vec::new());
+        assert!(outbox.write_to(&mut socket, &mut [0; 7]).unwrap().all);
+        assert_eq!((&*socket.0, outbox.bytes()), (&b"abc"[..], 0));
+    }
 }

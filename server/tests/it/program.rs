@@ -98,4 +98,8 @@ fn a_wrong_flag_or_filter_is_a_usage_error() {
     let output = dormouse(&[]).env("RUST_LOG", "dormouse=loudly").output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8(output.stderr).unwrap().contains("RUST_LOG"));
+    let output = dormouse(&["--config", "some.toml", "config"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(told.contains("behind the command"), "{told}");
 }

@@ -20,6 +20,16 @@ fn impatient(config: &mut Config) {
     config.presence.grace = Duration::from_mins(5);
 }
 
+/// `test/a` gets one event of somebody who goes, and sleeps again.
+async fn wake_once(server: &TestServer, diary: &Diary) {
+    let (mut client, object) = join(server, Encoding::Json, "test/a").await;
+    assert_eq!(count(&mut client, object).await, 1);
+    drop(client);
+    put_to_sleep(server, "test/a").await;
+    diary.read();
+}
+
+/// It has not been woken since.
 async fn sleeps_still(server: &TestServer, diary: &Diary) {
     let asleep = server.object("test/a").await;
     assert_eq!((&asleep["state"], &asleep["wakes"]), (&json!("asleep"), &json!(1)));
@@ -106,11 +116,7 @@ async fn c51_a_heartbeat_keeps_a_member_in_the_roster_without_a_wake() {
     let diary = Diary::new();
     let server = start_with(&diary, NEVER, impatient).await;
     let (mut watcher, object) = watcher(&server, "test/a").await;
-    let (mut client, _) = join(&server, Encoding::Json, "test/a").await;
-    assert_eq!(count(&mut client, object).await, 1);
-    drop(client);
-    put_to_sleep(&server, "test/a").await;
-    diary.read();
+    wake_once(&server, &diary).await;
     let (heart, _) = arrive(&server, "test/a", "heart").await;
     let (_mute, _) = arrive(&server, "test/a", "mute").await;
     let mut heart = heart.raw;
@@ -141,11 +147,7 @@ async fn c52_a_peer_that_is_gone_without_a_word_leaves_in_time_without_a_wake() 
     let diary = Diary::new();
     let server = start_with(&diary, NEVER, impatient).await;
     let (mut watcher, object) = watcher(&server, "test/a").await;
-    let (mut client, _) = join(&server, Encoding::Json, "test/a").await;
-    assert_eq!(count(&mut client, object).await, 1);
-    drop(client);
-    put_to_sleep(&server, "test/a").await;
-    diary.read();
+    wake_once(&server, &diary).await;
     // Its system takes what it is sent, and nobody reads or answers.
     let (_dead, joined) = arrive(&server, "test/a", "dead").await;
     watcher.until_names(object, &["dead"]).await;
@@ -163,12 +165,8 @@ async fn c53_idle_sockets_of_a_sleeping_object_are_pinged() {
     let diary = Diary::new();
     let server = start_with(&diary, NEVER, impatient).await;
     let mut raw = member(&server).await;
-    let (mut client, object) = join(&server, Encoding::Json, "test/a").await;
-    assert_eq!(count(&mut client, object).await, 1);
-    drop(client);
+    wake_once(&server, &diary).await;
     assert!(matches!(raw.message().await, ServerMessage::Events(_)));
-    put_to_sleep(&server, "test/a").await;
-    diary.read();
     for _ in 0..2 {
         assert_eq!(raw.frame().await, Some((PING, Vec::new())));
         raw.send(&frame(PONG, b"")).await;
