@@ -14,6 +14,7 @@ pub mod room;
 pub mod session;
 pub mod socket;
 
+mod descriptors;
 mod server;
 
 pub use server::{Server, StartError};

@@ -21,7 +21,7 @@ use crate::log::{Log, OpenError};
 use crate::metrics::Metrics;
 use crate::object::{Classes, Registry};
 use crate::socket::{Reactors, Seats};
-use crate::{http, log, object, room, socket};
+use crate::{descriptors, http, log, object, room, socket};
 
 /// For requests under way when the server stops. All that it answers over HTTP it answers at once.
 const HTTP_GRACE: Duration = Duration::from_secs(2);
@@ -66,14 +66,15 @@ impl Server {
     }
 
     /// Starts a server of objects of other classes.
-    pub async fn start_with(config: Config, classes: Classes) -> Result<Self, StartError> {
+    pub async fn start_with(mut config: Config, classes: Classes) -> Result<Self, StartError> {
         let is_unknown = |name: &&ObjectName| !classes.contains_key(name.class());
         if let Some(name) = config.objects.pinned.iter().find(is_unknown) {
             return Err(StartError::Pinned(name.clone()));
         }
         let metrics = Metrics::new()?;
         let health = Health::new();
-        let log = open_log(&config, log::Metrics::register(metrics.registry())?).await?;
+        let tables = descriptors::share_out(&mut config);
+        let log = open_log(&config, tables, log::Metrics::register(metrics.registry())?).await?;
         let seats = Seats::new(reactor_count(&config))?;
         let registry = Registry::new(
             log.clone(),
@@ -149,7 +150,11 @@ impl Server {
 }
 
 /// Opening blocks: after a crash it replays the journal.
-async fn open_log(config: &Config, metrics: log::Metrics) -> Result<Log, OpenError> {
+async fn open_log(
+    config: &Config,
+    open_tables: usize,
+    metrics: log::Metrics,
+) -> Result<Log, OpenError> {
     let kept = &config.classes.room.retention;
     let retention = log::Retention {
         max_events: (kept.max_events > 0).then_some(kept.max_events),
@@ -157,7 +162,7 @@ async fn open_log(config: &Config, metrics: log::Metrics) -> Result<Log, OpenErr
         max_bytes: (kept.max_bytes > 0).then_some(kept.max_bytes),
     };
     let retention = HashMap::from([(room::CLASS.to_owned(), retention)]);
-    let options = log::Options { retention, ..log::Options::default() };
+    let options = log::Options { retention, open_tables, ..log::Options::default() };
     let dir = config.data.clone();
     let opened = spawn_blocking(move || Log::open(&dir, options, metrics)).await;
     opened.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))

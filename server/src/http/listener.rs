@@ -11,21 +11,20 @@ use mio::net::TcpListener;
 use tokio::io::unix::AsyncFd;
 use tokio::net::TcpSocket;
 use tokio::task::coop::consume_budget;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use super::Closing;
 use super::connection::Server;
 use super::crowd::Crowd;
 use super::farewell::{self, Cut};
 use super::metrics::Counts;
+use super::seldom::Seldom;
 use super::spare::Spare;
 
 /// The usual 128 turns a storm of connecting clients into retransmissions a second apart.
 const BACKLOG: u32 = 4096;
 /// File descriptors and memory do not come back faster than this when they are used up.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(100);
-/// No more often than this it is told that connections can't be accepted.
-const TELL_AGAIN: Duration = Duration::from_secs(10);
 
 /// The system is to tell of a connection when its first bytes are there, or after so many seconds.
 #[cfg(target_os = "linux")]
@@ -77,6 +76,13 @@ fn defer(listener: &std::net::TcpListener) {
     }
 }
 
+/// Who has come.
+enum Arrival {
+    Accepted(TcpStream),
+    /// Nobody who could be kept, and why.
+    SentAway(io::Error),
+}
+
 pub(super) struct Acceptor {
     pub(super) listener: Listener,
     pub(super) server: Server,
@@ -98,46 +104,64 @@ impl Acceptor {
     }
 
     async fn accept_all(&mut self) {
-        let mut told: Option<Instant> = None;
+        let failing = Seldom::default();
         loop {
             let error = match self.accept().await {
-                Ok(stream) => {
+                Ok(Arrival::Accepted(stream)) => {
                     let Some(stream) = self.server.upgrade(stream) else { continue };
                     let Some(place) = self.crowd.enter().await else { return };
                     tokio::spawn(self.server.serve(stream, place, self.closing.clone()));
                     continue;
                 }
+                // Who is sent away makes room for the next one to be sent away: that needs no pause.
+                Ok(Arrival::SentAway(error)) => {
+                    self.counts.cut(Cut::Descriptors);
+                    error
+                }
                 // The client was gone before its turn came.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
-                Err(error) => error,
+                Err(error) => {
+                    sleep(PAUSE_AFTER_ERROR).await;
+                    error
+                }
             };
             self.counts.accept_errors.inc();
-            if told.is_none_or(|told| told.elapsed() > TELL_AGAIN) {
+            if failing.is_due() {
                 tracing::warn!(%error, "connections can't be accepted; trying on");
-                told = Some(Instant::now());
-            }
-            // Who is sent away makes room for the next one to be sent away: that needs no pause.
-            let send_away = || {
-                let (stream, _) = self.listener.get_ref().accept()?;
-                farewell::tell(&stream.into(), Cut::Descriptors);
-                io::Result::Ok(())
-            };
-            match self.spare.lend(send_away) {
-                Some(Ok(())) => self.counts.cut(Cut::Descriptors),
-                Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
-                _ => sleep(PAUSE_AFTER_ERROR).await,
             }
         }
     }
 
-    async fn accept(&self) -> io::Result<TcpStream> {
+    async fn accept(&mut self) -> io::Result<Arrival> {
         loop {
             // A storm must not keep all other tasks from this thread, nor the end of the front from being seen.
             consume_budget().await;
             let mut ready = self.listener.readable().await?;
-            if let Ok(accepted) = ready.try_io(|listener| listener.get_ref().accept()) {
-                return accepted.map(|(stream, _)| stream.into());
+            let spare = &mut self.spare;
+            if let Ok(accepted) = ready.try_io(|listener| accept(listener.get_ref(), spare)) {
+                return accepted;
             }
         }
+    }
+}
+
+/// Accepts a connection, or sends it away where the process has no descriptor for it.
+fn accept(listener: &TcpListener, spare: &mut Spare) -> io::Result<Arrival> {
+    let send_away = || {
+        // It fails where nobody is there: the system looks for a descriptor first.
+        let (stream, _) = listener.accept()?;
+        farewell::tell(&stream.into(), Cut::Descriptors);
+        Ok(())
+    };
+    match listener.accept() {
+        Ok((stream, _)) => Ok(Arrival::Accepted(stream.into())),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
+            match spare.lend(send_away) {
+                Some(Ok(())) => Ok(Arrival::SentAway(error)),
+                Some(Err(nobody)) => Err(nobody),
+                None => Err(error),
+            }
+        }
+        Err(error) => Err(error),
     }
 }

@@ -1,6 +1,6 @@
 //! The counters of the front. Labels are routes, status classes and reasons: all from short fixed lists.
 
-use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
 use super::farewell::Cut;
 
@@ -11,6 +11,8 @@ pub(super) struct Counts {
     pub(super) requests: IntCounterVec,
     /// WebSocket handshakes that were refused, by reason.
     pub(super) refused: IntCounterVec,
+    /// WebSockets that may be open.
+    pub(super) connections_limit: IntGauge,
     /// Failed accepts, such as those for want of file descriptors.
     pub(super) accept_errors: IntCounter,
     cut: IntCounterVec,
@@ -27,6 +29,10 @@ impl Counts {
                 Opts::new("dormouse_connections_refused_total", "WebSocket handshakes refused."),
                 &["reason"],
             )?,
+            connections_limit: IntGauge::new(
+                "dormouse_connections_limit",
+                "WebSockets that may be open: limits.connections, or fewer where the system allows too few open files.",
+            )?,
             accept_errors: IntCounter::new(
                 "dormouse_http_accept_errors_total",
                 "Connections that could not be accepted.",
@@ -41,6 +47,7 @@ impl Counts {
         };
         registry.register(Box::new(counts.requests.clone()))?;
         registry.register(Box::new(counts.refused.clone()))?;
+        registry.register(Box::new(counts.connections_limit.clone()))?;
         registry.register(Box::new(counts.accept_errors.clone()))?;
         registry.register(Box::new(counts.cut.clone()))?;
         // A series that is not there until the first time would hide that time from `rate`.

@@ -18,6 +18,7 @@ mod page;
 mod problem;
 mod prompt;
 mod routes;
+mod seldom;
 mod spare;
 
 use std::io;
@@ -30,6 +31,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
 use self::crowd::Crowd;
+use self::seldom::Seldom;
 use self::spare::Spare;
 use crate::config::Config;
 use crate::log::Log;
@@ -94,6 +96,7 @@ impl Front {
         let counts = metrics::Counts::register(metrics.registry())?;
         let (listener, address) = listener::bind(config.listen)
             .map_err(|source| Error::Listen { address: config.listen, source })?;
+        counts.connections_limit.set(config.limits.connections.cast_signed() as i64);
         let (closing, closed) = watch::channel(None);
         let most = config.limits.http_connections.min(Semaphore::MAX_PERMITS);
         let in_http = Arc::new(Semaphore::new(most));
@@ -104,6 +107,7 @@ impl Front {
             inside,
             test_controls: config.test_controls,
             counts: counts.clone(),
+            full: Seldom::default(),
             metrics: metrics.clone(),
         });
         let accepting = tokio::spawn(

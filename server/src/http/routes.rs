@@ -18,6 +18,7 @@ use super::handshake::{Handshake, Refusal};
 use super::health::Health;
 use super::metrics::Counts;
 use super::origin::Origins;
+use super::seldom::Seldom;
 use super::{Inside, objects, page};
 use crate::metrics::Metrics;
 use crate::socket::{Slot, Slots};
@@ -30,6 +31,8 @@ pub(super) struct Shared {
     pub(super) inside: Inside,
     pub(super) test_controls: bool,
     pub(super) counts: Counts,
+    /// All places of connections are taken.
+    pub(super) full: Seldom,
     pub(super) metrics: Metrics,
 }
 
@@ -95,6 +98,9 @@ async fn connect(
         }
         Err(refusal) => {
             shared.counts.refused.with_label_values(&[refusal.reason()]).inc();
+            if refusal == Refusal::Full && shared.full.is_due() {
+                tracing::warn!("limits.connections is reached: connections are refused");
+            }
             refusal.into_response()
         }
     }

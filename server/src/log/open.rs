@@ -10,6 +10,7 @@ use std::sync::atomic::AtomicU64;
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
+use super::Options;
 use super::keys::{format, next_id};
 use super::store::Store;
 
@@ -78,7 +79,7 @@ const PRESENCE_MEMTABLE_BYTES: u64 = 256 << 10;
 const WORKERS: usize = 2;
 
 impl Store {
-    pub(super) fn open(dir: &Path, cache_bytes: u64) -> Result<Self, OpenError> {
+    pub(super) fn open(dir: &Path, options: &Options) -> Result<Self, OpenError> {
         let not_writable = |source| OpenError::NotWritable { dir: dir.into(), source };
         let storage = |error| match error {
             fjall::Error::Locked => OpenError::InUse { dir: dir.into() },
@@ -93,9 +94,9 @@ impl Store {
         })?;
         let place = dir.join("log");
         if !place.try_exists().map_err(not_writable)? {
-            create(dir, &place, cache_bytes).map_err(storage)?;
+            create(dir, &place, options).map_err(storage)?;
         }
-        let db = database(&place, cache_bytes).map_err(storage)?;
+        let db = database(&place, options).map_err(storage)?;
         let meta = records(&db, "meta").map_err(storage)?;
         let damaged = |what| OpenError::Damaged { dir: dir.into(), what };
         let version = meta.get(format::KEY).map_err(storage)?;
@@ -126,13 +127,13 @@ fn is_refusal(error: &io::Error) -> bool {
     matches!(error.kind(), NotADirectory | PermissionDenied | ReadOnlyFilesystem)
 }
 
-fn create(dir: &Path, place: &Path, cache_bytes: u64) -> Result<(), fjall::Error> {
+fn create(dir: &Path, place: &Path, options: &Options) -> Result<(), fjall::Error> {
     let draft = dir.join("log.new");
     if draft.try_exists()? {
         fs::remove_dir_all(&draft)?;
     }
     {
-        let db = database(&draft, cache_bytes)?;
+        let db = database(&draft, options)?;
         let meta = records(&db, "meta")?;
         records(&db, "objects")?;
         events(&db)?;
@@ -145,9 +146,10 @@ fn create(dir: &Path, place: &Path, cache_bytes: u64) -> Result<(), fjall::Error
     Ok(())
 }
 
-fn database(place: &Path, cache_bytes: u64) -> Result<Database, fjall::Error> {
+fn database(place: &Path, options: &Options) -> Result<Database, fjall::Error> {
     Database::builder(place)
-        .cache_size(cache_bytes)
+        .cache_size(options.cache_bytes)
+        .max_cached_files(Some(options.open_tables))
         .max_journaling_size(JOURNAL_BYTES)
         .worker_threads(WORKERS)
         .open()

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 /// Which parts a part may use besides itself; what is not named here may use nothing.
 const MAY_USE: &[(&str, &[&str])] = &[
-    ("server", &["config", "http", "log", "metrics", "object", "room", "socket"]),
+    ("server", &["config", "descriptors", "http", "log", "metrics", "object", "room", "socket"]),
+    ("descriptors", &["config"]),
     ("http", &["clock", "config", "log", "metrics", "object", "session", "socket"]),
     ("socket", &["log", "memory", "object", "session"]),
     ("object", &["clock", "log", "session"]),

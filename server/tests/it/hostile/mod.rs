@@ -2,6 +2,7 @@
 //! it (promise 7).
 
 mod crowds;
+mod descriptors;
 mod fairness;
 mod floods;
 mod handshakes;
