@@ -10,6 +10,7 @@ pub mod log;
 pub mod memory;
 pub mod metrics;
 pub mod object;
+pub mod pressure;
 pub mod room;
 pub mod session;
 pub mod socket;

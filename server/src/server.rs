@@ -20,6 +20,7 @@ use crate::http::{Front, Health, Inside, NotReady};
 use crate::log::{Log, OpenError};
 use crate::metrics::Metrics;
 use crate::object::{Classes, Registry};
+use crate::pressure::{Level, Pressure, Watch};
 use crate::socket::{Reactors, Seats};
 use crate::{descriptors, http, log, object, room, socket};
 
@@ -35,6 +36,8 @@ pub struct Server {
     log: Log,
     /// Tells health of the log's failure.
     _watch: AbortOnDropHandle<()>,
+    /// Keeps the memory below its limit.
+    _memory: Option<AbortOnDropHandle<()>>,
     shutdown_timeout: Duration,
 }
 
@@ -83,18 +86,26 @@ impl Server {
             object_settings(&config),
             object::Metrics::register(metrics.registry())?,
         );
+        let pressure = Pressure::default();
         let reactors = Arc::new(Reactors::start(
             seats,
             registry.clone(),
             socket_settings(&config),
+            pressure.clone(),
             socket::Metrics::register(metrics.registry())?,
         )?);
         let hand_over = Arc::new({
             let reactors = reactors.clone();
             move |accepted| reactors.accept(accepted)
         });
-        let inside =
-            Inside { registry: registry.clone(), reactors: reactors.clone(), log: log.clone() };
+        let memory = Watch::new(config.limits.memory, pressure.clone(), metrics.registry())?;
+        let relieved = memory.map(|memory| watch_memory(memory, &registry, &reactors));
+        let inside = Inside {
+            registry: registry.clone(),
+            reactors: reactors.clone(),
+            log: log.clone(),
+            pressure,
+        };
         let front = Front::start(&config, &metrics, health.clone(), inside, hand_over)?;
         registry.wake_pinned();
         let watch = AbortOnDropHandle::new(tokio::spawn({
@@ -105,7 +116,16 @@ impl Server {
             }
         }));
         let shutdown_timeout = config.shutdown_timeout;
-        Ok(Self { health, front, reactors, registry, log, _watch: watch, shutdown_timeout })
+        Ok(Self {
+            health,
+            front,
+            reactors,
+            registry,
+            log,
+            _watch: watch,
+            _memory: relieved,
+            shutdown_timeout,
+        })
     }
 
     /// Where it listens, with the real port where port 0 was asked for.
@@ -166,6 +186,21 @@ async fn open_log(
     let dir = config.data.clone();
     let opened = spawn_blocking(move || Log::open(&dir, options, metrics)).await;
     opened.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+}
+
+/// Lets the parts give up what they can do without while memory is short.
+fn watch_memory(
+    memory: Watch,
+    registry: &Registry,
+    reactors: &Arc<Reactors>,
+) -> AbortOnDropHandle<()> {
+    let (registry, reactors) = (registry.clone(), reactors.clone());
+    AbortOnDropHandle::new(tokio::spawn(memory.run(move |level, excess| {
+        if level >= Level::NoIdlers {
+            registry.relieve();
+            reactors.shed(if level >= Level::NoHoarders { excess } else { 0 });
+        }
+    })))
 }
 
 fn reactor_count(config: &Config) -> usize {

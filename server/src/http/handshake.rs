@@ -40,6 +40,7 @@ pub(super) enum Refusal {
     Subprotocol,
     Origin,
     Full,
+    Memory,
     NotReady(NotReady),
 }
 
@@ -100,6 +101,7 @@ impl Refusal {
             Self::Subprotocol => "subprotocol",
             Self::Origin => "origin",
             Self::Full => "connections",
+            Self::Memory => "memory",
             Self::NotReady(reason) => reason.reason(),
         }
     }
@@ -119,6 +121,7 @@ impl Refusal {
             }
             Self::Origin => "pages of this origin may not connect: name it in allowed_origins\n",
             Self::Full => "limits.connections is reached: try again later\n",
+            Self::Memory => "the server is short of memory: try again later\n",
             Self::NotReady(NotReady::Draining) => "the server is stopping: try again later\n",
             Self::NotReady(NotReady::LogFailed) => "the log has failed: try again later\n",
         }
@@ -130,7 +133,7 @@ impl Refusal {
             Self::NotWebSocket | Self::Version => StatusCode::UPGRADE_REQUIRED,
             Self::Key | Self::Host | Self::Subprotocol => StatusCode::BAD_REQUEST,
             Self::Origin => StatusCode::FORBIDDEN,
-            Self::Full | Self::NotReady(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Full | Self::Memory | Self::NotReady(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 }

@@ -26,9 +26,14 @@ const BACKLOG: u32 = 4096;
 /// File descriptors and memory do not come back faster than this when they are used up.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(100);
 
-/// The system is to tell of a connection when its first bytes are there, or after so many seconds.
+/// The system is to tell of a connection when its first bytes are there, or after so many seconds: without that (`TCP_DEFER_ACCEPT`
+/// of tcp(7)) nearly every connection would be met before its handshake is there, and cost half as much again.
 #[cfg(target_os = "linux")]
 const DEFER_SECONDS: libc::c_int = 1;
+/// What the system takes for a connection and can't send yet: a peer that takes nothing would be given megabytes of the
+/// kernel's memory otherwise, which count for no bound (`TCP_NOTSENT_LOWAT`).
+#[cfg(target_os = "linux")]
+const UNSENT_BYTES: libc::c_int = 128 << 10;
 
 /// Where connections arrive.
 pub(super) type Listener = AsyncFd<TcpListener>;
@@ -42,7 +47,11 @@ pub(super) fn bind(address: SocketAddr) -> io::Result<(Listener, SocketAddr)> {
     let listener = socket.listen(BACKLOG)?.into_std()?;
     let address = listener.local_addr()?;
     #[cfg(target_os = "linux")]
-    defer(&listener);
+    {
+        // What is accepted has these from its listener, too.
+        set(&listener, libc::TCP_DEFER_ACCEPT, DEFER_SECONDS);
+        set(&listener, libc::TCP_NOTSENT_LOWAT, UNSENT_BYTES);
+    }
     Ok((watch(TcpListener::from_std(listener))?, address))
 }
 
@@ -53,26 +62,24 @@ fn watch(listener: TcpListener) -> io::Result<Listener> {
     Ok(unsafe { AsyncFd::register(listener) }?)
 }
 
-/// `TCP_DEFER_ACCEPT` of tcp(7). Without it nearly every connection would be met before its handshake is there, and cost half
-/// as much again. Where it can't be had, it only costs that.
+/// Sets an option of TCP. Where it can't be had, that only costs what it would save.
 #[cfg(target_os = "linux")]
 #[expect(unsafe_code, reason = "no safe wrapper; measured with `dormouse-loadtest idle`")]
-fn defer(listener: &std::net::TcpListener) {
+fn set(listener: &std::net::TcpListener, option: libc::c_int, value: libc::c_int) {
     use std::os::fd::AsRawFd as _;
 
-    let seconds = DEFER_SECONDS;
     // SAFETY: the descriptor is open for as long as `listener` is borrowed, and the kernel reads the one integer.
     let failed = unsafe {
         libc::setsockopt(
             listener.as_raw_fd(),
             libc::IPPROTO_TCP,
-            libc::TCP_DEFER_ACCEPT,
-            (&raw const seconds).cast(),
-            size_of_val(&seconds) as libc::socklen_t,
+            option,
+            (&raw const value).cast(),
+            size_of_val(&value) as libc::socklen_t,
         )
     };
     if failed != 0 {
-        tracing::debug!(error = %io::Error::last_os_error(), "accepting is not deferred");
+        tracing::debug!(error = %io::Error::last_os_error(), option, "an option of TCP is not there");
     }
 }
 

@@ -37,6 +37,7 @@ use crate::config::Config;
 use crate::log::Log;
 use crate::metrics::Metrics;
 use crate::object::Registry;
+use crate::pressure::Pressure;
 use crate::socket::{Accepted, Reactors, Slots};
 
 pub use health::{Health, NotReady};
@@ -52,6 +53,8 @@ pub struct Inside {
     pub reactors: Arc<Reactors>,
     /// The log.
     pub log: Log,
+    /// Whether memory is short.
+    pub pressure: Pressure,
 }
 
 /// Each connection watches the deadline itself; this only covers its last turn.

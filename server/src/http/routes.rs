@@ -21,6 +21,7 @@ use super::origin::Origins;
 use super::seldom::Seldom;
 use super::{Inside, objects, page};
 use crate::metrics::Metrics;
+use crate::pressure::Level;
 use crate::socket::{Slot, Slots};
 
 /// What the routes use.
@@ -45,6 +46,9 @@ impl Shared {
         }
         if let Some(reason) = self.health.not_ready() {
             return Err(Refusal::NotReady(reason));
+        }
+        if self.inside.pressure.is(Level::NoConnections) {
+            return Err(Refusal::Memory);
         }
         let slot = self.slots.take().ok_or(Refusal::Full)?;
         Ok((handshake, slot))

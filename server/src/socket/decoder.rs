@@ -73,6 +73,11 @@ impl Decoder {
         self.0.as_ref().is_none_or(|partial| partial.is_idle())
     }
 
+    /// The memory of a message of which only a part has arrived.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.0.as_ref().map_or(0, |partial| partial.message.capacity())
+    }
+
     /// Takes the next message off the front of `input`; `None` when it needs more bytes, and then all of `input` is
     /// taken. A message may be at most `limit` bytes long, over all its fragments.
     pub(super) fn next<'decoder, 'input: 'decoder>(

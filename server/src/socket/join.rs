@@ -11,6 +11,7 @@ use super::reactor::Reactor;
 use crate::log::ObjectId;
 use crate::object::presence::Departing;
 use crate::object::{Address, Opened};
+use crate::pressure::Level;
 
 /// An object was opened for a join.
 pub(super) struct JoinOpened {
@@ -37,6 +38,9 @@ impl Reactor {
         }
         if join.presence.as_ref().is_some_and(|presence| self.is_too_large(presence)) {
             return self.refuse_presence(key, join.id);
+        }
+        if self.common.pressure.is(Level::NoRequests) {
+            return self.refuse_for_memory(key, join.id);
         }
         let connection = &mut self.connections[key];
         connection.read_log();

@@ -24,6 +24,7 @@ mod presence;
 mod reactor;
 mod read;
 mod requests;
+mod shed;
 mod signals;
 mod wheel;
 mod work;
@@ -44,6 +45,7 @@ use self::inbox::{Inbox, Letter, Seat};
 pub use self::metrics::Metrics;
 use self::reactor::{Common, Reactor};
 use crate::object::{Outlet, Registry};
+use crate::pressure::Pressure;
 
 /// What the operator decides about connections.
 #[derive(Debug, Clone, Copy)]
@@ -107,6 +109,7 @@ impl Reactors {
         seats: Seats,
         registry: Registry,
         settings: Settings,
+        pressure: Pressure,
         metrics: Metrics,
     ) -> io::Result<Self> {
         let inboxes: Arc<[_]> = seats.0.iter().map(|seat| seat.inbox.clone()).collect();
@@ -115,6 +118,7 @@ impl Reactors {
             registry,
             runtime,
             settings,
+            pressure,
             metrics: metrics.clone(),
             inboxes: inboxes.clone(),
         };

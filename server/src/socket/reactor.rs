@@ -29,6 +29,7 @@ use super::{Accepted, Settings};
 use crate::log::ObjectId;
 use crate::memory::Tidy;
 use crate::object::{Address, Registry};
+use crate::pressure::Pressure;
 use crate::session::Session;
 
 /// Bytes that one read takes.
@@ -46,6 +47,7 @@ pub(super) struct Common {
     pub(super) registry: Registry,
     pub(super) runtime: tokio::runtime::Handle,
     pub(super) settings: Settings,
+    pub(super) pressure: Pressure,
     pub(super) metrics: Metrics,
     /// The inboxes of all, in the order of their indexes.
     pub(super) inboxes: Arc<[Arc<Inbox>]>,
@@ -195,6 +197,7 @@ impl Reactor {
             Letter::Page(page) => self.page_read(page),
             Letter::Reply(address, reply) => self.reply(address, reply),
             Letter::Question(question) => question(self),
+            Letter::Shed(bytes) => self.shed(bytes),
             Letter::Drain(code) => self.drain(code),
             Letter::Stop => self.stopped = true,
         }

@@ -85,6 +85,14 @@ impl Work {
         self.0.as_deref_mut()
     }
 
+    /// Forgets what has arrived and was not carried out.
+    pub(super) fn forget_input(&mut self) {
+        if let Some(work) = self.go_on() {
+            work.decoder = Decoder::NEW;
+            work.unread = Unread::NEW;
+        }
+    }
+
     /// Whether nothing is under way.
     pub(super) fn is_at_rest(&self) -> bool {
         self.0.is_none()
@@ -127,6 +135,10 @@ impl Unread {
 
     pub(super) fn is_empty(&self) -> bool {
         self.bytes.is_empty()
+    }
+
+    pub(super) fn held_bytes(&self) -> usize {
+        self.bytes.capacity()
     }
 
     pub(super) fn bytes(&mut self) -> &mut [u8] {

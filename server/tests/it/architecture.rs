@@ -6,10 +6,23 @@ use std::path::{Path, PathBuf};
 
 /// Which parts a part may use besides itself; what is not named here may use nothing.
 const MAY_USE: &[(&str, &[&str])] = &[
-    ("server", &["config", "descriptors", "http", "log", "metrics", "object", "room", "socket"]),
+    (
+        "server",
+        &[
+            "config",
+            "descriptors",
+            "http",
+            "log",
+            "metrics",
+            "object",
+            "pressure",
+            "room",
+            "socket",
+        ],
+    ),
     ("descriptors", &["config"]),
-    ("http", &["clock", "config", "log", "metrics", "object", "session", "socket"]),
-    ("socket", &["log", "memory", "object", "session"]),
+    ("http", &["clock", "config", "log", "metrics", "object", "pressure", "session", "socket"]),
+    ("socket", &["log", "memory", "object", "pressure", "session"]),
     ("object", &["clock", "log", "session"]),
     ("log", &["clock", "memory"]),
     ("room", &["object"]),

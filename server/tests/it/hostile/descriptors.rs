@@ -1,7 +1,6 @@
 //! A process that may not have more files open: promise 9. Sockets never take those that the log needs (promise 3).
 
 use std::io::{BufRead as _, BufReader};
-use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::mpsc::{Receiver, channel};
@@ -15,7 +14,7 @@ use tokio::net::TcpStream;
 use super::bystander;
 use crate::client::{Client, noise};
 use crate::process::{Program, limited};
-use crate::server::{exchange, metrics};
+use crate::server::{exchange, metric, metric_is};
 use crate::support::{PATIENCE, dormouse};
 
 /// The program with so many descriptors, and the lines of its log.
@@ -40,19 +39,6 @@ fn start(files: usize) -> (Program, Receiver<String>, TempDir) {
 fn files(dir: &Path) -> usize {
     let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
     entries.map(|path| if path.is_dir() { files(&path) } else { 1 }).sum()
-}
-
-async fn metric(address: SocketAddr, name: &str) -> u64 {
-    let text = metrics(address).await;
-    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    line.map_or(0, |value| value.parse().unwrap())
-}
-
-async fn metric_is(address: SocketAddr, name: &str, wanted: impl Fn(u64) -> bool) {
-    let since = Instant::now();
-    while !wanted(metric(address, name).await) {
-        assert!(since.elapsed() < PATIENCE, "{name}");
-    }
 }
 
 /// With every place taken, by connections and by silent sockets, the log still opens what files it needs.

@@ -6,6 +6,7 @@ mod descriptors;
 mod fairness;
 mod floods;
 mod handshakes;
+mod memory;
 mod messages;
 mod questions;
 mod silence;
