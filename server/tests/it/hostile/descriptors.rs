@@ -6,13 +6,13 @@ use std::process::Stdio;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Instant;
 
-use dormouse_protocol::Encoding;
+use dormouse_protocol::{ClientMessage, Encoding, Join, ServerMessage, Start};
 use rlimit::{Resource, prlimit};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
 use super::bystander;
-use crate::client::{Client, noise};
+use crate::client::{Client, Payload, noise};
 use crate::process::{Program, limited};
 use crate::server::{exchange, metric, metric_is};
 use crate::support::{PATIENCE, dormouse};
@@ -22,6 +22,7 @@ fn start(files: usize) -> (Program, Receiver<String>, TempDir) {
     let data = TempDir::new().unwrap();
     let mut program = dormouse(&["--listen", "127.0.0.1:0", "--data"]);
     program.arg(data.path()).env("DORMOUSE_LIMITS_HANDSHAKE_TIMEOUT", "1h");
+    program.env("DORMOUSE_LIMITS_PRESENCE_BYTES", "16KiB");
     let mut command = limited(&format!("ulimit -n {files}"), &program);
     command.stderr(Stdio::piped());
     let mut program = Program::run(command);
@@ -68,9 +69,17 @@ async fn are_shared_out_so_that_the_log_has_its_own() {
     assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
     assert!(refused.contains("\r\nretry-after: "), "{refused}");
 
-    // More than a memtable holds.
+    // More than a memtable of rosters holds.
     let before = files(data.path());
-    inside.publish_all(object, (0..600).map(|_| noise(60_000))).await;
+    for number in 0..100 {
+        let id = inside.id();
+        let name = format!("room/{number}").parse().unwrap();
+        let presence = Some(Payload::of(&noise(15_000)).unwrap());
+        let join = Join { presence, ..Join::new(id, name, Start::Now) };
+        inside.send(&ClientMessage::Join(join)).await;
+        assert!(matches!(inside.reply(id).await, ServerMessage::Joined(_)));
+    }
+    inside.publish(object, 1).await;
     let since = Instant::now();
     while files(data.path()) <= before {
         assert!(since.elapsed() < PATIENCE, "the log has written no table");
