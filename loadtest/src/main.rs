@@ -9,12 +9,13 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::Parser as _;
 use dormouse_loadtest::cli::{
-    Cli, Command, CompareOptions, IdleOptions, ReplayOptions, TargetOptions, WakeOptions,
+    Cli, Command, CompareOptions, HostileOptions, IdleOptions, ReplayOptions, TargetOptions,
+    WakeOptions,
 };
 use dormouse_loadtest::load::outcome::Outcome;
 use dormouse_loadtest::replay::{self, Progress, trace::Trace};
 use dormouse_loadtest::{
-    compare, echo, fanout, hold, idle, presence, report, resume, rooms, slow, wake,
+    compare, echo, fanout, hold, hostile, idle, presence, report, resume, rooms, slow, wake,
 };
 use indicatif::ProgressBar;
 use serde::Serialize;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         Command::Slow(options) => {
             load(slow::run(&options), &options.target, options.measure.plot.as_deref())
         }
+        Command::Hostile(options) => hostile(&options),
         Command::Compare(options) => compare(&options),
         Command::Hold(options) => hold::run(&options).map(|()| ExitCode::SUCCESS),
     };
@@ -77,6 +79,12 @@ fn wake(options: &WakeOptions) -> Result<ExitCode> {
     let outcome = wake::run(options)?;
     report::print(&outcome, options.json)?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn hostile(options: &HostileOptions) -> Result<ExitCode> {
+    let outcome = hostile::run(options)?;
+    report::print(&outcome, options.target.json)?;
+    Ok(if outcome.is_exact() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn compare(options: &CompareOptions) -> Result<ExitCode> {

@@ -2,6 +2,9 @@
 //!
 //! Labels are taken to hold no commas, quotes or braces; the server's are from short fixed lists.
 
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+
 use anyhow::{Context as _, Result, ensure};
 
 /// All series at one moment.
@@ -22,6 +25,17 @@ struct Series {
 pub(crate) struct Buckets(Vec<(f64, f64)>);
 
 impl Metrics {
+    /// What a server counts at this moment.
+    pub(crate) fn of(address: SocketAddr) -> Result<Self> {
+        let mut socket = TcpStream::connect(address).context("the server is gone")?;
+        write!(socket, "GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer)?;
+        let (head, body) = answer.split_once("\r\n\r\n").context("no answer for /metrics")?;
+        ensure!(head.starts_with("HTTP/1.1 200"), "no metrics: {head}");
+        Self::parse(body)
+    }
+
     /// Reads the text.
     pub(crate) fn parse(text: &str) -> Result<Self> {
         let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));

@@ -1,8 +1,8 @@
 //! A server of the scenario's own: a process on a free port of the loopback address, killed when it is dropped.
 
 use std::env;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::thread::sleep;
@@ -121,17 +121,7 @@ impl Server {
 
     /// What it counts at this moment.
     pub(crate) fn metrics(&self) -> Result<Metrics> {
-        let mut socket = TcpStream::connect(self.address).context("the server is gone")?;
-        write!(
-            socket,
-            "GET /metrics HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
-            self.address
-        )?;
-        let mut answer = String::new();
-        socket.read_to_string(&mut answer)?;
-        let (head, body) = answer.split_once("\r\n\r\n").context("no answer for /metrics")?;
-        ensure!(head.starts_with("HTTP/1.1 200"), "no metrics: {head}");
-        Metrics::parse(body)
+        Metrics::of(self.address)
     }
 
     /// Waits until every object sleeps and so many connections are open, and then for freed memory to go back to the

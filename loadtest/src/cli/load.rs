@@ -196,7 +196,7 @@ impl TrafficOptions {
     }
 }
 
-fn payload(text: &str) -> Result<usize, String> {
+pub(super) fn payload(text: &str) -> Result<usize, String> {
     let bytes = text.parse::<usize>().map_err(|e| e.to_string())?;
     let range = BYTES_MIN..=60_000;
     range.contains(&bytes).then_some(bytes).ok_or_else(|| {
@@ -204,7 +204,7 @@ fn payload(text: &str) -> Result<usize, String> {
     })
 }
 
-fn rate(text: &str) -> Result<f64, String> {
+pub(super) fn rate(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(rate) if rate.is_finite() && rate > 0.0 => Ok(rate),
         _ => Err("expected a number above 0".to_owned()),

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod compare;
+mod hostile;
 mod load;
 
 use std::net::SocketAddr;
@@ -12,6 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use dormouse_protocol::{Encoding, ObjectName};
 
 pub use compare::CompareOptions;
+pub use hostile::HostileOptions;
 pub use load::{
     EchoOptions, FanoutOptions, MeasureOptions, PresenceOptions, ResumeOptions, RoomsOptions,
     SlowOptions, TargetOptions, TrafficOptions, WireEncoding,
@@ -47,6 +49,8 @@ pub enum Command {
     Resume(ResumeOptions),
     /// Measure what members feel when others read slowly.
     Slow(SlowOptions),
+    /// Measure what members feel of hostile peers, attack by attack (Linux).
+    Hostile(HostileOptions),
     /// Do the same work with Dormouse and with other systems, and tell the figures side by side (Linux).
     Compare(CompareOptions),
     /// Hold connections for another scenario, until standard input ends.

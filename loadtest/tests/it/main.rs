@@ -8,6 +8,7 @@ mod compare;
 mod e2e;
 mod fake;
 mod faulty_server;
+mod hostile;
 mod load;
 mod merge;
 mod server;
