@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::fmt::{self, Display};
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -14,13 +15,17 @@ use dormouse_protocol::{
     ClientMessage, Encoding, SUBPROTOCOL_JSON, SUBPROTOCOL_MSGPACK, ServerMessage,
 };
 use futures_util::{Sink as _, Stream as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::handshake::client::Request;
 use tokio_tungstenite::tungstenite::http::{HeaderValue, header::SEC_WEBSOCKET_PROTOCOL};
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-use tokio_tungstenite::tungstenite::{Error, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream, client_async_with_config, connect_async_with_config,
+};
 
 /// How long a handshake may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -48,22 +53,55 @@ pub(crate) enum Ended {
 impl Link {
     /// Connects.
     pub(crate) async fn connect(url: String, encoding: Encoding) -> Result<Self, Ended> {
-        let mut request = url.into_client_request().map_err(|e| Ended::Final(e.to_string()))?;
-        let subprotocol = match encoding {
-            Encoding::Msgpack => SUBPROTOCOL_MSGPACK,
-            Encoding::Json => SUBPROTOCOL_JSON,
+        let connecting = connect_async_with_config(request(url, encoding)?, Some(config()), true);
+        Self::open(connecting, encoding).await
+    }
+
+    /// Connects, and lets the system take in so many bytes for it.
+    pub(crate) async fn connect_narrow(
+        url: String,
+        address: SocketAddr,
+        encoding: Encoding,
+        receive_buffer: u32,
+    ) -> Result<Self, Ended> {
+        let request = request(url, encoding)?;
+        let connecting = async {
+            let socket = TcpSocket::new_v4()?;
+            socket.set_recv_buffer_size(receive_buffer)?;
+            let stream = MaybeTlsStream::Plain(socket.connect(address).await?);
+            client_async_with_config(request, stream, Some(config())).await
         };
-        request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(subprotocol));
-        let config = WebSocketConfig::default()
-            .read_buffer_size(BUFFER_BYTES)
-            .write_buffer_size(BUFFER_BYTES)
-            .max_message_size(Some(MESSAGE_BYTES_MAX));
-        match timeout(CONNECT_TIMEOUT, connect_async_with_config(request, Some(config), true)).await
-        {
+        Self::open(connecting, encoding).await
+    }
+
+    async fn open<T>(
+        connecting: impl Future<Output = Result<(WebSocketStream<MaybeTlsStream<TcpStream>>, T), Error>>,
+        encoding: Encoding,
+    ) -> Result<Self, Ended> {
+        match timeout(CONNECT_TIMEOUT, connecting).await {
             Ok(Ok((socket, _))) => Ok(Self { socket, encoding, queue: VecDeque::new() }),
             Ok(Err(error)) => Err(Ended::from(error)),
             Err(_) => Err(Ended::Again("the handshake took too long".to_owned())),
         }
+    }
+
+    /// Closes the connection with code 1000 and waits for the server's answer.
+    pub(crate) async fn close(mut self) -> Result<(), Ended> {
+        let frame = CloseFrame { code: CloseCode::Normal, reason: Utf8Bytes::default() };
+        self.queue.push_back(Message::Close(Some(frame)));
+        let closed = async {
+            loop {
+                match poll_fn(|cx| self.poll(cx)).await? {
+                    Message::Close(Some(frame)) if frame.code == CloseCode::Normal => return Ok(()),
+                    Message::Close(frame) => {
+                        return Err(Ended::Final(format!("a close was answered {frame:?}")));
+                    }
+                    _ => {}
+                }
+            }
+        };
+        let late = |_| Ended::Again("a close was not answered".to_owned());
+        timeout(CONNECT_TIMEOUT, closed).await.map_err(late)?
     }
 
     /// Queues a message.
@@ -115,6 +153,23 @@ impl Link {
     }
 }
 
+fn request(url: String, encoding: Encoding) -> Result<Request, Ended> {
+    let mut request = url.into_client_request().map_err(|e| Ended::Final(e.to_string()))?;
+    let subprotocol = match encoding {
+        Encoding::Msgpack => SUBPROTOCOL_MSGPACK,
+        Encoding::Json => SUBPROTOCOL_JSON,
+    };
+    request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(subprotocol));
+    Ok(request)
+}
+
+fn config() -> WebSocketConfig {
+    WebSocketConfig::default()
+        .read_buffer_size(BUFFER_BYTES)
+        .write_buffer_size(BUFFER_BYTES)
+        .max_message_size(Some(MESSAGE_BYTES_MAX))
+}
+
 impl Ended {
     /// What ended it.
     pub(crate) fn why(&self) -> &str {
@@ -152,20 +207,38 @@ impl From<Error> for Ended {
 }
 
 /// Exponential back-off with full jitter: a random pause below a bound that doubles.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Backoff {
     attempts: u32,
+    longest: Duration,
 }
 
 impl Backoff {
-    const FIRST_MS: u64 = 50;
+    const FIRST: Duration = Duration::from_millis(50);
     const DOUBLINGS_MAX: u32 = 6;
 
-    /// The next pause; at most 3.2 s.
+    /// One whose pauses never get longer than this.
+    pub(crate) fn up_to(longest: Duration) -> Self {
+        Self { attempts: 0, longest }
+    }
+
+    /// The next pause.
     pub(crate) fn pause(&mut self) -> Duration {
-        let bound = Self::FIRST_MS << self.attempts.min(Self::DOUBLINGS_MAX);
+        let bound = Self::FIRST * (1 << self.attempts.min(Self::DOUBLINGS_MAX));
         self.attempts += 1;
-        Duration::from_millis(rand::random_range(0..=bound))
+        rand::random_range(Duration::ZERO..=bound.min(self.longest))
+    }
+
+    /// The next pause is a short one again.
+    pub(crate) fn rest(&mut self) {
+        self.attempts = 0;
+    }
+}
+
+impl Default for Backoff {
+    /// Up to 3.2 s.
+    fn default() -> Self {
+        Self::up_to(Self::FIRST * (1 << Self::DOUBLINGS_MAX))
     }
 }
 

@@ -9,13 +9,14 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::Parser as _;
 use dormouse_loadtest::cli::{
-    Cli, Command, CompareOptions, HostileOptions, IdleOptions, ReplayOptions, TargetOptions,
-    WakeOptions,
+    Cli, Command, CompareOptions, CrashOptions, HostileOptions, IdleOptions, ReplayOptions,
+    SoakOptions, TargetOptions, WakeOptions,
 };
 use dormouse_loadtest::load::outcome::Outcome;
 use dormouse_loadtest::replay::{self, Progress, trace::Trace};
 use dormouse_loadtest::{
-    compare, echo, fanout, hold, hostile, idle, presence, report, resume, rooms, slow, wake,
+    compare, crash, echo, fanout, hold, hostile, idle, presence, report, resume, rooms, slow, soak,
+    wake,
 };
 use indicatif::ProgressBar;
 use serde::Serialize;
@@ -41,6 +42,8 @@ fn main() -> ExitCode {
             load(slow::run(&options), &options.target, options.measure.plot.as_deref())
         }
         Command::Hostile(options) => hostile(&options),
+        Command::Crash(options) => crash(&options),
+        Command::Soak(options) => soak(&options),
         Command::Compare(options) => compare(&options),
         Command::Hold(options) => hold::run(&options).map(|()| ExitCode::SUCCESS),
     };
@@ -85,6 +88,22 @@ fn hostile(options: &HostileOptions) -> Result<ExitCode> {
     let outcome = hostile::run(options)?;
     report::print(&outcome, options.target.json)?;
     Ok(if outcome.is_exact() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+#[tokio::main]
+async fn crash(options: &CrashOptions) -> Result<ExitCode> {
+    let outcome = crash::run(options).await?;
+    report::print(&outcome, options.json)?;
+    Ok(if outcome.is_exact() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn soak(options: &SoakOptions) -> Result<ExitCode> {
+    let outcome = soak::run(options)?;
+    report::print(&outcome, options.json)?;
+    if let Some(path) = &options.plot {
+        outcome.plot(path)?;
+    }
+    Ok(if outcome.is_sound() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn compare(options: &CompareOptions) -> Result<ExitCode> {

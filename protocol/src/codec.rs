@@ -74,18 +74,7 @@ impl Encoding {
     fn decode<T: DeserializeOwned>(self, bytes: &[u8]) -> Result<T, DecodeError> {
         match self {
             Self::Json => serde_json::from_slice(bytes).map_err(|e| json_error(&e)),
-            Self::Msgpack => {
-                let mut rest = bytes;
-                let mut deserializer = rmp_serde::Deserializer::new(&mut rest);
-                // Whatever is skipped nests on the stack as well.
-                deserializer.set_max_depth(MAX_DEPTH_MSGPACK);
-                let message =
-                    T::deserialize(&mut deserializer).map_err(|e| DecodeError(e.to_string()))?;
-                if rest.is_empty() {
-                    return Ok(message);
-                }
-                Err(DecodeError::new("there are bytes after the end of the message"))
-            }
+            Self::Msgpack => from_msgpack(bytes).map_err(DecodeError),
         }
     }
 
@@ -95,6 +84,16 @@ impl Encoding {
             Self::Msgpack => rmp_serde::to_vec(message).expect("messages have a MessagePack form"),
         }
     }
+}
+
+/// Reads a value that takes all of the bytes; or says what was expected.
+pub(crate) fn from_msgpack<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    let mut rest = bytes;
+    let mut deserializer = rmp_serde::Deserializer::new(&mut rest);
+    // Whatever is skipped nests on the stack as well.
+    deserializer.set_max_depth(MAX_DEPTH_MSGPACK);
+    let value = T::deserialize(&mut deserializer).map_err(|e| e.to_string())?;
+    if rest.is_empty() { Ok(value) } else { Err("there are bytes after the end".into()) }
 }
 
 /// Where the text is JSON, its position in the line says less than what was expected.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{DecodeError, Encoding, Key, Kind, Payload};
+use crate::{DecodeError, Encoding, Key, Kind, Payload, codec};
 
 /// An entry of an object's log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,7 +40,7 @@ impl Event {
 
     /// Reads the form that [`Event::write_msgpack`] writes.
     pub fn from_msgpack(bytes: &[u8]) -> Result<Self, DecodeError> {
-        rmp_serde::from_slice(bytes).map_err(|e| DecodeError::new(e.to_string()))
+        codec::from_msgpack(bytes).map_err(DecodeError::new)
     }
 }
 

@@ -8,6 +8,8 @@ mod close;
 mod codec;
 mod error;
 mod event;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod name;
 mod payload;
 mod server;

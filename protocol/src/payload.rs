@@ -14,6 +14,8 @@ use rmp::encode as put;
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::ser::{self, Serialize, SerializeMap as _, SerializeSeq as _, Serializer};
 
+use crate::codec;
+
 /// How deep lists and maps may nest.
 pub const MAX_DEPTH: usize = 32;
 
@@ -36,7 +38,7 @@ impl Payload {
 
     /// Checks foreign MessagePack bytes and brings them into canonical form.
     pub fn from_msgpack(bytes: &[u8]) -> Result<Self, InvalidPayload> {
-        rmp_serde::from_slice(bytes).map_err(|e| InvalidPayload(e.to_string()))
+        codec::from_msgpack(bytes).map_err(InvalidPayload)
     }
 
     /// The value of anything that serializes.
@@ -75,12 +77,13 @@ struct Pack<'a> {
 }
 
 impl Pack<'_> {
-    fn deeper<E: de::Error>(&mut self) -> Result<Pack<'_>, E> {
-        if self.depth == MAX_DEPTH {
-            return Err(E::custom(format_args!("nested deeper than {MAX_DEPTH}")));
-        }
-        Ok(Pack { out: self.out, depth: self.depth + 1 })
+    fn deeper(&mut self) -> Pack<'_> {
+        Pack { out: self.out, depth: self.depth + 1 }
     }
+}
+
+fn too_deep<E: de::Error>() -> E {
+    E::custom(format_args!("nested deeper than {MAX_DEPTH}"))
 }
 
 /// Writing to memory fails only where a length does not fit its field.
@@ -141,8 +144,11 @@ impl<'de> Visitor<'de> for Pack<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(mut self, mut items: A) -> Result<(), A::Error> {
+        if self.depth >= MAX_DEPTH {
+            return Err(too_deep());
+        }
         let start = self.out.len();
-        let inner = self.deeper()?;
+        let inner = self.deeper();
         let mut count = 0;
         while items.next_element_seed(Pack { out: inner.out, depth: inner.depth })?.is_some() {
             count += 1;
@@ -155,8 +161,13 @@ impl<'de> Visitor<'de> for Pack<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut entries: A) -> Result<(), A::Error> {
+        // Bytes have the form of a map, and may stand where no map may.
+        let is_too_deep = self.depth >= MAX_DEPTH;
+        if self.depth > MAX_DEPTH {
+            return Err(too_deep());
+        }
         let start = self.out.len();
-        let inner = self.deeper()?;
+        let inner = self.deeper();
         let mut count = 0;
         while entries.next_key_seed(PackKey(&mut *inner.out))?.is_some() {
             entries.next_value_seed(Pack { out: inner.out, depth: inner.depth })?;
@@ -168,6 +179,9 @@ impl<'de> Visitor<'de> for Pack<'_> {
                 binary_form(&out[start + 1 + BINARY_KEY.len()..]).map_err(de::Error::custom)?;
             out.truncate(start);
             return written(put::write_bin(out, &bytes));
+        }
+        if is_too_deep {
+            return Err(too_deep());
         }
         let mut header = Vec::with_capacity(5);
         written(put::write_map_len(&mut header, length(count)?))?;
@@ -183,7 +197,7 @@ fn put_before(out: &mut Vec<u8>, start: usize, header: Vec<u8>) {
 
 fn binary_form(value: &[u8]) -> Result<Vec<u8>, InvalidPayload> {
     let invalid = || InvalidPayload(format!("{BINARY_KEY} must hold base64 text"));
-    let text: &str = rmp_serde::from_slice(value).map_err(|_| invalid())?;
+    let (text, _) = rmp::decode::read_str_from_slice(value).map_err(|_| invalid())?;
     BASE64_STANDARD.decode(text).map_err(|_| invalid())
 }
 

@@ -13,18 +13,19 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use tokio_tungstenite::tungstenite::protocol::frame::{Frame, FrameHeader};
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocket, WebSocketConfig};
 
-/// The decoder is private to the server: its two files are compiled once more here.
-#[allow(dead_code, unused_imports, reason = "not all of the files is used here")]
+/// The decoder is private to the server: its files are compiled once more here.
+#[allow(dead_code, unreachable_pub, unused_imports, reason = "not all of the files is used here")]
 #[path = "../src/socket"]
 mod socket {
     pub(super) mod decoder;
+    pub(super) mod deflate;
     pub(super) mod frame;
 
     /// How many messages there are in the bytes.
     pub(super) fn count(mut input: &mut [u8]) -> usize {
         let mut decoder = decoder::Decoder::default();
         let mut count = 0;
-        while decoder.next(&mut input, 1 << 20).is_ok_and(|incoming| incoming.is_some()) {
+        while decoder.next(&mut input, 1 << 20, false).is_ok_and(|incoming| incoming.is_some()) {
             count += 1;
         }
         count

@@ -5,6 +5,8 @@
 
 pub mod clock;
 pub mod config;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod http;
 pub mod log;
 pub mod memory;

@@ -6,6 +6,8 @@
 
 use std::time::{Duration, Instant};
 
+// Fuzzers watch the allocations of the system's own.
+#[cfg(not(fuzzing))]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -2,7 +2,8 @@
 //!
 //! Owns what belongs to no part: the process and the build. Labels never hold names that clients choose.
 
-use prometheus::{IntGaugeVec, Opts, Registry, TextEncoder};
+use prometheus::{IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+use tokio::runtime::Handle;
 
 /// The version of this program.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -11,6 +12,7 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 #[derive(Debug, Clone)]
 pub struct Metrics {
     registry: Registry,
+    tasks: IntGauge,
 }
 
 impl Metrics {
@@ -25,12 +27,20 @@ impl Metrics {
         )?;
         build.with_label_values(&[VERSION]).set(1);
         registry.register(Box::new(build))?;
-        Ok(Self { registry })
+        let tasks = IntGauge::new("dormouse_tasks", "Tasks of the runtime, as of this scrape.")?;
+        registry.register(Box::new(tasks.clone()))?;
+        Ok(Self { registry, tasks })
     }
 
     /// Where the parts register theirs.
     pub fn registry(&self) -> &Registry {
         &self.registry
+    }
+
+    /// Brings the number of tasks up to date. Has to be called within the tokio runtime.
+    pub fn count_tasks(&self) {
+        let tasks = Handle::current().metrics().num_alive_tasks();
+        self.tasks.set(tasks.cast_signed() as i64);
     }
 
     /// The present values in the text format of Prometheus.

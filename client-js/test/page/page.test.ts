@@ -1,20 +1,11 @@
 import { mkdirSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { chromium, type Browser, type BrowserContext, type Page } from "playwright-core";
+import { type Browser, type BrowserContext, type Page } from "playwright-core";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
-import { findChromium } from "../support/chromium.js";
+import { launchChromium } from "../support/chromium.js";
 import { RealServer } from "../support/server.js";
 
 const SHOTS = fileURLToPath(new URL("./screenshots/", import.meta.url));
-const QUIET = [
-  "--no-sandbox",
-  "--disable-gpu",
-  "--disable-quic",
-  "--no-first-run",
-  "--disable-background-networking",
-  "--disable-component-update",
-  "--disable-sync",
-];
 
 let server: RealServer;
 let browser: Browser;
@@ -23,7 +14,7 @@ let failures: string[];
 
 beforeAll(async () => {
   mkdirSync(SHOTS, { recursive: true });
-  browser = await chromium.launch({ executablePath: findChromium(), args: QUIET });
+  browser = await launchChromium();
 });
 beforeEach(async () => {
   failures = [];

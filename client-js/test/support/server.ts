@@ -12,9 +12,15 @@ export class RealServer {
   #child: ChildProcess | null = null;
   #port = 0;
   readonly #data = mkdtempSync(join(tmpdir(), "dormouse-test-"));
+  readonly #settings: Record<string, string>;
 
-  static async start(): Promise<RealServer> {
-    const server = new RealServer();
+  private constructor(settings: Record<string, string>) {
+    this.#settings = settings;
+  }
+
+  /** Starts one, with further settings as environment variables. */
+  static async start(settings: Record<string, string> = {}): Promise<RealServer> {
+    const server = new RealServer(settings);
     await server.start();
     return server;
   }
@@ -32,7 +38,9 @@ export class RealServer {
     if (!existsSync(BINARY)) {
       throw new Error(`there is no server at ${BINARY}: run \`cargo build\`, or name another one in DORMOUSE_BIN`);
     }
-    const child = spawn(BINARY, ["--listen", `127.0.0.1:${this.#port}`, "--data", this.#data], { env: quietEnv() });
+    const child = spawn(BINARY, ["--listen", `127.0.0.1:${this.#port}`, "--data", this.#data], {
+      env: { ...quietEnv(), ...this.#settings },
+    });
     this.#child = child;
     this.#port = await new Promise<number>((resolve, reject) => {
       let out = "";

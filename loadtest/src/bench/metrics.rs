@@ -2,10 +2,11 @@
 //!
 //! Labels are taken to hold no commas, quotes or braces; the server's are from short fixed lists.
 
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 
 use anyhow::{Context as _, Result, ensure};
+
+use super::http;
 
 /// All series at one moment.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,15 +26,9 @@ struct Series {
 pub(crate) struct Buckets(Vec<(f64, f64)>);
 
 impl Metrics {
-    /// What a server counts at this moment.
-    pub(crate) fn of(address: SocketAddr) -> Result<Self> {
-        let mut socket = TcpStream::connect(address).context("the server is gone")?;
-        write!(socket, "GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
-        let mut answer = String::new();
-        socket.read_to_string(&mut answer)?;
-        let (head, body) = answer.split_once("\r\n\r\n").context("no answer for /metrics")?;
-        ensure!(head.starts_with("HTTP/1.1 200"), "no metrics: {head}");
-        Self::parse(body)
+    /// What a server tells at this moment. Blocking.
+    pub(crate) fn fetch(address: SocketAddr) -> Result<Self> {
+        Self::parse(&http::get(address, "/metrics")?)
     }
 
     /// Reads the text.

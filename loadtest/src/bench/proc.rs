@@ -1,16 +1,66 @@
 //! What Linux tells of a process, its memory and processor time, and of the memory of the kernel.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use nix::time::ClockId;
 use nix::unistd::Pid;
 
+/// What a process has open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Descriptors {
+    /// Files and directories.
+    pub(crate) files: u64,
+    /// All else: sockets, pipes, pollers.
+    pub(crate) others: u64,
+}
+
 /// The memory of a process in bytes, with its share of what it shares with others (PSS).
 pub(crate) fn pss_bytes(pid: u32) -> Result<u64> {
+    memory(pid, "Pss:")
+}
+
+/// The same, with all of what it shares (RSS).
+pub(crate) fn rss_bytes(pid: u32) -> Result<u64> {
+    memory(pid, "Rss:")
+}
+
+fn memory(pid: u32, name: &str) -> Result<u64> {
     let path = format!("/proc/{pid}/smaps_rollup");
-    parse_pss(&read(&path)?).with_context(|| format!("{path} tells no Pss"))
+    parse_kib(&read(&path)?, name).with_context(|| format!("{path} tells no {name}"))
+}
+
+/// The threads of a process.
+pub(crate) fn threads(pid: u32) -> Result<u64> {
+    Ok(entries(&format!("/proc/{pid}/task"))?.count() as u64)
+}
+
+/// What a process has open at this moment.
+pub(crate) fn descriptors(pid: u32) -> Result<Descriptors> {
+    let mut found = Descriptors { files: 0, others: 0 };
+    for target in open_targets(pid)? {
+        *if target.is_absolute() { &mut found.files } else { &mut found.others } += 1;
+    }
+    Ok(found)
+}
+
+/// The directory in which a process has a file of this name open.
+pub(crate) fn directory_of(pid: u32, name: &str) -> Result<PathBuf> {
+    let file = open_targets(pid)?.find(|target| target.file_name().is_some_and(|f| f == name));
+    let directory = file.as_deref().and_then(Path::parent).map(Path::to_owned);
+    directory.with_context(|| format!("process {pid} has no file {name} open"))
+}
+
+/// What the descriptors stand for: the path of a file, or what the kernel calls it. Some may be closed meanwhile.
+fn open_targets(pid: u32) -> Result<impl Iterator<Item = PathBuf>> {
+    let links = entries(&format!("/proc/{pid}/fd"))?;
+    Ok(links.filter_map(|link| fs::read_link(link.ok()?.path()).ok()))
+}
+
+fn entries(path: &str) -> Result<fs::ReadDir> {
+    fs::read_dir(path).with_context(|| format!("cannot read {path}; Linux has it"))
 }
 
 /// The time that all threads of a process have run so far, user and system.
@@ -28,10 +78,6 @@ pub(crate) fn slab_bytes() -> Option<u64> {
 
 fn read(path: &str) -> Result<String> {
     fs::read_to_string(path).with_context(|| format!("cannot read {path}; Linux has it"))
-}
-
-fn parse_pss(text: &str) -> Option<u64> {
-    parse_kib(text, "Pss:")
 }
 
 /// The sum of all lines of a name, in bytes.
@@ -56,8 +102,8 @@ Pss:               10240 kB
 Pss_Dirty:          9000 kB
 Pss_Anon:           8000 kB
 ";
-        assert_eq!(parse_pss(rollup), Some(10 << 20));
-        assert_eq!(parse_pss("Rss: 1 kB\n"), None);
+        assert_eq!(parse_kib(rollup, "Pss:"), Some(10 << 20));
+        assert_eq!(parse_kib("Rss: 1 kB\n", "Pss:"), None);
     }
 
     #[cfg(target_os = "linux")]
@@ -67,5 +113,21 @@ Pss_Anon:           8000 kB
         assert!(pss_bytes(pid).unwrap() > 0);
         assert!(cpu_time(pid).unwrap() > Duration::ZERO);
         assert!(slab_bytes().is_some());
+        assert!(rss_bytes(pid).unwrap() > 0);
+        assert!(threads(pid).unwrap() > 1);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn files_and_other_descriptors_are_told_apart() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = fs::File::create(directory.path().join("open.lock")).unwrap();
+        let pid = std::process::id();
+        assert_eq!(directory_of(pid, "open.lock").unwrap(), directory.path());
+        assert!(directory_of(pid, "closed.lock").is_err());
+        let found = descriptors(pid).unwrap();
+        assert!(found.files > 0 && found.others > 0, "{found:?}");
+        drop(file);
+        assert!(directory_of(pid, "open.lock").is_err());
     }
 }

@@ -1,14 +1,17 @@
 //! A server of the scenario's own: a process on a free port of the loopback address, killed when it is dropped.
 
 use std::env;
+use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use super::metrics::Metrics;
@@ -30,14 +33,23 @@ pub(crate) struct Site {
     data: TempDir,
 }
 
+/// A server that starts.
+pub(crate) struct Launch {
+    process: Process,
+    output: BufReader<ChildStdout>,
+}
+
 /// A running server.
 pub(crate) struct Server {
-    child: Child,
+    process: Process,
     /// Kept open, so that the server can go on writing.
     _output: BufReader<ChildStdout>,
     address: SocketAddr,
     version: String,
 }
+
+/// A process that is killed when it is dropped.
+struct Process(Child);
 
 impl Site {
     /// An empty directory for the log, and the program, which must be there.
@@ -59,18 +71,34 @@ impl Site {
 
     /// Starts a server on what the last one left. What is not set has its default, whatever the environment says.
     pub(crate) fn start(&self, settings: &[(&str, String)]) -> Result<Server> {
-        Server::start(&self.program, self.data.path(), settings)
+        self.launch(0, settings)?.ready()
+    }
+
+    /// The same on a port, without waiting until it is ready.
+    pub(crate) fn launch(&self, port: u16, settings: &[(&str, String)]) -> Result<Launch> {
+        Launch::new(&self.program, self.data.path(), port, settings)
+    }
+
+    /// Removes the log of a server that has ended.
+    pub(crate) fn lose_log(&self) -> Result<()> {
+        let log = self.data.path().join("log");
+        fs::remove_dir_all(&log).with_context(|| format!("cannot remove {}", log.display()))
+    }
+
+    /// Leaves the directory where it is.
+    pub(crate) fn keep(self) -> PathBuf {
+        self.data.keep()
     }
 }
 
-impl Server {
-    fn start(program: &Path, data: &Path, settings: &[(&str, String)]) -> Result<Self> {
+impl Launch {
+    fn new(program: &Path, data: &Path, port: u16, settings: &[(&str, String)]) -> Result<Self> {
         let mut command = Command::new(program);
         for (name, _) in env::vars_os().filter(|(n, _)| n.to_string_lossy().starts_with(PREFIX)) {
             command.env_remove(name);
         }
         let mut child = command
-            .args(["--listen", "127.0.0.1:0", "--data"])
+            .args(["--listen", &format!("127.0.0.1:{port}"), "--data"])
             .arg(data)
             .envs(settings.iter().map(|(key, value)| (format!("{PREFIX}{key}"), value)))
             .env("RUST_LOG", "warn")
@@ -78,17 +106,30 @@ impl Server {
             .stdout(Stdio::piped())
             .spawn()
             .with_context(|| format!("cannot start {}", program.display()))?;
-        let mut output = BufReader::new(child.stdout.take().expect("its stdout is piped"));
+        let output = BufReader::new(child.stdout.take().expect("its stdout is piped"));
+        Ok(Self { process: Process(child), output })
+    }
+
+    /// Its process.
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_raw(self.process.0.id().cast_signed())
+    }
+
+    /// Waits until it has said where it listens.
+    pub(crate) fn ready(self) -> Result<Server> {
+        let Self { mut process, mut output } = self;
         let mut line = String::new();
         let announced = output.read_line(&mut line).map(|_| parse_announcement(&line));
         let Ok(Some((version, address))) = announced else {
-            let _ = child.kill();
-            let status = child.wait()?;
+            let _ = process.0.kill();
+            let status = process.0.wait()?;
             bail!("the server did not start ({status})");
         };
-        Ok(Self { child, _output: output, address, version })
+        Ok(Server { process, _output: output, address, version })
     }
+}
 
+impl Server {
     /// Where it listens.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
@@ -101,7 +142,18 @@ impl Server {
 
     /// Its process.
     pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
+        self.process.0.id()
+    }
+
+    /// How it ended, where it did so by itself.
+    pub(crate) fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        Ok(self.process.0.try_wait()?)
+    }
+
+    /// Asks it to stop in order.
+    pub(crate) fn terminate(&self) -> Result<()> {
+        let pid = Pid::from_raw(self.pid().cast_signed());
+        Ok(kill(pid, Signal::SIGTERM)?)
     }
 
     /// The version of the program.
@@ -111,17 +163,17 @@ impl Server {
 
     /// Its memory, in bytes.
     pub(crate) fn pss_bytes(&self) -> Result<u64> {
-        proc::pss_bytes(self.child.id())
+        proc::pss_bytes(self.pid())
     }
 
     /// How long its threads have run so far.
     pub(crate) fn cpu_time(&self) -> Result<Duration> {
-        proc::cpu_time(self.child.id())
+        proc::cpu_time(self.pid())
     }
 
     /// What it counts at this moment.
     pub(crate) fn metrics(&self) -> Result<Metrics> {
-        Metrics::of(self.address)
+        Metrics::fetch(self.address)
     }
 
     /// Waits until every object sleeps and so many connections are open, and then for freed memory to go back to the
@@ -146,11 +198,11 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Drop for Process {
     fn drop(&mut self) {
         // `kill` sends SIGKILL. The process may be dead already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 

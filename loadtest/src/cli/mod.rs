@@ -3,6 +3,7 @@
 mod compare;
 mod hostile;
 mod load;
+mod soak;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -18,6 +19,7 @@ pub use load::{
     EchoOptions, FanoutOptions, MeasureOptions, PresenceOptions, ResumeOptions, RoomsOptions,
     SlowOptions, TargetOptions, TrafficOptions, WireEncoding,
 };
+pub use soak::SoakOptions;
 
 /// Plays clients against a Dormouse server and checks what they receive.
 #[derive(Debug, Parser)]
@@ -51,6 +53,10 @@ pub enum Command {
     Slow(SlowOptions),
     /// Measure what members feel of hostile peers, attack by attack (Linux).
     Hostile(HostileOptions),
+    /// Kill a server again and again while clients work with it, and prove that nothing promised is lost (Linux).
+    Crash(CrashOptions),
+    /// Do everything at once for long, and fail on what is lost, what goes on growing and what is left over (Linux).
+    Soak(SoakOptions),
     /// Do the same work with Dormouse and with other systems, and tell the figures side by side (Linux).
     Compare(CompareOptions),
     /// Hold connections for another scenario, until standard input ends.
@@ -144,6 +150,32 @@ pub struct WakeOptions {
     pub json: bool,
 }
 
+/// What the scenario of crashes can be told.
+#[derive(Debug, Clone, Args)]
+pub struct CrashOptions {
+    /// The server
+    #[command(flatten)]
+    pub server: ServerOptions,
+    /// Times that it is killed
+    #[arg(long, default_value_t = 100, value_parser = count)]
+    pub kills: usize,
+    /// What is asked for is drawn from it; what has happened by then, and so what comes of it, is up to the machine [default: a random one]
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Clients
+    #[arg(long, default_value_t = 8, value_parser = count)]
+    pub clients: usize,
+    /// Objects, half of which are busy
+    #[arg(long, default_value_t = 5, value_parser = count)]
+    pub objects: usize,
+    /// Remove the log before the last start, to see that it is noticed
+    #[arg(long, hide = true)]
+    pub lose_log: bool,
+    /// One JSON object on standard output
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// What a process is told that holds connections.
 #[derive(Debug, Clone, Args)]
 pub struct HoldOptions {
@@ -208,6 +240,13 @@ impl Encodings {
             Self::Msgpack | Self::Mixed => Encoding::Msgpack,
         }
     }
+}
+
+/// Of what there can be many, and has to be one.
+fn count(text: &str) -> Result<usize, String> {
+    let count = text.parse::<usize>().map_err(|e| e.to_string())?;
+    let range = 1..=10_000;
+    range.contains(&count).then_some(count).ok_or_else(|| "expected 1 to 10000".to_owned())
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

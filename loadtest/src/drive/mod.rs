@@ -5,6 +5,7 @@
 //! and to make of what comes a scenario's.
 
 pub(crate) mod frame;
+pub(crate) mod gaps;
 pub(crate) mod ledger;
 pub(crate) mod pacer;
 pub(crate) mod plan;

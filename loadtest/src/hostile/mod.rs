@@ -97,11 +97,11 @@ fn play(
 ) -> Result<Told> {
     let mut script = attack.script();
     script.rate = options.rate.unwrap_or(script.rate);
-    let before = Metrics::of(target.address)?;
+    let before = Metrics::fetch(target.address)?;
     let crew = Crew::start(target.address, script, options.attackers, rooms.to_vec());
     session.play(BEGIN, |_, _| false)?;
     session.measure(options.seconds, |_, _| false)?;
-    let after = Metrics::of(target.address)?;
+    let after = Metrics::fetch(target.address)?;
     Ok(Told {
         attack,
         spent: crew.stop()?,

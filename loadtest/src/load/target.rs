@@ -33,13 +33,18 @@ impl Target {
     pub(crate) fn new(options: &TargetOptions, connections: u32) -> Result<Self> {
         let cores = options.pin.then(Cores::of_this_process).transpose()?;
         let target = if let Some(url) = &options.url {
-            Self::running("dormouse", address(url)?, options.pid.into_iter().collect(), None)
+            Self::at(url, options.pid)?
         } else {
             cores.as_ref().map_or(Ok(()), Cores::use_first)?;
             Self::start(&options.server, connections)?
         };
         cores.as_ref().map_or(Ok(()), Cores::use_last)?;
         Ok(target)
+    }
+
+    /// A Dormouse that runs already.
+    pub(crate) fn at(url: &str, pid: Option<u32>) -> Result<Self> {
+        Ok(Self::running("dormouse", address(url)?, pid.into_iter().collect(), None))
     }
 
     /// A server that runs already.
@@ -54,12 +59,20 @@ impl Target {
 
     /// A new one that allows so many connections.
     pub(crate) fn start(options: &ServerOptions, connections: u32) -> Result<Self> {
-        let site = Site::new(options)?;
         let allowed = connections + SPARE_CONNECTIONS;
-        let server = site.start(&[
-            ("LIMITS_CONNECTIONS", allowed.to_string()),
-            ("LIMITS_ROSTER_MEMBERS", allowed.to_string()),
-        ])?;
+        Self::start_with(
+            options,
+            &[
+                ("LIMITS_CONNECTIONS", allowed.to_string()),
+                ("LIMITS_ROSTER_MEMBERS", allowed.to_string()),
+            ],
+        )
+    }
+
+    /// A new one with these settings.
+    pub(crate) fn start_with(options: &ServerOptions, settings: &[(&str, String)]) -> Result<Self> {
+        let site = Site::new(options)?;
+        let server = site.start(settings)?;
         Ok(Self {
             system: "dormouse",
             address: server.address(),

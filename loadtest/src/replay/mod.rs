@@ -174,8 +174,8 @@ async fn completed(stage: &Stage) -> Result<u64> {
     let mut client = Client::new(&stage.url, Encoding::Json);
     client.join(stage.room.clone(), Start::Now);
     loop {
-        if let Notice::Joined { head, .. } = client.next().await? {
-            return Ok(head);
+        if let Notice::Joined { joined, .. } = client.next().await? {
+            return Ok(joined.head);
         }
     }
 }

@@ -69,9 +69,13 @@ impl Observer {
     pub(super) async fn enter(&mut self) -> Result<()> {
         loop {
             match self.client.next().await? {
-                Notice::Joined { head: 0, .. } => return Ok(()),
-                Notice::Joined { head, .. } => {
-                    bail!("{} is not a fresh room: it holds {head} events", self.stage.room)
+                Notice::Joined { joined, .. } if joined.head == 0 => return Ok(()),
+                Notice::Joined { joined, .. } => {
+                    bail!(
+                        "{} is not a fresh room: it holds {} events",
+                        self.stage.room,
+                        joined.head
+                    )
                 }
                 _ => {}
             }
@@ -139,14 +143,16 @@ impl Observer {
 
     fn take(&mut self, notice: Notice) -> Step {
         match notice {
-            Notice::Published { key, offset } => return Step::Acknowledged { key, offset },
+            Notice::Published { key, published, .. } => {
+                return Step::Acknowledged { key, offset: published.offset };
+            }
             Notice::Reset { reason, .. } => self.record.reset(reason),
             Notice::Events { events, .. } => {
                 self.record.add(&events);
                 self.stage.progress.delivered(events.len() as u64);
                 self.cut_when_due(events.len() as u64);
             }
-            Notice::Joined { .. } => {}
+            _ => {}
         }
         Step::Received
     }

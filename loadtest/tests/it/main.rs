@@ -5,6 +5,7 @@
 mod bench;
 mod check;
 mod compare;
+mod crash;
 mod e2e;
 mod fake;
 mod faulty_server;
@@ -12,6 +13,7 @@ mod hostile;
 mod load;
 mod merge;
 mod server;
+mod soak;
 mod trace;
 
 use std::io::Write as _;

@@ -11,7 +11,6 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
-use dormouse_protocol::Encoding;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -29,7 +28,7 @@ use super::prompt::{self, Granted};
 use super::routes::{Shared, routes};
 use super::{Closing, HandOver};
 use crate::session::{BadToken, Session};
-use crate::socket::{Accepted, Slot};
+use crate::socket::{Accepted, Form, Slot};
 
 /// A request's head, and what is buffered of it; more is refused with HTTP 431.
 const HEAD_BYTES: usize = 16 << 10;
@@ -38,7 +37,8 @@ const ANSWER_TIME: Duration = Duration::from_secs(30);
 
 /// What is left to do when the answer to a handshake is sent.
 pub(super) struct Upgrade {
-    encoding: Encoding,
+    form: Form,
+    echoes: bool,
     session: Result<Session, BadToken>,
     slot: Slot,
 }
@@ -81,8 +81,8 @@ pub(super) struct Server {
 
 impl Server {
     pub(super) fn new(shared: Arc<Shared>, hand_over: HandOver, head_time: Duration) -> Self {
-        let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new()).max_buf_size(HEAD_BYTES);
+        let mut http = http1();
+        http.timer(TokioTimer::new());
         let routes = routes(Arc::clone(&shared));
         Self { http, routes, shared, hand_over, head_time }
     }
@@ -200,6 +200,12 @@ fn cut_off(stream: TcpStream, cut: Cut) {
     }
 }
 
+pub(super) fn http1() -> http1::Builder {
+    let mut http = http1::Builder::new();
+    http.max_buf_size(HEAD_BYTES);
+    http
+}
+
 /// The routes, told to which connection a request belongs.
 fn service(
     routes: Router,
@@ -215,13 +221,13 @@ fn service(
 
 impl Upgrade {
     pub(super) fn new(handshake: Handshake, slot: Slot) -> Self {
-        let Handshake { encoding, session, .. } = handshake;
-        Self { encoding, session, slot }
+        let Handshake { form, echoes, session, .. } = handshake;
+        Self { form, echoes, session, slot }
     }
 
     /// Hands the socket over, with what is yet to be answered to the handshake and what came after it.
     fn finish(self, stream: net::TcpStream, answer: Bytes, read: Bytes, hand_over: &HandOver) {
-        let Self { encoding, session, slot } = self;
-        hand_over(Accepted { stream, answer, read, encoding, session, slot });
+        let Self { form, echoes, session, slot } = self;
+        hand_over(Accepted { stream, answer, read, form, echoes, session, slot });
     }
 }

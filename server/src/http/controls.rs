@@ -37,7 +37,7 @@ struct Done {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Delay {
+pub(super) struct Delay {
     ms: u64,
 }
 

@@ -3,8 +3,8 @@
 //! Pure: no socket, no clock. Whether there is room for one more connection is the route's business.
 
 use axum::http::header::{
-    CONNECTION, HOST, RETRY_AFTER, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
-    SEC_WEBSOCKET_VERSION, UPGRADE,
+    CONNECTION, HOST, RETRY_AFTER, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS,
+    SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
@@ -13,11 +13,15 @@ use base64::prelude::{BASE64_STANDARD, Engine as _};
 use dormouse_protocol::{Encoding, SUBPROTOCOL_JSON, SUBPROTOCOL_MSGPACK};
 use sha1::{Digest as _, Sha1};
 
+use super::compression::Compression;
 use super::health::NotReady;
 use crate::session::{BadToken, Session};
+use crate::socket::Form;
 
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 const KEY_BYTES: usize = 16;
+/// What goes back as it came, for tests of what lies below messages.
+const SUBPROTOCOL_ECHO: &str = "dormouse.test.echo";
 const RETRY_AFTER_SECONDS: &str = "5";
 
 /// A handshake that is in order.
@@ -25,8 +29,17 @@ const RETRY_AFTER_SECONDS: &str = "5";
 pub(super) struct Handshake {
     accept: String,
     subprotocol: Option<&'static str>,
-    pub(super) encoding: Encoding,
+    compression: Option<Compression>,
+    pub(super) form: Form,
+    pub(super) echoes: bool,
     pub(super) session: Result<Session, BadToken>,
+}
+
+/// What clients may ask for besides messages of objects.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Offers {
+    pub(super) compression: bool,
+    pub(super) echo: bool,
 }
 
 /// Why a request to connect is not granted.
@@ -45,7 +58,7 @@ pub(super) enum Refusal {
 }
 
 impl Handshake {
-    pub(super) fn read(request: &Parts) -> Result<Self, Refusal> {
+    pub(super) fn read(request: &Parts, offers: Offers) -> Result<Self, Refusal> {
         let headers = &request.headers;
         if request.method != Method::GET {
             return Err(Refusal::Method);
@@ -64,11 +77,16 @@ impl Handshake {
         if only(headers, &HOST).is_none() && request.uri.authority().is_none() {
             return Err(Refusal::Host);
         }
-        let subprotocol = subprotocol(headers)?;
+        let subprotocol = subprotocol(headers, offers.echo)?;
+        let extensions = offers.compression.then(|| tokens(headers, &SEC_WEBSOCKET_EXTENSIONS));
+        let compression = extensions.and_then(|mut offers| offers.find_map(Compression::accept));
+        let encoding = subprotocol.and_then(Encoding::from_subprotocol).unwrap_or(Encoding::Json);
         Ok(Self {
             accept: accept(key),
             subprotocol,
-            encoding: subprotocol.and_then(Encoding::from_subprotocol).unwrap_or(Encoding::Json),
+            form: Form { encoding, deflated: compression.is_some() },
+            compression,
+            echoes: subprotocol == Some(SUBPROTOCOL_ECHO),
             session: session(request.uri.query().unwrap_or_default()),
         })
     }
@@ -84,6 +102,9 @@ impl IntoResponse for &Handshake {
         headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
         if let Some(name) = self.subprotocol {
             headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(name));
+        }
+        if let Some(compression) = self.compression {
+            headers.insert(SEC_WEBSOCKET_EXTENSIONS, compression.answer());
         }
         response
     }
@@ -181,10 +202,11 @@ fn accept(key: &str) -> String {
 }
 
 /// The first that the client offers and the server knows; `None` where it offers none at all.
-fn subprotocol(headers: &HeaderMap) -> Result<Option<&'static str>, Refusal> {
-    let known = [SUBPROTOCOL_MSGPACK, SUBPROTOCOL_JSON];
+fn subprotocol(headers: &HeaderMap, echo: bool) -> Result<Option<&'static str>, Refusal> {
+    let known = [SUBPROTOCOL_MSGPACK, SUBPROTOCOL_JSON, SUBPROTOCOL_ECHO];
+    let known = &known[..if echo { 3 } else { 2 }];
     let chosen = tokens(headers, &SEC_WEBSOCKET_PROTOCOL)
-        .find_map(|offered| known.into_iter().find(|name| *name == offered));
+        .find_map(|offered| known.iter().find(|name| **name == offered).copied());
     if chosen.is_none() && headers.contains_key(SEC_WEBSOCKET_PROTOCOL) {
         return Err(Refusal::Subprotocol);
     }
@@ -192,7 +214,7 @@ fn subprotocol(headers: &HeaderMap) -> Result<Option<&'static str>, Refusal> {
 }
 
 /// The characters of a token need no escape in a URL, so whatever is escaped is no token.
-fn session(query: &str) -> Result<Session, BadToken> {
+pub(super) fn session(query: &str) -> Result<Session, BadToken> {
     match query.split('&').find_map(|pair| pair.strip_prefix("session=")) {
         Some(token) => Session::from_token(token),
         None => Ok(Session::new()),
@@ -217,6 +239,10 @@ mod tests {
         parts
     }
 
+    fn read(request: &Parts) -> Result<Handshake, Refusal> {
+        Handshake::read(request, Offers { compression: false, echo: false })
+    }
+
     fn with(name: HeaderName, value: &'static str) -> Parts {
         request(|parts| {
             parts.headers.insert(name, HeaderValue::from_static(value));
@@ -225,7 +251,7 @@ mod tests {
 
     #[test]
     fn the_example_of_the_rfc_is_answered_as_there() {
-        let handshake = Handshake::read(&request(|_| {})).unwrap();
+        let handshake = read(&request(|_| {})).unwrap();
         assert_eq!(handshake.accept, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
         let response = (&handshake).into_response();
         assert_eq!(response.status(), 101);
@@ -234,7 +260,7 @@ mod tests {
 
     #[test]
     fn each_fault_has_its_refusal() {
-        let refusal = |parts| Handshake::read(&parts).unwrap_err();
+        let refusal = |parts| read(&parts).unwrap_err();
         assert_eq!(refusal(request(|parts| parts.method = Method::HEAD)), Refusal::Method);
         assert_eq!(
             refusal(request(|parts| parts.version = Version::HTTP_10)),
@@ -270,12 +296,12 @@ mod tests {
             ("dormouse.v1.msgpack, dormouse.v1.json", Encoding::Msgpack),
             ("chat,dormouse.v1.json,dormouse.v1.msgpack", Encoding::Json),
         ] {
-            let handshake = Handshake::read(&with(SEC_WEBSOCKET_PROTOCOL, offered)).unwrap();
-            assert_eq!(handshake.encoding, encoding);
+            let handshake = read(&with(SEC_WEBSOCKET_PROTOCOL, offered)).unwrap();
+            assert_eq!(handshake.form.encoding, encoding);
             let named = handshake.subprotocol.and_then(Encoding::from_subprotocol);
             assert_eq!(named, Some(encoding));
         }
-        assert_eq!(Handshake::read(&request(|_| {})).unwrap().encoding, Encoding::Json);
+        assert_eq!(read(&request(|_| {})).unwrap().form.encoding, Encoding::Json);
     }
 
     #[test]
@@ -285,5 +311,29 @@ mod tests {
         assert_ne!(session("a=b").unwrap().token, token);
         assert_eq!(session("session="), Err(BadToken));
         assert_eq!(session("session=%41"), Err(BadToken));
+    }
+
+    #[test]
+    fn the_first_offer_of_compression_that_can_be_kept_is_accepted() {
+        let offers = "permessage-bzip2, permessage-deflate; server_max_window_bits=8, \
+                      permessage-deflate; server_max_window_bits=15, permessage-deflate";
+        let request = with(SEC_WEBSOCKET_EXTENSIONS, offers);
+        let handshake =
+            Handshake::read(&request, Offers { compression: true, echo: false }).unwrap();
+        assert!(handshake.form.deflated);
+        let answer = (&handshake).into_response().headers()[SEC_WEBSOCKET_EXTENSIONS].clone();
+        assert!(answer.to_str().unwrap().ends_with("; server_max_window_bits=12"), "{answer:?}");
+        let handshake = read(&request).unwrap();
+        assert!(!handshake.form.deflated, "it is off");
+        assert!(!(&handshake).into_response().headers().contains_key(SEC_WEBSOCKET_EXTENSIONS));
+    }
+
+    #[test]
+    fn the_echo_is_there_only_where_tests_may_be_made() {
+        let request = with(SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL_ECHO);
+        assert_eq!(read(&request).unwrap_err(), Refusal::Subprotocol);
+        let offers = Offers { compression: false, echo: true };
+        assert!(Handshake::read(&request, offers).unwrap().echoes);
+        assert!(!Handshake::read(&with(HOST, "test"), offers).unwrap().echoes);
     }
 }

@@ -3,10 +3,13 @@
 //! [`Front`] owns the listener and the connections that are still in HTTP. It knows nothing of what happens on a
 //! WebSocket: an upgraded connection is handed over as [`Accepted`] and forgotten.
 
+mod compression;
 mod connection;
 mod controls;
 mod crowd;
 mod farewell;
+#[cfg(any(test, fuzzing))]
+mod fuzz;
 mod gate;
 mod handshake;
 mod health;
@@ -40,6 +43,8 @@ use crate::object::Registry;
 use crate::pressure::Pressure;
 use crate::socket::{Accepted, Reactors, Slots};
 
+#[cfg(any(test, fuzzing))]
+pub use fuzz::{handshake, query};
 pub use health::{Health, NotReady};
 
 /// Takes the connections that have become WebSockets. It is called on a worker of the runtime and must not block.
@@ -109,6 +114,10 @@ impl Front {
             health,
             inside,
             test_controls: config.test_controls,
+            offers: handshake::Offers {
+                compression: config.compression,
+                echo: config.test_controls,
+            },
             counts: counts.clone(),
             full: Seldom::default(),
             metrics: metrics.clone(),

@@ -76,7 +76,7 @@ struct List {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Asked {
+pub(super) struct Asked {
     state: Option<String>,
     #[serde(default)]
     after: String,

@@ -48,7 +48,7 @@ fn grant(bytes: &[u8], shared: &Shared) -> Option<(Granted, usize)> {
 }
 
 /// A request to connect that is there to its last byte, and that length.
-fn parse(bytes: &[u8]) -> Option<(Parts, usize)> {
+pub(super) fn parse(bytes: &[u8]) -> Option<(Parts, usize)> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS];
     let mut request = httparse::Request::new(&mut headers);
     let Ok(Status::Complete(len)) = request.parse(bytes) else { return None };
@@ -70,7 +70,7 @@ fn parse(bytes: &[u8]) -> Option<(Parts, usize)> {
     Some((parts, len))
 }
 
-fn write(response: &Response) -> Bytes {
+pub(super) fn write(response: &Response) -> Bytes {
     let status = response.status();
     let mut out = Vec::with_capacity(192);
     out.extend_from_slice(b"HTTP/1.1 ");

@@ -14,7 +14,7 @@ use axum::routing::get;
 use super::connection::{Pending, Upgrade};
 use super::controls;
 use super::gate::{self, Gate};
-use super::handshake::{Handshake, Refusal};
+use super::handshake::{Handshake, Offers, Refusal};
 use super::health::Health;
 use super::metrics::Counts;
 use super::origin::Origins;
@@ -31,6 +31,7 @@ pub(super) struct Shared {
     pub(super) health: Health,
     pub(super) inside: Inside,
     pub(super) test_controls: bool,
+    pub(super) offers: Offers,
     pub(super) counts: Counts,
     /// All places of connections are taken.
     pub(super) full: Seldom,
@@ -40,7 +41,7 @@ pub(super) struct Shared {
 impl Shared {
     /// Grants a request to connect, or says why not.
     pub(super) fn grant(&self, request: &Parts) -> Result<(Handshake, Slot), Refusal> {
-        let handshake = Handshake::read(request)?;
+        let handshake = Handshake::read(request, self.offers)?;
         if !self.origins.admit(&request.headers) {
             return Err(Refusal::Origin);
         }
@@ -121,6 +122,7 @@ async fn ready(State(shared): State<Arc<Shared>>) -> Response {
 
 async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
     shared.inside.reactors.survey().await;
+    shared.metrics.count_tasks();
     match shared.metrics.gather() {
         Ok(text) => ([(CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
         Err(error) => {

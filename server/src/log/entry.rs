@@ -3,6 +3,9 @@
 use dormouse_protocol::{DecodeError, Event};
 use fjall::Slice;
 
+/// What every number of a log stays below, so that every client can tell it: 2⁵³.
+pub(super) const MAX_NUMBER: u64 = 1 << 53;
+
 const SIZE_LEN: usize = size_of::<u64>();
 
 /// The end of an object's log: what the next event builds on. The default is the end of an empty log.
@@ -17,6 +20,11 @@ pub struct Tail {
 }
 
 impl Tail {
+    /// Whether it can be the end of a log. What builds on such a tail can't overflow.
+    pub(super) fn is_possible(&self) -> bool {
+        [self.offset, self.time, self.bytes].iter().all(|number| *number < MAX_NUMBER)
+    }
+
     /// Gives the event its place: the next offset, and a time that does not go back where the clock does.
     /// Advances, and returns what is stored.
     pub fn push(&mut self, event: &mut Event, now_ms: u64) -> Entry {
@@ -110,5 +118,17 @@ mod tests {
         assert_eq!(b.bytes_before(), a.bytes_with());
         let bytes = (a.wire().len() + b.wire().len()) as u64;
         assert_eq!(tail, Tail { offset: 2, time: 500, bytes });
+    }
+
+    #[test]
+    fn what_was_never_stored_is_no_event() {
+        let stored = Tail::default().push(&mut event("one"), 500);
+        let more = [stored.stored(), &b"more"[..]].concat();
+        assert!(Entry::from_stored(more.into()).unwrap().decode().is_err());
+        for last in [MAX_NUMBER - 2, MAX_NUMBER - 1, u64::MAX - 1] {
+            let mut tail = Tail { offset: last, ..Tail::default() };
+            let stored = tail.push(&mut event("last"), 500);
+            assert_eq!(stored.tail(tail.offset).is_ok(), tail.offset < MAX_NUMBER);
+        }
     }
 }

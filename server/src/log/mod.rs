@@ -5,6 +5,8 @@
 
 mod delay;
 mod entry;
+#[cfg(any(test, fuzzing))]
+mod fuzz;
 mod handle;
 mod identity;
 mod keys;
@@ -23,6 +25,8 @@ mod writer;
 mod tests;
 
 pub use entry::{Entry, Tail};
+#[cfg(any(test, fuzzing))]
+pub use fuzz::storage;
 pub use handle::{Log, Options};
 pub use identity::{Identity, ObjectId};
 pub use metrics::Metrics;

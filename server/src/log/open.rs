@@ -35,6 +35,14 @@ pub enum OpenError {
         /// The newest format that this program knows.
         known: u32,
     },
+    /// The database in the directory has another form than this program's; nothing in it was changed.
+    #[error(
+        "the log in {} is kept by a version of the database that this program does not know: use the version of the program that made it, or a newer one", .dir.display()
+    )]
+    OtherDatabase {
+        /// The directory.
+        dir: PathBuf,
+    },
     /// The directory can't be made or written.
     #[error("the log's directory {} can't be written: make it writable, or choose another one", .dir.display())]
     NotWritable {
@@ -61,6 +69,9 @@ pub enum OpenError {
     },
 }
 
+/// What every database has in its directory. Where it is missing, one would be made among the files of somebody else.
+const DATABASE: &str = "version";
+
 /// All journals together. A journal stays until everything in it is in a table, so this bounds both the disk space and
 /// the time that a start after a crash takes to replay them.
 const JOURNAL_BYTES: u64 = 256 << 20;
@@ -83,6 +94,7 @@ impl Store {
         let not_writable = |source| OpenError::NotWritable { dir: dir.into(), source };
         let storage = |error| match error {
             fjall::Error::Locked => OpenError::InUse { dir: dir.into() },
+            fjall::Error::InvalidVersion(_) => OpenError::OtherDatabase { dir: dir.into() },
             fjall::Error::Io(source) if is_refusal(&source) => not_writable(source),
             source => OpenError::Storage { dir: dir.into(), source },
         };
@@ -95,6 +107,8 @@ impl Store {
         let place = dir.join("log");
         if !place.try_exists().map_err(not_writable)? {
             create(dir, &place, options).map_err(storage)?;
+        } else if !place.join(DATABASE).try_exists().map_err(not_writable)? {
+            return Err(OpenError::Damaged { dir: dir.into(), what: "there is no database in it" });
         }
         let db = database(&place, options).map_err(storage)?;
         let meta = records(&db, "meta").map_err(storage)?;

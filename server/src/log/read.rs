@@ -203,7 +203,11 @@ impl Entry {
         if event.offset != offset {
             return Err(ReadError::Damaged("an event is not in its place"));
         }
-        Ok(Tail { offset, time: event.time, bytes: self.bytes_with() })
+        let tail = Tail { offset, time: event.time, bytes: self.bytes_with() };
+        if !tail.is_possible() {
+            return Err(ReadError::Damaged("an event's numbers are none that ever were"));
+        }
+        Ok(tail)
     }
 }
 

@@ -7,6 +7,7 @@ mod awake;
 mod class;
 mod control;
 mod dedupe;
+mod encoded;
 mod handle;
 mod instance;
 mod life;
@@ -19,6 +20,7 @@ mod status;
 
 pub use class::{Class, Classes, Context, Message, Object};
 pub use control::Busy;
+pub use encoded::Encoded;
 pub use handle::Handle;
 pub use life::{LastWake, SleepAnswer, State, WakeCause};
 pub use metrics::Metrics;

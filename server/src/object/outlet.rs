@@ -3,9 +3,9 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use bytes::Bytes;
 use dormouse_protocol::{Encoding, ErrorCode, encode_events};
 
+use super::encoded::Encoded;
 use super::presence::{PresenceFrames, RosterFrames};
 use crate::log::{Entry, ObjectId};
 
@@ -63,7 +63,7 @@ pub struct EventFrames {
     pub last: u64,
     entries: Vec<Entry>,
     /// By encoding.
-    encoded: [OnceLock<Bytes>; 2],
+    encoded: [OnceLock<Encoded>; 2],
 }
 
 impl EventFrames {
@@ -74,7 +74,7 @@ impl EventFrames {
     }
 
     /// The `events` message in an encoding. Whoever asks first encodes it.
-    pub fn encoded(&self, encoding: Encoding) -> &Bytes {
+    pub fn encoded(&self, encoding: Encoding) -> &Encoded {
         self.encoded[encoding as usize].get_or_init(|| {
             let message = encode_events(encoding, self.object.0, &self.entries);
             message.expect("events were encoded from checked parts").into()

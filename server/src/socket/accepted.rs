@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use dormouse_protocol::Encoding;
 
+use super::form::Form;
 use crate::session::{BadToken, Session};
 
 /// A connection whose WebSocket handshake is done.
@@ -22,7 +22,9 @@ pub struct Accepted {
     /// Bytes that came after the handshake and were read with it: the first frames.
     pub read: Bytes,
     /// How its messages are written.
-    pub encoding: Encoding,
+    pub form: Form,
+    /// Every message goes back as it came: for tests of what lies below messages.
+    pub echoes: bool,
     /// Whose connection it is. A bad token was upgraded all the same, because browsers see close codes and not the
     /// status of a refused upgrade: it has to be closed with [`dormouse_protocol::CloseCode::BadToken`].
     pub session: Result<Session, BadToken>,

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use dormouse_protocol::Encoding;
 
-use super::frame;
+use super::form::Form;
+use super::framing;
 use super::outgoing::Outgoing;
 use super::page::{Page, PageKey, Pages};
 use crate::object::presence::View;
@@ -20,14 +21,16 @@ const RECENT_FRAMES: usize = 64;
 /// Bytes of them.
 const RECENT_BYTES: usize = 256 * 1024;
 
+/// How many members speak each form.
+pub(super) type Speakers = [u32; Form::COUNT];
+
 /// Members of one object.
 pub(super) struct Audience {
     pub(super) handle: Arc<Handle>,
     pub(super) members: Vec<Member>,
     /// The newest event that exists as far as this reactor knows: whoever has it is live.
     pub(super) newest: u64,
-    /// How many members speak each encoding.
-    speakers: [u32; 2],
+    pub(super) speakers: Speakers,
     /// How many members have a page of the log on its way.
     reading: u32,
     /// How many members watch who is here.
@@ -97,22 +100,22 @@ impl Standing {
 pub(super) struct Delivered {
     pub(super) first: u64,
     pub(super) last: u64,
-    /// By encoding; none where nobody spoke it.
-    pub(super) frames: [Option<Bytes>; 2],
+    /// By form; none where nobody spoke it.
+    pub(super) frames: [Option<Bytes>; Form::COUNT],
 }
 
 impl Delivered {
-    fn new(events: &EventFrames, speakers: [u32; 2]) -> Self {
-        let encoded = |encoding: Encoding| {
-            let is_spoken = speakers[encoding as usize] > 0;
-            is_spoken.then(|| frame::message(encoding, events.encoded(encoding)))
+    fn new(events: &EventFrames, speakers: Speakers) -> Self {
+        let in_form = |form: Form| {
+            let is_spoken = speakers[form.index()] > 0;
+            is_spoken.then(|| framing::encoded(form, events.encoded(form.encoding)))
         };
-        let frames = [encoded(Encoding::Msgpack), encoded(Encoding::Json)];
+        let frames = Form::ALL.map(in_form);
         Self { first: events.first, last: events.last, frames }
     }
 
-    pub(super) fn frame(&self, encoding: Encoding) -> Option<&Bytes> {
-        self.frames[encoding as usize].as_ref()
+    pub(super) fn frame(&self, form: Form) -> Option<&Bytes> {
+        self.frames[form.index()].as_ref()
     }
 
     pub(super) fn size(&self) -> usize {
@@ -139,7 +142,7 @@ impl Audience {
             handle,
             members: Vec::new(),
             newest: 0,
-            speakers: [0; 2],
+            speakers: [0; Form::COUNT],
             reading: 0,
             watching: 0,
             recent: None,
@@ -149,15 +152,9 @@ impl Audience {
 
     /// Adds a member that stands behind and returns its place. The object is heard before its head is read, so that no
     /// commit falls between what the log shows and what is delivered (promise 5).
-    pub(super) fn add(
-        &mut self,
-        outlet: usize,
-        connection: u32,
-        encoding: Encoding,
-        number: u64,
-    ) -> u32 {
-        self.speakers[encoding as usize] += 1;
-        self.handle.listen(outlet, encoding);
+    pub(super) fn add(&mut self, outlet: usize, connection: u32, form: Form, number: u64) -> u32 {
+        self.speakers[form.index()] += 1;
+        self.handle.listen(outlet, form.encoding);
         self.newest = self.newest.max(self.handle.head());
         if self.members.len() == self.members.capacity() {
             // Half as many again: what is left over would lie there for as long as the members do.
@@ -178,15 +175,15 @@ impl Audience {
         &mut self,
         outlet: usize,
         place: u32,
-        encoding: Encoding,
+        form: Form,
     ) -> (Member, Option<Member>) {
         let gone = self.members.swap_remove(place as usize);
         if gone.standing.is_reading() {
             self.one_less_reading();
         }
-        self.speakers[encoding as usize] -= 1;
-        if self.speakers[encoding as usize] == 0 {
-            self.handle.unlisten(outlet, encoding);
+        self.speakers[form.index()] -= 1;
+        if !self.is_spoken(form.encoding) {
+            self.handle.unlisten(outlet, form.encoding);
         }
         if gone.watching != Watching::Nobody {
             self.watching -= 1;
@@ -212,6 +209,12 @@ impl Audience {
         self.handle.watch(outlet, to, view, since);
     }
 
+    /// Whether a member speaks an encoding, in whatever form.
+    fn is_spoken(&self, encoding: Encoding) -> bool {
+        let speak = |form: &Form| form.encoding == encoding && self.speakers[form.index()] > 0;
+        Form::ALL.iter().any(speak)
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.members.is_empty()
     }
@@ -224,6 +227,11 @@ impl Audience {
             self.recent.get_or_insert_default().keep(&delivered);
         }
         delivered
+    }
+
+    /// Bytes of what is kept for those who catch up.
+    pub(super) fn recent_bytes(&self) -> usize {
+        self.recent.as_ref().map_or(0, |recent| recent.bytes + recent.pages.bytes())
     }
 
     /// A page that somebody else has read of late.
@@ -251,7 +259,7 @@ impl Audience {
 
     /// Makes the member live if what it lacks has been delivered of late; returns that. `None` if it has to read on,
     /// and then it stands behind.
-    pub(super) fn rejoin(&mut self, place: u32, encoding: Encoding) -> Option<Vec<Bytes>> {
+    pub(super) fn rejoin(&mut self, place: u32, form: Form) -> Option<Vec<Bytes>> {
         let member = &mut self.members[place as usize];
         let mut position = member.position;
         let mut missed = Vec::new();
@@ -260,7 +268,7 @@ impl Audience {
             if delivered.first != position + 1 {
                 break;
             }
-            let Some(frame) = delivered.frame(encoding) else { break };
+            let Some(frame) = delivered.frame(form) else { break };
             missed.push(frame.clone());
             position = delivered.last;
         }

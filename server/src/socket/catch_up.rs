@@ -94,7 +94,7 @@ impl Reactor {
         let standing = if join.is_some() { Standing::Joining } else { Standing::Reading };
         audience.stand(joined.member, standing);
         connection.work.begin().reading_page |= join.is_none();
-        let page_key = PageKey { object, after, encoding: connection.encoding };
+        let page_key = PageKey { object, after, form: connection.form };
         let reader = Reader { connection: connection.address(key, 0), serial, join };
         match self.readers.entry(page_key) {
             Entry::Occupied(mut others) => return others.get_mut().push(reader),
@@ -210,7 +210,7 @@ impl Reactor {
     pub(super) fn go_live(&mut self, key: usize, joined: Joined) {
         let connection = &mut self.connections[key];
         let audience = &mut self.audiences[joined.audience as usize];
-        let Some(missed) = audience.rejoin(joined.member, connection.encoding) else { return };
+        let Some(missed) = audience.rejoin(joined.member, connection.form) else { return };
         for frame in missed {
             connection.work.begin().outbox.push(frame);
         }

@@ -12,6 +12,7 @@ use super::Reactors;
 use super::audience::{Audience, Member};
 use super::connection::{Connection, Joined};
 use super::inbox::Letter;
+use super::metrics::Surveyed;
 use super::reactor::Reactor;
 use super::wheel::Wheel;
 use crate::log::ObjectId;
@@ -49,6 +50,9 @@ struct Survey {
     at_rest: usize,
     busy: usize,
     rest_bytes: usize,
+    queued_bytes: usize,
+    audiences: usize,
+    recent_bytes: usize,
 }
 
 /// Runs on a reactor's thread: must be short.
@@ -71,16 +75,21 @@ impl Reactors {
         Some(sums)
     }
 
-    /// Brings the metrics of connections at rest up to date. They stay as they are if a reactor does not answer within two
+    /// Brings the metrics of what reactors hold up to date. They stay as they are if a reactor does not answer within two
     /// seconds.
     pub async fn survey(&self) {
         let Some(surveys) = self.ask(Reactor::survey).await else { return };
         let sum = |count: fn(&Survey) -> usize| {
             surveys.iter().map(count).sum::<usize>().cast_signed() as i64
         };
-        self.metrics.at_rest.set(sum(|survey| survey.at_rest));
-        self.metrics.busy.set(sum(|survey| survey.busy));
-        self.metrics.rest_bytes.set(sum(|survey| survey.rest_bytes));
+        let Surveyed { at_rest, busy, rest_bytes, queued_bytes, audiences, recent_bytes } =
+            &self.metrics.surveyed;
+        at_rest.set(sum(|survey| survey.at_rest));
+        busy.set(sum(|survey| survey.busy));
+        rest_bytes.set(sum(|survey| survey.rest_bytes));
+        queued_bytes.set(sum(|survey| survey.queued_bytes));
+        audiences.set(sum(|survey| survey.audiences));
+        recent_bytes.set(sum(|survey| survey.recent_bytes));
     }
 
     async fn ask<T: Send + 'static>(
@@ -123,10 +132,15 @@ impl Reactor {
         }
     }
 
-    /// Counts the connections of this reactor, and the memory of those at rest with their memberships and deadlines. What
-    /// objects take is not in it, nor what the kernel does.
+    /// Counts the connections of this reactor, the memory of those at rest with their memberships and deadlines, and what is
+    /// kept for the others and for who catches up. What objects take is not in it, nor what the kernel does.
     fn survey(&self) -> Survey {
-        let mut survey = Survey::default();
+        let recent = self.audiences.iter().map(|(_, audience)| audience.recent_bytes());
+        let mut survey = Survey {
+            audiences: self.audiences.len(),
+            recent_bytes: recent.sum(),
+            ..Survey::default()
+        };
         for (_, connection) in &self.connections {
             if connection.work.is_at_rest() {
                 let memberships = connection.joins.len() * size_of::<Member>();
@@ -140,6 +154,7 @@ impl Reactor {
                 survey.rest_bytes += Wheel::<Address>::ENTRY_BYTES;
             } else {
                 survey.busy += 1;
+                survey.queued_bytes += connection.work.outbox.bytes();
             }
         }
         survey

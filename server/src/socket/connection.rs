@@ -3,12 +3,13 @@
 use std::num::NonZero;
 
 use bytes::Bytes;
-use dormouse_protocol::{Encoding, ServerMessage};
+use dormouse_protocol::ServerMessage;
 use mio::net::TcpStream;
 use smallvec::SmallVec;
 
 use super::accepted::Slot;
-use super::frame;
+use super::form::Form;
+use super::framing;
 use super::wheel::Tick;
 use super::work::Work;
 use crate::log::ObjectId;
@@ -16,13 +17,15 @@ use crate::object::Address;
 use crate::session::SessionId;
 
 /// A client's connection: all there is of it while it is at rest.
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about the socket")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct Connection {
     pub(super) socket: TcpStream,
     /// Tells this connection from others that had the same key.
     pub(super) generation: u32,
     pub(super) session: SessionId,
-    pub(super) encoding: Encoding,
+    pub(super) form: Form,
+    /// Its messages go back as they come.
+    pub(super) echoes: bool,
     /// The socket may have more to read.
     pub(super) readable: bool,
     /// The peer has sent its last byte.
@@ -80,8 +83,8 @@ impl Connection {
 
     /// Queues a message.
     pub(super) fn queue(&mut self, message: &ServerMessage) {
-        let payload = self.encoding.encode_server(message);
-        self.queue_frame(frame::message(self.encoding, &payload));
+        let payload = self.form.encoding.encode_server(message);
+        self.queue_frame(framing::message(self.form, &payload));
     }
 
     /// Queues a frame. After a close frame nothing may follow: RFC 6455, section 5.5.1.

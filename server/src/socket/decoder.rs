@@ -1,10 +1,11 @@
-//! From bytes to messages: fragments, control frames between them, UTF-8, limits. No I/O.
+//! From bytes to messages: fragments, control frames between them, compression, UTF-8, limits. No I/O.
 //!
 //! A decoder between two messages owns nothing: it is one pointer that is null. Frames that arrive whole, as nearly
 //! all do, are unmasked where they lie and never copied.
 
 use dormouse_protocol::CloseCode;
 
+use super::deflate;
 use super::frame::{
     Header, MAX_CONTROL, MAX_HEADER, Opcode, Violation, is_valid_close_code, unmask,
 };
@@ -26,6 +27,15 @@ impl Incoming<'_> {
         match self {
             Self::Text(_) | Self::Binary(_) => false,
             Self::Ping(_) | Self::Pong | Self::Close(_) => true,
+        }
+    }
+
+    /// Bytes of a message; control frames have next to none.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Binary(bytes) => bytes.len(),
+            Self::Ping(_) | Self::Pong | Self::Close(_) => 0,
         }
     }
 }
@@ -54,9 +64,17 @@ struct Partial {
     /// The message so far, unmasked.
     message: Vec<u8>,
     /// What the message is, from its first frame on.
-    kind: Option<Opcode>,
+    kind: Option<Kind>,
+    /// How much of it is known to be UTF-8, if it is text.
+    valid: usize,
     /// How many frames of it there were after the first.
     fragments: usize,
+}
+
+#[derive(Clone, Copy)]
+struct Kind {
+    opcode: Opcode,
+    deflated: bool,
 }
 
 impl Partial {
@@ -79,11 +97,13 @@ impl Decoder {
     }
 
     /// Takes the next message off the front of `input`; `None` when it needs more bytes, and then all of `input` is
-    /// taken. A message may be at most `limit` bytes long, over all its fragments.
+    /// taken. A message may be at most `limit` bytes long, over all its fragments, and when it has been inflated; whether it may
+    /// be compressed at all is `deflates`.
     pub(super) fn next<'decoder, 'input: 'decoder>(
         &'decoder mut self,
         input: &mut Input<'input>,
         limit: usize,
+        deflates: bool,
     ) -> Result<Option<Incoming<'decoder>>, Violation> {
         // What the call before gave out has been used by now.
         if self.0.as_ref().is_some_and(|partial| partial.is_idle()) {
@@ -91,21 +111,21 @@ impl Decoder {
         }
         if self.0.is_none()
             && let Some((header, header_len)) = Header::parse(input)?
+            && header.fin
+            && !header.deflated
+            && header.len <= (input.len() - header_len) as u64
         {
             check(&header, None, 0, limit)?;
-            let available = (input.len() - header_len) as u64;
-            if header.fin && header.len <= available {
-                let (_, rest) = std::mem::take(input).split_at_mut(header_len);
-                let (payload, rest) = rest.split_at_mut(header.len as usize);
-                *input = rest;
-                unmask(payload, header.mask, 0);
-                return deliver(header.opcode, payload).map(Some);
-            }
+            let (_, rest) = std::mem::take(input).split_at_mut(header_len);
+            let (payload, rest) = rest.split_at_mut(header.len as usize);
+            *input = rest;
+            unmask(payload, header.mask, 0);
+            return deliver(header.opcode, payload).map(Some);
         }
         if input.is_empty() {
             return Ok(None);
         }
-        self.0.get_or_insert_default().next(input, limit)
+        self.0.get_or_insert_default().next(input, limit, deflates)
     }
 }
 
@@ -114,11 +134,12 @@ impl Partial {
         &mut self,
         input: &mut Input<'_>,
         limit: usize,
+        deflates: bool,
     ) -> Result<Option<Incoming<'_>>, Violation> {
         loop {
             let (header, done) = match self.frame {
                 Some(frame) => frame,
-                None => match self.read_header(input, limit)? {
+                None => match self.read_header(input, limit, deflates)? {
                     Some(header) => (header, 0),
                     None => return Ok(None),
                 },
@@ -132,7 +153,12 @@ impl Partial {
                 if header.opcode.is_control() { &mut self.control } else { &mut self.message };
             target.extend_from_slice(payload);
             let done = done + payload.len() as u64;
-            if done < header.len {
+            let is_whole = done == header.len;
+            let is_end = header.opcode.is_control() || is_whole && header.fin;
+            if !is_end {
+                self.check_text()?;
+            }
+            if !is_whole {
                 self.frame = Some((header, done));
                 return Ok(None);
             }
@@ -141,16 +167,34 @@ impl Partial {
                 return deliver(header.opcode, &self.control).map(Some);
             }
             if header.fin {
-                let kind = self.kind.take().unwrap_or(header.opcode);
-                return deliver(kind, &self.message).map(Some);
+                let Kind { opcode, deflated } = self.kind.take().expect("a message has begun");
+                if deflated {
+                    self.message = deflate::inflate(&self.message, limit)?;
+                }
+                return deliver(opcode, &self.message).map(Some);
             }
         }
+    }
+
+    /// Text that goes wrong is refused at once, and not only when its end has come.
+    fn check_text(&mut self) -> Result<(), Violation> {
+        if !self.kind.is_some_and(|kind| kind.opcode == Opcode::Text && !kind.deflated) {
+            return Ok(());
+        }
+        match std::str::from_utf8(&self.message[self.valid..]) {
+            Ok(_) => self.valid = self.message.len(),
+            // The last character may go on.
+            Err(error) if error.error_len().is_none() => self.valid += error.valid_up_to(),
+            Err(_) => return Err(Violation(CloseCode::InvalidUtf8)),
+        }
+        Ok(())
     }
 
     fn read_header(
         &mut self,
         input: &mut Input<'_>,
         limit: usize,
+        deflates: bool,
     ) -> Result<Option<Header>, Violation> {
         let room = &mut self.header[self.header_len..];
         let taken = room.len().min(input.len());
@@ -160,7 +204,13 @@ impl Partial {
             *input = &mut std::mem::take(input)[taken..];
             return Ok(None);
         };
-        check(&header, self.kind, self.message.len(), limit)?;
+        if header.deflated && !deflates {
+            return Err(Violation(CloseCode::ProtocolError));
+        }
+        let begun = self.kind.map(|kind| kind.opcode);
+        let is_deflated = header.deflated || self.kind.is_some_and(|kind| kind.deflated);
+        let limit = if is_deflated { deflate::bound(limit) } else { limit };
+        check(&header, begun, self.message.len(), limit)?;
         let used = len - self.header_len;
         *input = &mut std::mem::take(input)[used..];
         self.header_len = 0;
@@ -172,7 +222,7 @@ impl Partial {
                 return Err(Violation(CloseCode::TooLarge));
             }
         } else {
-            self.kind = Some(header.opcode);
+            self.kind = Some(Kind { opcode: header.opcode, deflated: header.deflated });
         }
         Ok(Some(header))
     }
@@ -223,5 +273,7 @@ fn deliver(kind: Opcode, payload: &[u8]) -> Result<Incoming<'_>, Violation> {
 
 const _: () = assert!(MAX_CONTROL < 126, "control frames have a short length");
 
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzz;
 #[cfg(test)]
 mod tests;

@@ -81,7 +81,7 @@ impl Reactor {
         else {
             return;
         };
-        let (mut joined, is_swept) = outgoing.take(audience.members.len());
+        let (mut joined, is_swept) = outgoing.take(&audience.speakers);
         if !is_swept {
             audience.outgoing = None;
         }
@@ -95,7 +95,7 @@ impl Reactor {
                 && member.standing == Standing::Live
                 && member.position < last
             {
-                let frames = joined.events_after(member.position, connection.encoding);
+                let frames = joined.events_after(member.position, connection.form);
                 if let Some(frames) = frames.filter(|_| has_room) {
                     self.dirty.add_shared(member.connection, connection, &frames);
                     audience.members[place].position = last;
@@ -107,7 +107,7 @@ impl Reactor {
                     self.behind.push(member.connection);
                 }
             }
-            if let Some(frames) = joined.signal_frames(connection.encoding)
+            if let Some(frames) = joined.signal_frames(connection.form)
                 && member.standing != Standing::Joining
             {
                 if has_room && connection.takes_signals() {

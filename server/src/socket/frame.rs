@@ -7,6 +7,8 @@ use dormouse_protocol::{CloseCode, Encoding};
 pub(super) const MAX_HEADER: usize = 14;
 /// The longest payload of a control frame.
 pub(super) const MAX_CONTROL: usize = 125;
+/// The first reserved bit: the message that begins with this frame is compressed.
+const RSV1: u8 = 0x40;
 
 /// What a frame is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +48,10 @@ impl Opcode {
     pub(super) fn is_control(self) -> bool {
         self.bits() & 0x8 != 0
     }
+
+    fn begins_message(self) -> bool {
+        matches!(self, Self::Text | Self::Binary)
+    }
 }
 
 /// The header of a frame from a client.
@@ -53,6 +59,8 @@ impl Opcode {
 pub(super) struct Header {
     pub(super) fin: bool,
     pub(super) opcode: Opcode,
+    /// A compressed message begins: for those to refuse who have not agreed on it.
+    pub(super) deflated: bool,
     pub(super) len: u64,
     pub(super) mask: [u8; 4],
 }
@@ -68,11 +76,13 @@ impl Header {
         let [first, second, rest @ ..] = bytes else { return Ok(None) };
         let opcode = Opcode::from_bits(first & 0x0F).ok_or(BROKEN)?;
         let fin = first & 0x80 != 0;
+        let deflated = first & RSV1 != 0;
         let short = second & 0x7F;
-        // Reserved bits need an extension, clients must mask, control frames are short and whole.
-        if first & 0x70 != 0
+        // The other reserved bits have no meaning, clients must mask, control frames are short and whole.
+        if first & 0x30 != 0
             || second & 0x80 == 0
             || opcode.is_control() && (!fin || usize::from(short) > MAX_CONTROL)
+            || deflated && !opcode.begins_message()
         {
             return Err(BROKEN);
         }
@@ -91,7 +101,7 @@ impl Header {
             126 | 127 => long,
             _ => short.into(),
         };
-        Ok(Some((Self { fin, opcode, len, mask: *mask }, 2 + width + 4)))
+        Ok(Some((Self { fin, opcode, deflated, len, mask: *mask }, 2 + width + 4)))
     }
 }
 
@@ -113,7 +123,24 @@ pub(super) fn unmask(payload: &mut [u8], mask: [u8; 4], done: u64) {
 
 /// A whole message as one frame of the server.
 pub(super) fn message(encoding: Encoding, payload: &[u8]) -> Bytes {
-    frame(opcode(encoding), payload)
+    data(opcode(encoding), payload)
+}
+
+/// The same of any kind.
+pub(super) fn data(opcode: Opcode, payload: &[u8]) -> Bytes {
+    frame(opcode.bits(), payload)
+}
+
+/// A whole message as one frame, with a payload that is compressed.
+pub(super) fn deflated(opcode: Opcode, payload: &[u8]) -> Bytes {
+    frame(RSV1 | opcode.bits(), payload)
+}
+
+/// The header alone of a message whose payload is shared with others.
+pub(super) fn header(opcode: Opcode, deflated: bool, payload: usize) -> Bytes {
+    let mut out = BytesMut::with_capacity(10);
+    put_header(&mut out, if deflated { RSV1 } else { 0 } | opcode.bits(), payload);
+    out.freeze()
 }
 
 /// A ping without a payload.
@@ -122,7 +149,7 @@ pub(super) const PING: Bytes = Bytes::from_static(&[0x89, 0]);
 /// A control frame with a payload.
 pub(super) fn control(opcode: Opcode, payload: &[u8]) -> Bytes {
     debug_assert!(opcode.is_control() && payload.len() <= MAX_CONTROL);
-    frame(opcode, payload)
+    data(opcode, payload)
 }
 
 /// A close frame with a code and its reason.
@@ -130,32 +157,26 @@ pub(super) fn close(code: CloseCode) -> Bytes {
     let mut payload = Vec::with_capacity(2 + code.reason().len());
     payload.extend_from_slice(&code.number().to_be_bytes());
     payload.extend_from_slice(code.reason().as_bytes());
-    frame(Opcode::Close, &payload)
+    data(Opcode::Close, &payload)
 }
 
-/// The header alone of a message whose payload is shared with others.
-pub(super) fn header(encoding: Encoding, payload: usize) -> Bytes {
-    let mut out = BytesMut::with_capacity(10);
-    put_header(&mut out, opcode(encoding), payload);
-    out.freeze()
-}
-
-fn opcode(encoding: Encoding) -> Opcode {
+/// What carries the messages of an encoding.
+pub(super) fn opcode(encoding: Encoding) -> Opcode {
     match encoding {
         Encoding::Msgpack => Opcode::Binary,
         Encoding::Json => Opcode::Text,
     }
 }
 
-fn frame(opcode: Opcode, payload: &[u8]) -> Bytes {
+fn frame(first: u8, payload: &[u8]) -> Bytes {
     let mut out = BytesMut::with_capacity(10 + payload.len());
-    put_header(&mut out, opcode, payload.len());
+    put_header(&mut out, first, payload.len());
     out.put_slice(payload);
     out.freeze()
 }
 
-fn put_header(out: &mut BytesMut, opcode: Opcode, len: usize) {
-    out.put_u8(0x80 | opcode.bits());
+fn put_header(out: &mut BytesMut, first: u8, len: usize) {
+    out.put_u8(0x80 | first);
     match len {
         len @ 0..=125 => out.put_u8(len as u8),
         len @ 126..=0xFFFF => {

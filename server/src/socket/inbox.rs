@@ -7,13 +7,15 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
 
 use bytes::Bytes;
-use dormouse_protocol::{CloseCode, Encoding, Key};
+use dormouse_protocol::{CloseCode, Key};
 use mio::{Poll, Waker};
 use parking_lot::Mutex;
 
 use super::Accepted;
 use super::catch_up::PageRead;
 use super::census::Question;
+use super::form::Form;
+use super::framing::Framed;
 use super::join::JoinOpened;
 use crate::log::ObjectId;
 use crate::object::presence::PresenceFrames;
@@ -52,16 +54,16 @@ pub(super) struct SignalFrames {
     pub(super) sender: SessionId,
     pub(super) key: Option<Key>,
     /// WebSocket frames, by encoding.
-    pub(super) frames: [Option<Bytes>; 2],
+    pub(super) frames: [Option<Framed>; 2],
 }
 
 impl SignalFrames {
-    pub(super) fn frame(&self, encoding: Encoding) -> Option<&Bytes> {
-        self.frames[encoding as usize].as_ref()
+    pub(super) fn frame(&self, form: Form) -> Option<&Bytes> {
+        Some(self.frames[form.encoding as usize].as_ref()?.in_form(form))
     }
 
     pub(super) fn size(&self) -> usize {
-        self.frames.iter().flatten().map(Bytes::len).sum()
+        self.frames.iter().flatten().map(Framed::len).sum()
     }
 }
 

@@ -91,7 +91,7 @@ impl Reactor {
             .entry(object)
             .or_insert_with(|| self.audiences.insert(Audience::new(handle.clone())) as u32);
         let audience = &mut self.audiences[*entry as usize];
-        let member = audience.add(self.index, key as u32, connection.encoding, number);
+        let member = audience.add(self.index, key as u32, connection.form, number);
         self.joins = self.joins.wrapping_add(1);
         let serial = self.joins;
         let joined = Joined { object, audience: *entry, member, serial };
@@ -152,9 +152,9 @@ impl Reactor {
         if let Some(work) = connection.work.go_on() {
             work.signals.retain(|kept| kept.object != object);
         }
-        let encoding = connection.encoding;
+        let form = connection.form;
         let audience = &mut self.audiences[joined.audience as usize];
-        let (gone, moved) = audience.remove(self.index, joined.member, encoding);
+        let (gone, moved) = audience.remove(self.index, joined.member, form);
         audience.handle.depart(gone.number, holder, how);
         let is_empty = audience.is_empty();
         if let Some(moved) = moved {

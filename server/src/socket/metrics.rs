@@ -8,9 +8,7 @@ use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 pub struct Metrics {
     pub(super) connections: IntGauge,
     pub(super) members: IntGauge,
-    pub(super) at_rest: IntGauge,
-    pub(super) busy: IntGauge,
-    pub(super) rest_bytes: IntGauge,
+    pub(super) surveyed: Surveyed,
     pub(super) messages_in: IntCounter,
     pub(super) control_frames: IntCounter,
     pub(super) bytes_in: IntCounter,
@@ -33,16 +31,23 @@ pub struct Metrics {
     closes: IntCounterVec,
 }
 
+/// What the reactors hold, counted only when somebody asks for the metrics.
+#[derive(Clone)]
+pub(super) struct Surveyed {
+    pub(super) at_rest: IntGauge,
+    pub(super) busy: IntGauge,
+    pub(super) rest_bytes: IntGauge,
+    pub(super) queued_bytes: IntGauge,
+    pub(super) audiences: IntGauge,
+    pub(super) recent_bytes: IntGauge,
+}
+
 const JOIN_OUTCOMES: [&str; 5] = ["fresh", "resumed", "trimmed", "other_epoch", "ahead"];
 
 impl Metrics {
     /// Registers the metrics of sockets.
     pub fn register(registry: &Registry) -> prometheus::Result<Self> {
-        let gauge = |name: &str, help: &str| {
-            let gauge = IntGauge::new(name, help)?;
-            registry.register(Box::new(gauge.clone()))?;
-            prometheus::Result::Ok(gauge)
-        };
+        let gauge = |name: &str, help: &str| gauge(registry, name, help);
         let counter = |name: &str, help: &str| {
             let counter = IntCounter::new(name, help)?;
             registry.register(Box::new(counter.clone()))?;
@@ -55,18 +60,7 @@ impl Metrics {
         };
         let metrics = Self {
             connections: gauge("dormouse_connections", "Open WebSockets.")?,
-            at_rest: gauge(
-                "dormouse_connections_at_rest",
-                "Connections that nothing waits on, as of this scrape.",
-            )?,
-            busy: gauge(
-                "dormouse_connections_busy",
-                "Connections with a request, a message or bytes under way, as of this scrape.",
-            )?,
-            rest_bytes: gauge(
-                "dormouse_connections_rest_bytes",
-                "Memory of the connections at rest with their memberships, as of this scrape.",
-            )?,
+            surveyed: Surveyed::register(registry)?,
             members: gauge("dormouse_members", "Memberships: connections joined to objects.")?,
             messages_in: counter("dormouse_messages_received_total", "Messages of clients.")?,
             control_frames: counter(
@@ -168,4 +162,42 @@ impl Metrics {
         };
         self.joins.with_label_values(&[outcome]).inc();
     }
+}
+
+impl Surveyed {
+    fn register(registry: &Registry) -> prometheus::Result<Self> {
+        let gauge = |name: &str, help: &str| gauge(registry, name, help);
+        Ok(Self {
+            at_rest: gauge(
+                "dormouse_connections_at_rest",
+                "Connections that nothing waits on, as of this scrape.",
+            )?,
+            busy: gauge(
+                "dormouse_connections_busy",
+                "Connections with a request, a message or bytes under way, as of this scrape.",
+            )?,
+            rest_bytes: gauge(
+                "dormouse_connections_rest_bytes",
+                "Memory of the connections at rest with their memberships, as of this scrape.",
+            )?,
+            queued_bytes: gauge(
+                "dormouse_queued_bytes",
+                "Bytes that wait for sockets to take them, as of this scrape.",
+            )?,
+            audiences: gauge(
+                "dormouse_audiences",
+                "Objects with members, once for each reactor that has some, as of this scrape.",
+            )?,
+            recent_bytes: gauge(
+                "dormouse_recent_bytes",
+                "Pages and deliveries kept for members that catch up, as of this scrape.",
+            )?,
+        })
+    }
+}
+
+fn gauge(registry: &Registry, name: &str, help: &str) -> prometheus::Result<IntGauge> {
+    let gauge = IntGauge::new(name, help)?;
+    registry.register(Box::new(gauge.clone()))?;
+    Ok(gauge)
 }

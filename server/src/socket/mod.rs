@@ -10,8 +10,11 @@ mod census;
 mod close;
 mod connection;
 mod decoder;
+mod deflate;
 mod fan_out;
+mod form;
 mod frame;
+mod framing;
 mod inbox;
 mod join;
 mod liveness;
@@ -41,6 +44,10 @@ use parking_lot::Mutex;
 
 pub use self::accepted::{Accepted, Slot, Slots};
 pub use self::census::Census;
+#[cfg(any(test, fuzzing))]
+pub use self::decoder::fuzz::frames;
+pub use self::deflate::WINDOW_BITS;
+pub use self::form::Form;
 use self::inbox::{Inbox, Letter, Seat};
 pub use self::metrics::Metrics;
 use self::reactor::{Common, Reactor};

@@ -9,13 +9,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use dormouse_protocol::Encoding;
 
-use super::audience::Delivered;
+use super::audience::{Delivered, Speakers};
+use super::form::Form;
 use super::inbox::SignalFrames;
 
 /// Audiences from this size on are swept; a smaller one is written to in less than a millisecond.
-const SWEPT_MEMBERS: usize = 128;
+const SWEPT_MEMBERS: u32 = 128;
 /// A rest lasts for such a part of the sweep before it.
 const REST: u32 = 2;
 /// And no longer than this.
@@ -59,10 +59,11 @@ pub(super) enum When {
 pub(super) struct Joined {
     deliveries: Vec<Arc<Delivered>>,
     pub(super) signals: Vec<Arc<SignalFrames>>,
-    event_frames: [Option<Arc<Bytes>>; 2],
+    /// By form.
+    event_frames: [Option<Arc<Bytes>>; Form::COUNT],
     /// What the last member got of the events who lacked only some of them: many have caught up at the same offset.
-    latter_events: Option<(u64, Encoding, Option<Arc<Bytes>>)>,
-    signal_frames: [Option<Arc<Bytes>>; 2],
+    latter_events: Option<(u64, Form, Option<Arc<Bytes>>)>,
+    signal_frames: [Option<Arc<Bytes>>; Form::COUNT],
 }
 
 impl Outgoing {
@@ -105,13 +106,13 @@ impl Outgoing {
     }
 
     /// Takes what was gathered, for so many members. True if that is a sweep, whose end is to be told.
-    pub(super) fn take(&mut self, members: usize) -> (Joined, bool) {
+    pub(super) fn take(&mut self, members: &Speakers) -> (Joined, bool) {
         let gathered = std::mem::take(self);
-        let is_swept = members >= SWEPT_MEMBERS;
+        let is_swept = members.iter().sum::<u32>() >= SWEPT_MEMBERS;
         if is_swept {
             self.pace = Pace::Sweeping(Instant::now(), gathered.count);
         }
-        (gathered.join(), is_swept)
+        (gathered.join(members), is_swept)
     }
 
     /// The sweep has ended.
@@ -125,17 +126,18 @@ impl Outgoing {
         };
     }
 
-    fn join(self) -> Joined {
-        const BOTH: [Encoding; 2] = [Encoding::Msgpack, Encoding::Json];
+    fn join(self, members: &Speakers) -> Joined {
         let Self { deliveries, signals, .. } = self;
-        let signal_frames = |encoding: Encoding| {
-            let frames = signals.iter().filter_map(|signal| signal.frame(encoding));
+        let is_spoken = |form: &Form| members[form.index()] > 0;
+        let spoken = Form::ALL.map(|form| Some(form).filter(is_spoken));
+        let signal_frames = |form: Form| {
+            let frames = signals.iter().filter_map(|signal| signal.frame(form));
             join(&frames.collect::<Vec<_>>())
         };
         Joined {
-            event_frames: BOTH.map(|encoding| join_events(&deliveries, encoding)),
+            event_frames: spoken.map(|form| join_events(&deliveries, form?)),
             latter_events: None,
-            signal_frames: BOTH.map(signal_frames),
+            signal_frames: spoken.map(|form| signal_frames(form?)),
             deliveries,
             signals,
         }
@@ -149,39 +151,37 @@ impl Joined {
     }
 
     /// The events after an offset; none where they do not follow on from it, or are not there in this encoding.
-    pub(super) fn events_after(&mut self, offset: u64, encoding: Encoding) -> Option<Arc<Bytes>> {
+    pub(super) fn events_after(&mut self, offset: u64, form: Form) -> Option<Arc<Bytes>> {
         let whole = self.deliveries.first()?;
         if whole.first == offset + 1 {
-            return self.event_frames[encoding as usize].clone();
+            return self.event_frames[form.index()].clone();
         }
         // A member has read the head before these came out.
         match &self.latter_events {
-            Some((after, spoken, frames)) if (*after, *spoken) == (offset, encoding) => {
-                frames.clone()
-            }
+            Some((after, spoken, frames)) if (*after, *spoken) == (offset, form) => frames.clone(),
             _ => {
-                let frames = self.join_after(offset, encoding);
-                self.latter_events = Some((offset, encoding, frames.clone()));
+                let frames = self.join_after(offset, form);
+                self.latter_events = Some((offset, form, frames.clone()));
                 frames
             }
         }
     }
 
-    fn join_after(&self, offset: u64, encoding: Encoding) -> Option<Arc<Bytes>> {
+    fn join_after(&self, offset: u64, form: Form) -> Option<Arc<Bytes>> {
         let known = self.deliveries.iter().take_while(|delivered| delivered.last <= offset);
         let rest = &self.deliveries[known.count()..];
         let follows = rest.first().is_some_and(|next| next.first == offset + 1);
-        join_events(rest, encoding).filter(|_| follows)
+        join_events(rest, form).filter(|_| follows)
     }
 
-    pub(super) fn signal_frames(&self, encoding: Encoding) -> Option<&Arc<Bytes>> {
-        self.signal_frames[encoding as usize].as_ref()
+    pub(super) fn signal_frames(&self, form: Form) -> Option<&Arc<Bytes>> {
+        self.signal_frames[form.index()].as_ref()
     }
 }
 
 /// None where one of them is missing: the whole would have a hole.
-fn join_events(deliveries: &[Arc<Delivered>], encoding: Encoding) -> Option<Arc<Bytes>> {
-    let frames = deliveries.iter().map(|delivered| delivered.frame(encoding));
+fn join_events(deliveries: &[Arc<Delivered>], form: Form) -> Option<Arc<Bytes>> {
+    let frames = deliveries.iter().map(|delivered| delivered.frame(form));
     join(&frames.collect::<Option<Vec<_>>>()?)
 }
 
@@ -198,8 +198,11 @@ fn join(frames: &[&Bytes]) -> Option<Arc<Bytes>> {
 mod tests {
     use super::*;
 
+    const MSGPACK: Form = Form::ALL[0];
+    const JSON: Form = Form::ALL[1];
+
     fn delivered(first: u64, last: u64, frame: impl Into<Bytes>) -> Arc<Delivered> {
-        Arc::new(Delivered { first, last, frames: [Some(frame.into()), None] })
+        Arc::new(Delivered { first, last, frames: [Some(frame.into()), None, None, None] })
     }
 
     #[test]
@@ -211,10 +214,10 @@ mod tests {
             outgoing.add_delivery(next);
         }
         assert!(!outgoing.precedes(&delivered(12, 12, "h")));
-        let (mut joined, is_swept) = outgoing.take(1);
+        let (mut joined, is_swept) = outgoing.take(&[1, 0, 0, 0]);
         assert!(!is_swept && outgoing.is_empty());
         assert_eq!(joined.last(), Some(10));
-        let mut after = |offset| joined.events_after(offset, Encoding::Msgpack);
+        let mut after = |offset| joined.events_after(offset, MSGPACK);
         let is = |text: &'static [u8]| Some(Arc::new(Bytes::from_static(text)));
         // Twice, since the answer is remembered.
         for _ in 0..2 {
@@ -225,9 +228,9 @@ mod tests {
                 assert_eq!(after(in_between), None, "{in_between}");
             }
         }
-        assert_eq!(joined.events_after(7, Encoding::Json), None, "it was not spoken");
-        let shared = joined.events_after(6, Encoding::Msgpack).unwrap();
-        let again = joined.events_after(6, Encoding::Msgpack).unwrap();
+        assert_eq!(joined.events_after(7, JSON), None, "it was not spoken");
+        let shared = joined.events_after(6, MSGPACK).unwrap();
+        let again = joined.events_after(6, MSGPACK).unwrap();
         assert_eq!(shared.as_ptr(), again.as_ptr(), "members share one piece");
     }
 
@@ -236,16 +239,16 @@ mod tests {
         let mut outgoing = Outgoing::default();
         outgoing.add_delivery(delivered(1, 2, "ab"));
         assert!(matches!(outgoing.when(), When::Now));
-        assert!(outgoing.take(SWEPT_MEMBERS).1);
+        assert!(outgoing.take(&[SWEPT_MEMBERS - 1, 1, 0, 0]).1);
         outgoing.add_delivery(delivered(3, 3, "c"));
         assert!(matches!(outgoing.when(), When::AfterSweep));
         outgoing.end_sweep();
         assert!(!matches!(outgoing.when(), When::AfterSweep));
-        outgoing.take(SWEPT_MEMBERS);
+        outgoing.take(&[SWEPT_MEMBERS - 1, 1, 0, 0]);
         outgoing.add_delivery(delivered(4, 4, vec![b'x'; GATHERED_BYTES + 1]));
         assert!(outgoing.is_full());
         assert!(matches!(outgoing.when(), When::Now));
-        outgoing.take(SWEPT_MEMBERS);
+        outgoing.take(&[SWEPT_MEMBERS - 1, 1, 0, 0]);
         assert!(!outgoing.is_full());
     }
 }

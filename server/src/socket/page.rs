@@ -7,9 +7,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use dormouse_protocol::{Encoding, encode_events};
+use dormouse_protocol::encode_events;
 
-use super::frame;
+use super::form::Form;
+use super::framing;
 use crate::log::{ObjectId, PageLimit, ReadError};
 use crate::object::Handle;
 
@@ -26,7 +27,7 @@ pub(super) struct PageKey {
     pub(super) object: ObjectId,
     /// It begins behind this offset.
     pub(super) after: u64,
-    pub(super) encoding: Encoding,
+    pub(super) form: Form,
 }
 
 /// A page of the log as a frame.
@@ -46,14 +47,14 @@ pub(super) struct Page {
 impl Page {
     /// Blocking.
     pub(super) fn read(handle: &Handle, key: PageKey) -> Result<Self, ReadError> {
-        let PageKey { after, encoding, .. } = key;
+        let PageKey { after, form, .. } = key;
         let limit = PageLimit { events: (STRIDE - after % STRIDE) as usize, bytes: PAGE_BYTES };
         let page = handle.page(after, limit)?;
         let frame = if page.events.is_empty() {
             None
         } else {
-            let message = encode_events(encoding, handle.id().0, &page.events)?;
-            Some(frame::message(encoding, &message))
+            let message = encode_events(form.encoding, handle.id().0, &page.events)?;
+            Some(framing::message(form, &message))
         };
         Ok(Self {
             after,
@@ -88,6 +89,11 @@ impl Pages {
         page.map(|(_, page)| page.clone())
     }
 
+    /// Bytes of all of them.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Keeps a page for who comes next, unless it would have more in it by then or comes from here.
     pub(super) fn keep(&mut self, key: PageKey, page: &Arc<Page>) {
         if !page.is_full() || self.find(key).is_some() {
@@ -107,7 +113,7 @@ mod tests {
     use super::*;
 
     fn page(after: u64, head: u64, bytes: usize) -> (PageKey, Arc<Page>) {
-        let key = PageKey { object: ObjectId(1), after, encoding: Encoding::Json };
+        let key = PageKey { object: ObjectId(1), after, form: Form::ALL[0] };
         let frame = Some(Bytes::from(vec![0; bytes]));
         (key, Arc::new(Page { after, last: after + 1, head, trimmed: 0, events: 1, frame }))
     }

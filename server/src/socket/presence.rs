@@ -6,11 +6,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use dormouse_protocol::{Encoding, ErrorCode, Join, Payload, PresenceGet, PresenceSet, Watch};
+use dormouse_protocol::{ErrorCode, Join, Payload, PresenceGet, PresenceSet, Watch};
 
 use super::audience::{Member, Watching};
 use super::connection::{Connection, Joined};
-use super::frame;
+use super::form::Form;
+use super::framing;
 use super::metrics::Metrics;
 use super::reactor::Reactor;
 use crate::log::ObjectId;
@@ -117,9 +118,10 @@ impl Reactor {
     /// Many who join at once get the same bytes.
     fn queue_shared(&mut self, key: usize, roster: &RosterFrames) {
         let connection = &mut self.connections[key];
-        let message = roster.encoded(connection.encoding);
-        connection.queue_frame(frame::header(connection.encoding, message.len()));
-        connection.queue_frame(message.clone());
+        let form = connection.form;
+        for part in framing::shared(form, roster.encoded(form.encoding)) {
+            connection.queue_frame(part);
+        }
         self.mark_dirty(key);
     }
 
@@ -134,7 +136,7 @@ impl Reactor {
                 miss(member, view, connection, &self.common.metrics);
                 continue;
             }
-            connection.queue_frame(frames.get(connection.encoding, view));
+            connection.queue_frame(frames.get(connection.form, view));
             self.dirty.add(member.connection, connection);
             self.common.metrics.delivered_presence.inc();
         }
@@ -207,8 +209,8 @@ fn miss(member: &mut Member, view: View, connection: &mut Connection, metrics: &
 /// The changes of a roster as WebSocket frames, made where the first member needs them.
 struct Frames<'a> {
     changes: &'a PresenceFrames,
-    /// By view and encoding.
-    made: [[Option<Bytes>; 2]; 2],
+    /// By view and form.
+    made: [[Option<Bytes>; Form::COUNT]; 2],
 }
 
 impl<'a> Frames<'a> {
@@ -216,9 +218,10 @@ impl<'a> Frames<'a> {
         Self { changes, made: Default::default() }
     }
 
-    fn get(&mut self, encoding: Encoding, view: View) -> Bytes {
-        let made = &mut self.made[view as usize][encoding as usize];
-        made.get_or_insert_with(|| frame::message(encoding, self.changes.encoded(encoding, view)))
-            .clone()
+    fn get(&mut self, form: Form, view: View) -> Bytes {
+        let made = &mut self.made[view as usize][form.index()];
+        let changes = self.changes;
+        let frame = || framing::encoded(form, changes.encoded(form.encoding, view));
+        made.get_or_insert_with(frame).clone()
     }
 }

@@ -212,7 +212,7 @@ impl Reactor {
 
     fn accept(&mut self, accepted: Accepted) {
         self.work += ACCEPT_WORK;
-        let Accepted { stream, answer, read, encoding, session, slot } = accepted;
+        let Accepted { stream, answer, read, form, echoes, session, slot } = accepted;
         // Who can't be told is nobody's, until its close.
         let session_id = session.as_ref().map_or_else(|_| Session::new().id, |session| session.id);
         let mut socket = TcpStream::from_std(stream);
@@ -227,7 +227,8 @@ impl Reactor {
         entry.insert(Connection {
             socket,
             generation: self.generation,
-            encoding,
+            form,
+            echoes,
             session: session_id,
             joins: SmallVec::new(),
             work: Work::default(),
@@ -248,6 +249,7 @@ impl Reactor {
             self.connections[key].queue_frame(answer);
         }
         match session {
+            Ok(_) if echoes => {}
             Ok(session) => self.connections[key].queue(&ServerMessage::Welcome(Welcome {
                 session: (&*session.id).into(),
                 token: session.token,

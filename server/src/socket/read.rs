@@ -13,6 +13,7 @@ use tracing::debug;
 use super::connection::{Connection, Phase};
 use super::decoder::{Decoder, Incoming};
 use super::frame::{self, Opcode, Violation};
+use super::framing;
 use super::inbox::WAKER;
 use super::reactor::Reactor;
 use super::wheel;
@@ -27,6 +28,8 @@ pub(super) const LINE_WORK: u64 = 4 * TURN_WORK;
 const MESSAGE_WORK: u64 = 16;
 /// A ping, a pong or a close.
 const CONTROL_WORK: u64 = 2;
+/// Bytes of a message that may have been inflated which count like one more message: a few bytes can become many.
+const INFLATED_BYTES: usize = 256;
 
 impl Reactor {
     /// The poller tells of a socket.
@@ -169,6 +172,7 @@ impl Reactor {
     /// them, or for the turns of others.
     fn feed(&mut self, key: usize, bytes: &mut [u8]) -> usize {
         let limit = self.common.settings.limits.message_bytes as usize;
+        let deflates = self.connections[key].form.deflated;
         let address = self.connections[key].address(key, 0);
         let now = self.wheel.now();
         let work = self.connections[key].work.go_on();
@@ -188,10 +192,13 @@ impl Reactor {
             if self.is_paused(connection) || self.work >= end {
                 break rest.len();
             }
-            match decoder.next(&mut rest, limit) {
+            match decoder.next(&mut rest, limit, deflates) {
                 Ok(Some(incoming)) => {
                     if !incoming.is_control() {
                         begun = now;
+                    }
+                    if deflates {
+                        self.work += (incoming.len() / INFLATED_BYTES) as u64 * MESSAGE_WORK;
                     }
                     self.incoming(key, incoming);
                 }
@@ -226,7 +233,7 @@ impl Reactor {
             self.work += MESSAGE_WORK;
         }
         let connection = &mut self.connections[key];
-        match (incoming, connection.encoding) {
+        match (incoming, connection.form.encoding) {
             (Incoming::Close(code), _) => {
                 debug!(?code, "the client closes");
                 if code == Some(CloseCode::Normal.number()) {
@@ -247,11 +254,24 @@ impl Reactor {
                 connection.work.begin().outbox.push(pong);
                 self.mark_dirty(key);
             }
+            (Incoming::Text(text), _) if connection.echoes => {
+                self.echo(key, Opcode::Text, text.as_bytes());
+            }
+            (Incoming::Binary(bytes), _) if connection.echoes => {
+                self.echo(key, Opcode::Binary, bytes);
+            }
             (Incoming::Text(text), Encoding::Json) => self.request(key, text.as_bytes()),
             (Incoming::Binary(bytes), Encoding::Msgpack) => self.request(key, bytes),
             (Incoming::Text(_) | Incoming::Binary(_), _) => {
                 self.close(key, CloseCode::UnsupportedData);
             }
         }
+    }
+
+    /// Sends a message back as it came.
+    fn echo(&mut self, key: usize, opcode: Opcode, payload: &[u8]) {
+        let connection = &mut self.connections[key];
+        connection.queue_frame(framing::data(opcode, connection.form.deflated, payload));
+        self.mark_dirty(key);
     }
 }

@@ -8,7 +8,7 @@ use dormouse_protocol::{
 };
 use tracing::error;
 
-use super::frame;
+use super::framing;
 use super::inbox::Letter;
 use super::reactor::Reactor;
 use super::work::Stalled;
@@ -27,7 +27,7 @@ impl Reactor {
     pub(super) fn request(&mut self, key: usize, bytes: &[u8]) {
         self.common.metrics.messages_in.inc();
         let connection = &mut self.connections[key];
-        let encoding = connection.encoding;
+        let encoding = connection.form.encoding;
         let message = match encoding.decode_client(bytes) {
             Ok(message) => message,
             Err(error) => {
@@ -132,7 +132,7 @@ impl Reactor {
             bytes: HISTORY_BYTES,
         };
         let address = connection.address(key, request.id);
-        let encoding = connection.encoding;
+        let form = connection.form;
         let handle = self.audiences[joined.audience as usize].handle.clone();
         let (inbox, request) = (self.inbox.clone(), request.clone());
         self.common.runtime.spawn_blocking(move || {
@@ -148,7 +148,7 @@ impl Reactor {
                 },
                 ServerMessage::History,
             );
-            let reply = frame::message(encoding, &encoding.encode_server(&reply));
+            let reply = framing::message(form, &form.encoding.encode_server(&reply));
             inbox.push(Letter::Reply(address, reply));
         });
     }

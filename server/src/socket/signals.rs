@@ -9,7 +9,7 @@ use dormouse_protocol::{Encoding, ServerMessage, Signal, SignalItem, Signals};
 
 use super::Settings;
 use super::connection::Connection;
-use super::frame;
+use super::framing::Framed;
 use super::inbox::SignalFrames;
 use super::metrics::Metrics;
 use super::reactor::Reactor;
@@ -70,10 +70,10 @@ pub(super) fn keep_signals(
     settings: &Settings,
     metrics: &Metrics,
 ) {
-    let encoding = connection.encoding;
+    let form = connection.form;
     let work = connection.work.begin();
     for signal in signals {
-        let Some(frame) = signal.frame(encoding) else { continue };
+        let Some(frame) = signal.frame(form) else { continue };
         match work.keep_signal(signal, frame, settings.kept_signals, settings.outbound_bytes) {
             Kept::Added => {}
             Kept::Replaced => metrics.signals_conflated.inc(),
@@ -98,7 +98,7 @@ impl Reactor {
             ServerMessage::Signals(Signals { object: signal.object, signals: vec![item] });
         let encoded = |encoding: Encoding| {
             let heard = handle.is_heard_in(encoding);
-            heard.then(|| frame::message(encoding, &encoding.encode_server(&message)))
+            heard.then(|| Framed::new(encoding, &encoding.encode_server(&message)))
         };
         let frames = [encoded(Encoding::Msgpack), encoded(Encoding::Json)];
         let signal_frames = Arc::new(SignalFrames { object, sender, key: signal.key, frames });

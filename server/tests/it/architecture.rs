@@ -21,6 +21,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("descriptors", &["config"]),
+    ("fuzz", &["http", "log", "socket"]),
     ("http", &["clock", "config", "log", "metrics", "object", "pressure", "session", "socket"]),
     ("socket", &["log", "memory", "object", "pressure", "session"]),
     ("object", &["clock", "log", "session"]),

@@ -25,7 +25,7 @@ fn a_client_is_upgraded_and_handed_over() {
     let (_client, answer) = front.runtime.block_on(connect_async(request)).unwrap();
     assert_eq!(answer.headers()["sec-websocket-protocol"], "dormouse.v1.msgpack");
     let accepted = front.accepted();
-    assert_eq!(accepted.encoding, Encoding::Msgpack);
+    assert_eq!(accepted.form.encoding, Encoding::Msgpack);
     assert_eq!(accepted.session, Ok(session));
     assert!(accepted.read.is_empty());
     assert!(accepted.stream.nodelay().unwrap());
@@ -39,7 +39,7 @@ fn without_a_subprotocol_json_is_spoken_in_a_new_session() {
         let (_client, answer) = front.runtime.block_on(connect_async(&url)).unwrap();
         assert!(!answer.headers().contains_key("sec-websocket-protocol"));
         let accepted = front.accepted();
-        assert_eq!(accepted.encoding, Encoding::Json);
+        assert_eq!(accepted.form.encoding, Encoding::Json);
         sessions.push(accepted.session.unwrap());
     }
     assert_ne!(sessions[0].id, sessions[1].id);

@@ -62,6 +62,9 @@ async fn it_reads_everything_later_and_is_live_again() {
             publisher.publish(joined.object, &text).await;
         }
         assert!(server.metric("dormouse_members_fell_behind_total").await >= 1);
+        server.metric_is("dormouse_queued_bytes", |bytes| bytes > 0).await;
+        assert!(server.metric("dormouse_audiences").await >= 1);
+        assert!(server.metric("dormouse_tasks").await >= 1);
         let (mut position, mut caught_up) = (0, 0);
         while caught_up < EVENTS {
             match slow.message().await {
@@ -77,6 +80,10 @@ async fn it_reads_everything_later_and_is_live_again() {
         let ServerMessage::Events(events) = slow.message().await else { panic!("not live") };
         take(&mut position, &events.events);
         assert_eq!(position, EVENTS + 1);
+        drop((slow, publisher));
+        for gauge in ["dormouse_queued_bytes", "dormouse_recent_bytes", "dormouse_audiences"] {
+            server.metric_is(gauge, |left| left == 0).await;
+        }
     }
 }
 

@@ -38,6 +38,21 @@ impl Raw {
         query: &str,
         receive_buffer: Option<u32>,
     ) -> Self {
+        Self::shake_hands(address, encoding, query, "", receive_buffer).await
+    }
+
+    /// Connects with further headers.
+    pub(crate) async fn open_with(address: SocketAddr, encoding: Encoding, headers: &str) -> Self {
+        Self::shake_hands(address, encoding, "", headers, None).await
+    }
+
+    async fn shake_hands(
+        address: SocketAddr,
+        encoding: Encoding,
+        query: &str,
+        headers: &str,
+        receive_buffer: Option<u32>,
+    ) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
         if let Some(bytes) = receive_buffer {
             socket.set_recv_buffer_size(bytes).unwrap();
@@ -48,7 +63,8 @@ impl Raw {
             Encoding::Msgpack => "Sec-WebSocket-Protocol: dormouse.v1.msgpack\r\n",
             Encoding::Json => "",
         };
-        stream.write_all(handshake(query, subprotocol).as_bytes()).await.unwrap();
+        let headers = format!("{subprotocol}{headers}");
+        stream.write_all(handshake(query, &headers).as_bytes()).await.unwrap();
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             head.push(timeout(PATIENCE, stream.read_u8()).await.unwrap().unwrap());
@@ -143,6 +159,13 @@ pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     }
     let mask = [0x5A, 0x11, 0xE7, 0x03];
     bytes.extend(mask);
-    bytes.extend(payload.iter().zip(mask.into_iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    let start = bytes.len();
+    bytes.extend_from_slice(payload);
+    let (wide, rest) = bytes[start..].as_chunks_mut::<16>();
+    let wide_mask = u128::from(u32::from_ne_bytes(mask)) * 0x1_0000_0001_0000_0001_0000_0001;
+    for chunk in wide {
+        *chunk = (u128::from_ne_bytes(*chunk) ^ wide_mask).to_ne_bytes();
+    }
+    rest.iter_mut().zip(mask.into_iter().cycle()).for_each(|(byte, mask)| *byte ^= mask);
     bytes
 }

@@ -55,7 +55,8 @@ pub(in crate::log) fn encode(record: &Record) -> Vec<u8> {
 }
 
 pub(in crate::log) fn decode(value: &[u8]) -> Option<Record> {
-    rmp_serde::from_slice(value).ok()
+    let record: Record = rmp_serde::from_slice(value).ok()?;
+    (record.trimmed().is_possible() && encode(&record) == value).then_some(record)
 }
 
 #[cfg(test)]
@@ -63,11 +64,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::log::entry::MAX_NUMBER;
 
     proptest! {
         #[test]
         fn a_record_and_its_key_come_back(
-            id: u64, epoch: u32, offset: u64, time: u64, bytes: u64,
+            id: u64, epoch: u32, offset in 0..MAX_NUMBER, time in 0..MAX_NUMBER, bytes in 0..MAX_NUMBER,
             name in "[a-z0-9_-]{1,32}/[a-zA-Z0-9_.:~@-]{1,128}",
         ) {
             let name: ObjectName = name.parse().unwrap();
@@ -79,5 +81,16 @@ mod tests {
             prop_assert_eq!(record.id(), identity.id);
             prop_assert_eq!(record.identity(name), identity);
         }
+    }
+
+    #[test]
+    fn what_is_no_record_is_refused() {
+        let impossible =
+            [&b"\x95\x01\x02\xcf"[..], &MAX_NUMBER.to_be_bytes(), b"\x00\x00"].concat();
+        let values = [&b"\x95\x01\x02\x00\x00"[..], b"\x95\x01\x02\x00\x00\x00more", &impossible];
+        for value in values {
+            assert_eq!(decode(value), None, "{value:02x?}");
+        }
+        assert!(decode(b"\x95\x01\x02\x00\x00\x00").is_some());
     }
 }

@@ -6,6 +6,7 @@
 use dormouse_protocol::{ObjectName, Payload};
 
 use crate::log::PresenceRow;
+use crate::log::entry::MAX_NUMBER;
 
 /// Stands in no name, so that no name's keys are among those of another one.
 const END: u8 = 0;
@@ -21,7 +22,9 @@ pub(in crate::log) fn encode_key(name: &ObjectName, member: u64) -> Vec<u8> {
 pub(in crate::log) fn decode_key(key: &[u8]) -> Option<(ObjectName, u64)> {
     let (name, member) = key.split_last_chunk()?;
     let (&END, name) = name.split_last()? else { return None };
-    Some((std::str::from_utf8(name).ok()?.parse().ok()?, u64::from_be_bytes(*member)))
+    let member = u64::from_be_bytes(*member);
+    let name = std::str::from_utf8(name).ok()?.parse().ok()?;
+    (member < MAX_NUMBER).then_some((name, member))
 }
 
 /// A `MessagePack` array of the user and what the member says of itself.
@@ -36,7 +39,8 @@ pub(in crate::log) fn encode(row: &PresenceRow) -> Vec<u8> {
 
 pub(in crate::log) fn decode(member: u64, value: &[u8]) -> Option<PresenceRow> {
     let (user, data): (Box<str>, Payload) = rmp_serde::from_slice(value).ok()?;
-    Some(PresenceRow { member, user, data: data.as_msgpack().into() })
+    let row = PresenceRow { member, user, data: data.as_msgpack().into() };
+    (encode(&row) == value).then_some(row)
 }
 
 #[cfg(test)]
@@ -48,8 +52,8 @@ mod tests {
     proptest! {
         #[test]
         fn a_member_comes_back_and_sorts_by_object_then_number(
-            a in ("[a-z0-9_-]{1,32}/[a-zA-Z0-9_.:~@-]{1,128}", any::<u64>()),
-            b in ("[a-z0-9_-]{1,32}/[a-zA-Z0-9_.:~@-]{1,128}", any::<u64>()),
+            a in ("[a-z0-9_-]{1,32}/[a-zA-Z0-9_.:~@-]{1,128}", 0..MAX_NUMBER),
+            b in ("[a-z0-9_-]{1,32}/[a-zA-Z0-9_.:~@-]{1,128}", 0..MAX_NUMBER),
             user in "[a-z2-7]{13}",
             text in ".{0,40}",
         ) {
@@ -67,12 +71,24 @@ mod tests {
 
     #[test]
     fn what_is_no_member_is_refused() {
-        for key in [&b""[..], b"room/a", b"room/a\x00short", b"room/a\x0112345678", b"\x0012345678"]
-        {
+        for key in [
+            &b""[..],
+            b"room/a",
+            b"room/a\x00short",
+            b"room/a\x0112345678",
+            b"\x0012345678",
+            b"room/a\x00\xff2345678",
+        ] {
             assert_eq!(decode_key(key), None);
         }
-        for value in [&b""[..], b"\x92\xa1u", b"\x92\xa1u\xc1", b"\x91\xa1u", b"\x93\xa1u\xc0\xc0"]
-        {
+        for value in [
+            &b""[..],
+            b"\x92\xa1u",
+            b"\x92\xa1u\xc1",
+            b"\x91\xa1u",
+            b"\x93\xa1u\xc0\xc0",
+            b"\x92\xa1u\xc0\xc0",
+        ] {
             assert_eq!(decode(1, value), None);
         }
     }

@@ -44,9 +44,33 @@ fn a_directory_that_can_not_be_written_is_refused() {
 #[test]
 fn a_database_that_is_not_a_log_is_refused() {
     let dir = tempfile::tempdir().unwrap();
-    fs::create_dir(dir.path().join("log")).unwrap();
+    let log = dir.path().join("log");
+    fs::create_dir(&log).unwrap();
+    fs::write(log.join("syslog"), "of the system").unwrap();
     let error = refusal(dir.path());
     assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
+    assert_eq!(fs::read_dir(&log).unwrap().count(), 1, "nothing is put beside what is there");
+}
+
+#[test]
+fn a_newer_database_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    open(dir.path()).close();
+    let version = dir.path().join("log").join("version");
+    let known = fs::read(&version).unwrap();
+    fs::write(&version, [&known[..3], &[known[3] + 1]].concat()).unwrap();
+    let error = refusal(dir.path());
+    assert!(matches!(error, OpenError::OtherDatabase { .. }), "{error}");
+    fs::write(&version, known).unwrap();
+    open(dir.path());
+}
+
+/// Directories that were written once must open for ever: see `tests/it/upgrade.rs`.
+#[test]
+fn the_present_format_has_a_fixture() {
+    let fixture = format!("tests/fixtures/format-{}.tar.gz", format::VERSION);
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join(fixture);
+    assert!(fixture.exists(), "write it: see the README beside it");
 }
 
 #[test]

@@ -2,13 +2,13 @@
 
 use std::sync::OnceLock;
 
-use bytes::Bytes;
 use dormouse_protocol::{self as wire, Encoding, ServerMessage};
 
 use super::entry::Seen;
 use super::flush::Delta;
 use super::page::Page;
 use crate::log::ObjectId;
+use crate::object::encoded::Encoded;
 
 /// How much of a roster a member watches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -26,7 +26,7 @@ pub struct PresenceFrames {
     pub object: ObjectId,
     delta: Delta,
     /// By view and encoding.
-    encoded: [[OnceLock<Bytes>; 2]; 2],
+    encoded: [[OnceLock<Encoded>; 2]; 2],
 }
 
 impl PresenceFrames {
@@ -47,7 +47,7 @@ impl PresenceFrames {
     }
 
     /// The `presence` message in an encoding. Whoever asks first encodes it.
-    pub fn encoded(&self, encoding: Encoding, view: View) -> &Bytes {
+    pub fn encoded(&self, encoding: Encoding, view: View) -> &Encoded {
         self.encoded[view as usize][encoding as usize].get_or_init(|| {
             encoding.encode_server(&ServerMessage::Presence(self.message(view))).into()
         })
@@ -99,7 +99,7 @@ pub struct RosterFrames {
     pub id: Option<u32>,
     page: Page,
     /// By encoding.
-    encoded: [OnceLock<Bytes>; 2],
+    encoded: [OnceLock<Encoded>; 2],
 }
 
 impl RosterFrames {
@@ -118,7 +118,7 @@ impl RosterFrames {
     }
 
     /// The `roster` message in an encoding. Whoever asks first encodes it.
-    pub fn encoded(&self, encoding: Encoding) -> &Bytes {
+    pub fn encoded(&self, encoding: Encoding) -> &Encoded {
         self.encoded[encoding as usize].get_or_init(|| {
             let Page { version, members, users, since, present: seen, left, more } = &self.page;
             let message = wire::Roster {

@@ -73,8 +73,8 @@ impl Kept {
 /// What a member that watches the members gets; the same in both encodings.
 fn message(delivery: &Delivery) -> ServerMessage {
     let encoded = |encoding| match delivery {
-        Delivery::Presence(frames) => frames.encoded(encoding, View::Members).clone(),
-        Delivery::Roster { roster, .. } => roster.encoded(encoding).clone(),
+        Delivery::Presence(frames) => frames.encoded(encoding, View::Members).to_vec(),
+        Delivery::Roster { roster, .. } => roster.encoded(encoding).to_vec(),
         other => panic!("{other:?}"),
     };
     let decoded = |encoding: Encoding| encoding.decode_server(&encoded(encoding)).unwrap();

@@ -8,6 +8,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpC
 use tokio_tungstenite::tungstenite::protocol::frame::{Frame, FrameHeader};
 use tokio_tungstenite::tungstenite::protocol::{Message, Role, WebSocket};
 
+use super::fuzz::Got;
 use super::*;
 use crate::socket::frame;
 
@@ -18,27 +19,6 @@ enum Sent {
     Binary(Vec<u8>, Vec<usize>),
     Ping(Vec<u8>),
     Pong(Vec<u8>),
-}
-
-#[derive(Debug, PartialEq)]
-enum Got {
-    Text(String),
-    Binary(Vec<u8>),
-    Ping(Vec<u8>),
-    Pong,
-    Close(Option<u16>),
-}
-
-impl From<Incoming<'_>> for Got {
-    fn from(incoming: Incoming<'_>) -> Self {
-        match incoming {
-            Incoming::Text(text) => Self::Text(text.into()),
-            Incoming::Binary(bytes) => Self::Binary(bytes.into()),
-            Incoming::Ping(payload) => Self::Ping(payload.into()),
-            Incoming::Pong => Self::Pong,
-            Incoming::Close(code) => Self::Close(code),
-        }
-    }
 }
 
 fn sent() -> impl Strategy<Value = Sent> {
@@ -104,24 +84,9 @@ fn written(all: &[Sent], mask: [u8; 4]) -> (Vec<u8>, Vec<Got>) {
     (bytes, meaning)
 }
 
-/// Feeds bytes in pieces of these sizes, over and over.
 fn decode(bytes: &[u8], sizes: &[usize], limit: usize) -> Result<Vec<Got>, Violation> {
-    let mut decoder = Decoder::default();
-    let mut got = Vec::new();
-    let mut rest = bytes.to_vec();
-    let mut sizes = sizes.iter().cycle();
-    while !rest.is_empty() {
-        let size = sizes.next().map_or(1, |size| *size).clamp(1, rest.len());
-        let mut piece: Vec<u8> = rest.drain(..size).collect();
-        let mut input = piece.as_mut_slice();
-        while let Some(incoming) = decoder.next(&mut input, limit)? {
-            got.push(incoming.into());
-        }
-        assert!(input.is_empty(), "all of the input is taken");
-    }
-    let _ = decoder.next(&mut [].as_mut_slice(), limit)?;
-    assert!(decoder.0.is_none(), "between messages a decoder owns nothing");
-    Ok(got)
+    let (got, end) = fuzz::decode(bytes, sizes, limit, false);
+    end.map(|()| got)
 }
 
 proptest! {
@@ -153,22 +118,6 @@ proptest! {
         prop_assert_eq!(client.read().unwrap(), Message::Ping(b"x".as_slice().into()));
         let Message::Close(Some(close)) = client.read().unwrap() else { panic!("a close frame") };
         prop_assert_eq!((u16::from(close.code), close.reason.as_str()), (3000, "going_away"));
-    }
-
-    #[test]
-    fn hostile_bytes_end_in_a_violation_at_most(bytes in prop::collection::vec(any::<u8>(), 0..300), cut in 1..40_usize) {
-        let mut decoder = Decoder::default();
-        'pieces: for piece in bytes.chunks(cut) {
-            let mut piece = piece.to_vec();
-            let mut input = piece.as_mut_slice();
-            loop {
-                match decoder.next(&mut input, 1_000) {
-                    Ok(Some(_)) => {}
-                    Ok(None) => break,
-                    Err(_) => break 'pieces,
-                }
-            }
-        }
     }
 }
 

@@ -1,0 +1,41 @@
+//! How the messages of one connection are written: what its handshake has agreed on.
+
+use dormouse_protocol::Encoding;
+
+/// The encoding of messages, and whether large ones may be compressed (RFC 7692).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Form {
+    /// How messages are encoded.
+    pub encoding: Encoding,
+    /// Messages of either side may be deflated.
+    pub deflated: bool,
+}
+
+impl Form {
+    /// How many there are.
+    pub(super) const COUNT: usize = 4;
+    /// All, in the order of their indexes.
+    pub(super) const ALL: [Self; Self::COUNT] = [
+        Self { encoding: Encoding::Msgpack, deflated: false },
+        Self { encoding: Encoding::Json, deflated: false },
+        Self { encoding: Encoding::Msgpack, deflated: true },
+        Self { encoding: Encoding::Json, deflated: true },
+    ];
+
+    /// Its place among all.
+    pub(super) fn index(self) -> usize {
+        self.encoding as usize + 2 * usize::from(self.deflated)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_has_its_place() {
+        for (index, form) in Form::ALL.into_iter().enumerate() {
+            assert_eq!(form.index(), index);
+        }
+    }
+}
