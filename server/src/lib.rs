@@ -18,6 +18,11 @@ pub mod session;
 pub mod socket;
 
 mod descriptors;
+mod probe;
 mod server;
+#[cfg(test)]
+mod sim;
+#[cfg(test)]
+mod simulated;
 
 pub use server::{Server, StartError};

@@ -45,8 +45,8 @@ impl Shared {
         if !self.origins.admit(&request.headers) {
             return Err(Refusal::Origin);
         }
-        if let Some(reason) = self.health.not_ready() {
-            return Err(Refusal::NotReady(reason));
+        if self.health.is_draining() {
+            return Err(Refusal::Draining);
         }
         if self.inside.pressure.is(Level::NoConnections) {
             return Err(Refusal::Memory);

@@ -4,11 +4,13 @@
 //! writer. Knows no socket and no instance: an object is here its identity and the end of its log.
 
 mod delay;
+mod elsewhere;
 mod entry;
 #[cfg(any(test, fuzzing))]
 mod fuzz;
 mod handle;
 mod identity;
+mod inspect;
 mod keys;
 mod metrics;
 mod open;
@@ -19,11 +21,13 @@ mod retention;
 mod shared;
 mod store;
 mod trim;
+mod watch;
 mod writer;
 
 #[cfg(test)]
 mod tests;
 
+pub use elsewhere::elsewhere;
 pub use entry::{Entry, Tail};
 #[cfg(any(test, fuzzing))]
 pub use fuzz::storage;
@@ -36,3 +40,5 @@ pub use queue::Append;
 pub use read::{HistoryRange, Page, PageLimit, ReadError, Stored};
 pub use retention::Retention;
 pub use shared::{Failure, Unavailable};
+#[cfg(test)]
+pub(crate) use writer::stepped;

@@ -192,6 +192,11 @@ impl Queue {
         Some(taken)
     }
 
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.state.lock().works.is_empty()
+    }
+
     /// Whether something is queued, and not yet as much as one commit takes or the queue holds.
     pub(super) fn is_gathering(&self) -> bool {
         let is_waiting = !self.state.lock().works.is_empty();

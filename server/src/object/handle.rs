@@ -21,8 +21,8 @@ use crate::log::{HistoryRange, Identity, ObjectId, Page, PageLimit, ReadError};
 pub struct Handle {
     pub(super) identity: Arc<Identity>,
     pub(super) shared: Arc<Shared>,
-    /// The newest event on disk.
-    head: AtomicU64,
+    /// The newest event on disk. Locked until its delivery is in the outlets: see [`Handle::release`].
+    head: Mutex<u64>,
     /// The newest event given to the log.
     appended: AtomicU64,
     /// For each encoding, a bit for each outlet with members that speak it.
@@ -39,7 +39,7 @@ impl Handle {
         Self {
             identity,
             shared,
-            head: AtomicU64::new(head),
+            head: Mutex::new(head),
             appended: AtomicU64::new(head),
             audience: [AtomicU64::new(0), AtomicU64::new(0)],
             presence: presence::Slot::default(),
@@ -63,9 +63,9 @@ impl Handle {
     }
 
     /// The newest event on disk. Who listens first and reads the head then misses no event: it is either
-    /// below the head or delivered.
+    /// below the head or delivered. Not to be called from within [`super::Outlet::deliver`].
     pub fn head(&self) -> u64 {
-        self.head.load(SeqCst)
+        *self.head.lock()
     }
 
     /// From now on an outlet has members that speak `encoding`.
@@ -123,14 +123,13 @@ impl Handle {
         self.appended.load(SeqCst) != self.head()
     }
 
-    /// Events up to `offset` are on disk. Comes before anybody is told, so that whoever joins after an
-    /// acknowledgement or a delivery finds the head where those are.
-    pub(super) fn note_durable(&self, offset: u64) {
-        self.head.store(offset, SeqCst);
-    }
-
-    /// Delivers the events of an append to whoever listens, and its answers before them.
-    pub(super) fn deliver(&self, frames: &Arc<EventFrames>, mut answers: Vec<(ReplyTo, Answer)>) {
+    /// The events of an append are on disk: moves the head, and delivers them to whoever listens, with the answers before them.
+    ///
+    /// The head moves first, so that whoever joins after an acknowledgement or a delivery finds it where those are. Nobody reads
+    /// it before all is delivered: an outlet that reads the new events from the log gets them behind the answers.
+    pub(super) fn release(&self, frames: &Arc<EventFrames>, mut answers: Vec<(ReplyTo, Answer)>) {
+        let mut head = self.head.lock();
+        *head = frames.last;
         for outlet in self.listeners() {
             let outlet = &self.shared.outlets[outlet];
             let here = answers.extract_if(.., |(reply, _)| reply.goes_through(outlet));
@@ -150,3 +149,6 @@ impl Drop for Handle {
         self.shared.forget(&self.identity.name);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,7 @@ use super::handle::Handle;
 use super::outlet::{Answer, EventFrames, ReplyTo};
 use super::registry::Shared;
 use crate::clock::now_ms;
-use crate::log::{Append, Identity, PageLimit, ReadError, Tail};
+use crate::log::{Append, Identity, PageLimit, ReadError, Tail, elsewhere};
 
 /// An append is not made larger than this by a further message.
 const APPEND_BYTES: usize = 64 * 1024;
@@ -36,7 +36,7 @@ impl Instance {
         if handle.has_unfinished_appends() {
             settled(handle).await;
         }
-        let (tail, dedupe) = tokio::task::spawn_blocking({
+        let (tail, dedupe) = elsewhere(&shared.runtime, {
             let (shared, identity) = (shared.clone(), handle.identity.clone());
             move || read_back(&shared, &identity)
         })
@@ -89,7 +89,8 @@ impl Instance {
         effects: &'a mut Effects,
     ) -> (&'a mut dyn Object, Context<'a>) {
         let Self { behaviour, tail, dedupe } = self;
-        let context = Context { identity: &handle.identity, now: now_ms(), tail, dedupe, effects };
+        let (identity, is_full) = (&*handle.identity, handle.shared.log.is_full());
+        let context = Context { identity, now: now_ms(), is_full, tail, dedupe, effects };
         (&mut **behaviour, context)
     }
 
@@ -126,12 +127,12 @@ impl Instance {
 }
 
 fn release(handle: &Handle, frames: &Arc<EventFrames>, answers: Vec<(ReplyTo, Answer)>) {
-    handle.note_durable(frames.last);
+    // Without events there are answers about earlier ones, which are on disk by now.
     if frames.last < frames.first {
         return answer(handle, answers);
     }
     count_duplicates(handle, &answers);
-    handle.deliver(frames, answers);
+    handle.release(frames, answers);
 }
 
 fn answer(handle: &Handle, answers: Vec<(ReplyTo, Answer)>) {

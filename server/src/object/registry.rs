@@ -16,7 +16,7 @@ use super::life::State;
 use super::metrics::Metrics;
 use super::outlet::Outlet;
 use super::presence;
-use crate::log::{Log, ReadError, Stored};
+use crate::log::{Log, ReadError, Stored, elsewhere};
 
 /// What the operator decides about objects.
 #[derive(Debug, Clone)]
@@ -172,7 +172,7 @@ impl Registry {
     /// What is stored of an object, if an event of it ever was. Reads on another thread.
     pub async fn stored(&self, name: &ObjectName) -> Result<Option<Stored>, ReadError> {
         let (log, name) = (self.0.log.clone(), name.clone());
-        let found = self.0.runtime.spawn_blocking(move || log.find(&name)).await;
+        let found = elsewhere(&self.0.runtime, move || log.find(&name)).await;
         found.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
     }
 
@@ -193,7 +193,7 @@ impl Registry {
         slots.insert(name.clone(), Slot::Opening(vec![Box::new(then)]));
         drop(slots);
         let (shared, name) = (self.0.clone(), name.clone());
-        self.0.runtime.spawn_blocking(move || shared.find(&name));
+        elsewhere(&self.0.runtime, move || shared.find(&name));
     }
 }
 

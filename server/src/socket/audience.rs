@@ -17,7 +17,7 @@ use crate::object::presence::View;
 use crate::object::{Address, EventFrames, Handle};
 
 /// Recent deliveries that are kept for members who catch up.
-const RECENT_FRAMES: usize = 64;
+const RECENT_FRAMES: usize = if cfg!(test) { 3 } else { 64 };
 /// Bytes of them.
 const RECENT_BYTES: usize = 256 * 1024;
 
@@ -155,6 +155,8 @@ impl Audience {
     pub(super) fn add(&mut self, outlet: usize, connection: u32, form: Form, number: u64) -> u32 {
         self.speakers[form.index()] += 1;
         self.handle.listen(outlet, form.encoding);
+        #[cfg(test)]
+        crate::simulated::meanwhile();
         self.newest = self.newest.max(self.handle.head());
         if self.members.len() == self.members.capacity() {
             // Half as many again: what is left over would lie there for as long as the members do.

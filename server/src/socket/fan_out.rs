@@ -3,9 +3,8 @@
 //! A delivery is framed once, gathered with what else there is for the object's members, and queued for every member that it
 //! follows on from; the sockets are written to at the end of the turn, each once.
 
-use std::time::Instant;
-
 use dormouse_protocol::{Published, ServerMessage};
+use tokio::time::Instant;
 
 use super::audience::Standing;
 use super::inbox::Lagging;

@@ -1,9 +1,9 @@
 //! The way into a reactor for all other threads.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 
 use bytes::Bytes;
@@ -11,6 +11,16 @@ use dormouse_protocol::{CloseCode, Key};
 use mio::{Poll, Waker};
 use parking_lot::Mutex;
 
+mod bell;
+#[cfg(test)]
+mod tests;
+
+/// What the bell is made of.
+mod atomic {
+    pub(super) use std::sync::atomic::{AtomicBool, Ordering};
+}
+
+use self::bell::Bell;
 use super::Accepted;
 use super::catch_up::PageRead;
 use super::census::Question;
@@ -23,7 +33,7 @@ use crate::object::{Address, Delivery, EventFrames, Outlet};
 use crate::session::SessionId;
 
 /// Bytes of events and of presence that may wait for a reactor. What does not fit is read again from the log and the roster.
-const EVENT_BYTES: usize = 32 << 20;
+const EVENT_BYTES: usize = if cfg!(test) { 1 << 10 } else { 32 << 20 };
 /// Bytes of signals that may wait for a reactor. What does not fit is dropped.
 const SIGNAL_BYTES: usize = 8 << 20;
 
@@ -71,8 +81,7 @@ impl SignalFrames {
 pub(super) struct Inbox {
     letters: mpsc::Sender<Letter>,
     waker: Waker,
-    /// A wake-up is on its way, so none is needed.
-    woken: AtomicBool,
+    bell: Bell,
     event_bytes: AtomicUsize,
     signal_bytes: AtomicUsize,
     lagging: Mutex<Lagging>,
@@ -81,8 +90,8 @@ pub(super) struct Inbox {
 /// Objects of which something did not fit.
 #[derive(Default)]
 pub(super) struct Lagging {
-    pub(super) events: HashSet<ObjectId>,
-    pub(super) presence: HashSet<ObjectId>,
+    pub(super) events: BTreeSet<ObjectId>,
+    pub(super) presence: BTreeSet<ObjectId>,
 }
 
 impl Inbox {
@@ -91,7 +100,7 @@ impl Inbox {
         let inbox = Self {
             letters,
             waker,
-            woken: AtomicBool::new(false),
+            bell: Bell::new(),
             event_bytes: AtomicUsize::new(0),
             signal_bytes: AtomicUsize::new(0),
             lagging: Mutex::default(),
@@ -107,10 +116,10 @@ impl Inbox {
 
     /// Wakes the reactor, unless that is under way.
     pub(super) fn wake(&self) {
-        if !self.woken.swap(true, Ordering::AcqRel)
+        if self.bell.ring()
             && let Err(error) = self.waker.wake()
         {
-            self.woken.store(false, Ordering::Release);
+            self.bell.listen();
             tracing::error!(%error, "a reactor can't be woken");
         }
     }
@@ -128,7 +137,7 @@ impl Inbox {
 
     /// Makes the next letter wake the reactor. The reactor calls this before it looks into the inbox.
     pub(super) fn listen(&self) {
-        self.woken.store(false, Ordering::Release);
+        self.bell.listen();
     }
 
     /// The events have left the inbox.

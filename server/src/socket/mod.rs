@@ -50,6 +50,8 @@ pub use self::deflate::WINDOW_BITS;
 pub use self::form::Form;
 use self::inbox::{Inbox, Letter, Seat};
 pub use self::metrics::Metrics;
+#[cfg(test)]
+pub(crate) use self::reactor::stepped::Stepped;
 use self::reactor::{Common, Reactor};
 use crate::object::{Outlet, Registry};
 use crate::pressure::Pressure;

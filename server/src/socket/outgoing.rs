@@ -6,16 +6,17 @@
 //! still goes with it. This makes the difference between one write for sixteen events and one for a few. No I/O.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use super::audience::{Delivered, Speakers};
 use super::form::Form;
 use super::inbox::SignalFrames;
 
 /// Audiences from this size on are swept; a smaller one is written to in less than a millisecond.
-const SWEPT_MEMBERS: u32 = 128;
+const SWEPT_MEMBERS: u32 = if cfg!(test) { 2 } else { 128 };
 /// A rest lasts for such a part of the sweep before it.
 const REST: u32 = 2;
 /// And no longer than this.

@@ -15,7 +15,7 @@ use crate::log::{ObjectId, PageLimit, ReadError};
 use crate::object::Handle;
 
 /// Pages end where the offset is a multiple of this, if not before.
-const STRIDE: u64 = 256;
+const STRIDE: u64 = if cfg!(test) { 4 } else { 256 };
 /// And with so many bytes.
 const PAGE_BYTES: usize = 64 * 1024;
 /// Bytes of pages that are kept for the members of one object on one reactor.

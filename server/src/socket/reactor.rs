@@ -6,14 +6,18 @@
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::{Arc, mpsc};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use dormouse_protocol::{CloseCode, ServerMessage, Welcome};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 use smallvec::SmallVec;
+use tokio::time::Instant;
 use tracing::error;
+
+#[cfg(test)]
+pub(crate) mod stepped;
 
 use super::audience::Audience;
 use super::catch_up::Reader;
@@ -128,30 +132,35 @@ impl Reactor {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
                 _ => {}
             }
-            // First, since all deadlines that this turn sets are reckoned from the wheel's time; but looked at only after
-            // the reads, which may be the sign of life that was waited for.
-            self.wheel.advance(Instant::now(), &mut due);
-            for event in &events {
-                self.socket_ready(event);
-            }
-            self.go_on_reading();
-            self.take_letters();
-            for address in due.drain(..) {
-                self.deadline(address);
-            }
-            self.fan_out_all();
-            self.retry_all_stalled();
-            for key in std::mem::take(&mut self.behind) {
-                self.catch_up(key as usize);
-            }
-            self.write_dirty();
+            self.turn(&events, &mut due);
             if events.is_empty() {
-                self.tidy.look(Instant::now());
+                self.tidy.look(Instant::now().into_std());
             } else {
-                self.tidy.after_work(Instant::now());
+                self.tidy.after_work(Instant::now().into_std());
             }
         }
         Ok(())
+    }
+
+    /// Does what there is to do. `due` is empty before and after.
+    fn turn(&mut self, events: &Events, due: &mut Vec<Address>) {
+        // First, since all deadlines that this turn sets are reckoned from the wheel's time; but looked at only after
+        // the reads, which may be the sign of life that was waited for.
+        self.wheel.advance(Instant::now(), due);
+        for event in events {
+            self.socket_ready(event);
+        }
+        self.go_on_reading();
+        self.take_letters();
+        for address in due.drain(..) {
+            self.deadline(address);
+        }
+        self.fan_out_all();
+        self.retry_all_stalled();
+        for key in std::mem::take(&mut self.behind) {
+            self.catch_up(key as usize);
+        }
+        self.write_dirty();
     }
 
     fn is_done(&self) -> bool {
@@ -165,12 +174,17 @@ impl Reactor {
         let now = Instant::now();
         let retry = (!self.stalled.is_empty()).then_some(RETRY);
         let sweep = self.next_sweep.map(|at| at.saturating_duration_since(now));
-        [self.wheel.timeout(now), self.tidy.due_in(now), retry, sweep].into_iter().flatten().min()
+        [self.wheel.timeout(now), self.tidy.due_in(now.into_std()), retry, sweep]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn take_letters(&mut self) {
         self.inbox.listen();
         let end = self.work + LINE_WORK;
+        #[cfg(test)]
+        crate::simulated::meanwhile();
         for _ in 0..LETTERS {
             match self.letters.try_recv() {
                 Ok(letter) => self.letter(letter),

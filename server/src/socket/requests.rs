@@ -12,7 +12,7 @@ use super::framing;
 use super::inbox::Letter;
 use super::reactor::Reactor;
 use super::work::Stalled;
-use crate::log::{Entry, ObjectId, PageLimit, ReadError};
+use crate::log::{Entry, ObjectId, PageLimit, ReadError, elsewhere};
 use crate::object::presence::Departing;
 use crate::object::{Address, Busy, Handle, Message, ReplyTo};
 use crate::pressure::Level;
@@ -135,7 +135,7 @@ impl Reactor {
         let form = connection.form;
         let handle = self.audiences[joined.audience as usize].handle.clone();
         let (inbox, request) = (self.inbox.clone(), request.clone());
-        self.common.runtime.spawn_blocking(move || {
+        elsewhere(&self.common.runtime, move || {
             let page = read_history(&handle, &request, limit);
             let reply = page.map_or_else(
                 |error| {

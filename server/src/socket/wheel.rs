@@ -3,7 +3,9 @@
 //! Time is in ticks. An entry only says that something may be due; whoever gets it looks, and enters it again
 //! where it was early. So a deadline that moves costs nothing until its old entry comes up.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 /// The length of a tick, and so how late a deadline can be.
 pub(super) const TICK: Duration = Duration::from_millis(50);

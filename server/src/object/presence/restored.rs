@@ -38,6 +38,7 @@ impl registry::Shared {
         let forget = async move {
             let presence = &shared.presence;
             tokio::select! {
+                biased;
                 // They stay for the next start.
                 () = presence.end.cancelled() => return,
                 () = tokio::time::sleep_until(presence.instant(presence.grace())) => {}

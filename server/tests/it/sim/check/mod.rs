@@ -4,6 +4,7 @@ mod answers;
 mod publishes;
 mod rosters;
 mod streams;
+mod view;
 
 #[cfg(test)]
 mod tests;

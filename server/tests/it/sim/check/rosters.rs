@@ -1,24 +1,13 @@
 //! Promise 8: everybody who watches a room sees the same roster at the same version, nobody goes who has not gone, and at the end
 //! it has exactly those who are here.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
-use dormouse_protocol::{ClientMessage, Payload, Presence, Roster, ServerMessage, Watch};
+use dormouse_protocol::{ClientMessage, ServerMessage, Watch};
 
 use super::Talk;
+use super::view::{View, hear, look};
 use crate::sim::history::{Connection, Diary, End, History, Line};
-
-/// Who is here, by number: whose connection it is, and what it says.
-type Here = BTreeMap<u64, (Box<str>, Payload)>;
-
-/// What is known of a roster at one version. Who only counts does not know who is here.
-#[derive(Debug, Clone, PartialEq)]
-struct View {
-    version: u64,
-    members: u32,
-    users: u32,
-    here: Option<Here>,
-}
 
 pub(super) fn check(history: &History, wrong: &mut Vec<String>) {
     let endings = endings(history);
@@ -75,13 +64,8 @@ type Versions<'a> = HashMap<(&'a str, u64), View>;
 /// All who know a version know the same of it.
 fn agree<'a>(versions: &mut Versions<'a>, name: &'a str, view: &View, wrong: &mut Vec<String>) {
     let known = versions.entry((name, view.version)).or_insert_with(|| view.clone());
-    let is_same = (known.members, known.users) == (view.members, view.users)
-        && (known.here.is_none() || view.here.is_none() || known.here == view.here);
-    if !is_same {
+    if !known.agrees(view) {
         wrong.push(format!("{name} has two rosters of one version: {known:?} and {view:?}"));
-    }
-    if known.here.is_none() {
-        known.here.clone_from(&view.here);
     }
 }
 
@@ -200,88 +184,6 @@ impl<'a> Watcher<'a, '_> {
     fn note(&mut self, what: &str) {
         self.wrong.push(format!("{}: {what}", self.diary.session));
     }
-}
-
-/// Takes a roster, or what has changed since the one that is known.
-fn look(view: Option<View>, roster: &Roster, counts: bool) -> Result<View, String> {
-    if (roster.more && !counts) || view.as_ref().is_some_and(|view| view.version > roster.version) {
-        return Err(format!("{roster:?} is a part, or older than what is known"));
-    }
-    let mut here = match (roster.since, view) {
-        (None, _) => Here::new(),
-        (Some(since), Some(View { version, here: Some(here), .. })) if version == since => here,
-        (_, view) => return Err(format!("{roster:?} does not lead on from {view:?}")),
-    };
-    for member in &roster.left {
-        // It may have come and gone since.
-        here.remove(member);
-    }
-    for present in &roster.present {
-        here.insert(present.member, (present.user.clone(), present.data.clone()));
-    }
-    let (version, members, users) = (roster.version, roster.members, roster.users);
-    View { version, members, users, here: (!counts).then_some(here) }.counted()
-}
-
-/// Takes the changes from one version to the next.
-fn hear(view: Option<View>, changes: &Presence, counts: bool) -> Result<View, String> {
-    let mut here = match view {
-        Some(View { version, here, .. }) if version + 1 == changes.version => here,
-        other => return Err(format!("{changes:?} does not follow {other:?}")),
-    };
-    let Presence { version, members, users, join, update, leave, .. } = changes;
-    if (join.is_empty() && update.is_empty() && leave.is_empty()) != counts {
-        return Err(format!("{changes:?} says too little or too much"));
-    }
-    if let Some(here) = &mut here {
-        for arrival in join {
-            if arrival.first != is_away(here, &arrival.user) {
-                return Err(format!("{arrival:?} is wrong about the first one"));
-            }
-            let seen = (arrival.user.clone(), arrival.data.clone());
-            if here.insert(arrival.member, seen).is_some() {
-                return Err(format!("{arrival:?} was here"));
-            }
-        }
-        for update in update {
-            match here.get_mut(&update.member) {
-                Some(seen) if seen.1 != update.data => seen.1 = update.data.clone(),
-                other => return Err(format!("{update:?} of {other:?}")),
-            }
-        }
-        for gone in leave {
-            let seen = here.remove(&gone.member);
-            if seen.is_none_or(|(user, _)| user != gone.user) {
-                return Err(format!("{gone:?} was not here"));
-            }
-            if gone.last != is_away(here, &gone.user) {
-                return Err(format!("{gone:?} is wrong about the last one"));
-            }
-        }
-    }
-    View { version: *version, members: *members, users: *users, here }.counted()
-}
-
-impl View {
-    /// What a whole roster says.
-    fn of(roster: &Roster) -> Result<Self, String> {
-        look(None, roster, false)
-    }
-
-    /// The same, if its numbers are right.
-    fn counted(self) -> Result<Self, String> {
-        if let Some(here) = &self.here {
-            let users: BTreeSet<_> = here.values().map(|(user, _)| user).collect();
-            if (here.len(), users.len()) != (self.members as usize, self.users as usize) {
-                return Err(format!("{self:?} has wrong numbers"));
-            }
-        }
-        Ok(self)
-    }
-}
-
-fn is_away(here: &Here, user: &str) -> bool {
-    here.values().all(|(other, _)| **other != *user)
 }
 
 /// At the end exactly those are here who should be.

@@ -1,0 +1,233 @@
+//! The machine with the server on it: the real parts, each of which moves only when it is told to.
+
+use std::cell::{Cell, RefCell};
+use std::net::TcpStream;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use dormouse_protocol::ObjectName;
+use tokio::runtime::{Builder, Runtime};
+
+use super::bounds::Bounds;
+use super::chance::{below, one_in};
+use super::instances::Instances;
+use super::trace::{Line, Trace};
+use crate::log::stepped::{Committed, Disk, Stepped as Writer};
+use crate::object::{Classes, Handle, Registry};
+use crate::session::Session;
+use crate::socket::{Accepted, Form, Seats, Slots, Stepped as Reactor};
+use crate::{log, object, room, simulated, socket};
+
+/// The metrics of all machines.
+#[derive(Clone)]
+pub(super) struct Metrics {
+    registry: prometheus::Registry,
+    log: log::Metrics,
+    object: object::Metrics,
+    socket: socket::Metrics,
+}
+
+impl Metrics {
+    pub(super) fn new() -> Self {
+        let registry = prometheus::Registry::new();
+        Self {
+            log: log::Metrics::register(&registry).expect("they are new"),
+            object: object::Metrics::register(&registry).expect("they are new"),
+            socket: socket::Metrics::register(&registry).expect("they are new"),
+            registry,
+        }
+    }
+
+    /// Everything that was counted, as it is shown to operators.
+    pub(super) fn text(&self) -> String {
+        let families = self.registry.gather();
+        prometheus::TextEncoder::new().encode_to_string(&families).expect("they are text")
+    }
+}
+
+pub(super) struct Machine {
+    reactors: Vec<RefCell<Reactor>>,
+    writer: RefCell<Writer>,
+    registry: Registry,
+    /// What is on disk, in order, and was not looked at yet.
+    committed: RefCell<Vec<Committed>>,
+    slots: Slots,
+    accepted: Cell<usize>,
+    has_failed: Cell<bool>,
+    pub(super) instances: Instances,
+    trace: Trace,
+    /// The last: what the others drop may still look at the time.
+    runtime: Runtime,
+}
+
+impl Machine {
+    /// Starts the server on a disk.
+    pub(super) fn start(bounds: &Bounds, disk: &Disk, metrics: &Metrics, trace: Trace) -> Rc<Self> {
+        let runtime = Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            // One task at a time.
+            .event_interval(1)
+            .build()
+            .expect("a runtime needs nothing");
+        let guard = runtime.enter();
+        let (log, writer) = disk.start(metrics.log.clone());
+        let seats = Seats::new(bounds.reactors).expect("there are descriptors");
+        let instances = Instances::default();
+        let classes = Classes::from([(room::CLASS, instances.class(bounds))]);
+        let object_metrics = metrics.object.clone();
+        let registry =
+            Registry::new(log, classes, seats.outlets(), bounds.objects(), object_metrics);
+        let reactors = Reactor::all(seats, &registry, bounds.sockets(), &metrics.socket);
+        drop(guard);
+        let machine = Rc::new(Self {
+            reactors: reactors.into_iter().map(RefCell::new).collect(),
+            writer: RefCell::new(writer),
+            registry,
+            committed: RefCell::default(),
+            slots: Slots::new(usize::MAX),
+            accepted: Cell::new(0),
+            has_failed: Cell::new(false),
+            instances,
+            trace,
+            runtime,
+        });
+        let others = Rc::downgrade(&machine);
+        simulated::on_meanwhile(Rc::new(move || {
+            if let Some(machine) = others.upgrade()
+                && one_in(3)
+            {
+                (0..=below(6)).for_each(|_| machine.step());
+            }
+        }));
+        machine
+    }
+
+    /// Takes a connection, as HTTP does after its upgrade.
+    pub(super) fn accept(&self, socket: UnixStream, form: Form, session: Session) {
+        let next = self.accepted.replace(self.accepted.get() + 1) % self.reactors.len();
+        self.reactors[next].borrow().accept(Accepted {
+            stream: TcpStream::from(OwnedFd::from(socket)),
+            answer: Bytes::new(),
+            read: Bytes::new(),
+            form,
+            echoes: false,
+            session: Ok(session),
+            slot: self.slots.take().expect("there is no bound"),
+        });
+    }
+
+    /// Lets some part move. It may have nothing to do, or be in the middle of something: then nothing happens.
+    pub(super) fn step(&self) {
+        let _guard = self.runtime.enter();
+        match below(10) {
+            0..4 => _ = self.turn(below(self.reactors.len())),
+            4..6 => _ = self.read(),
+            6..7 => _ = self.commit(),
+            7..8 => _ = self.tell(),
+            _ => {
+                self.trace.note(Line::Task);
+                self.run_task();
+            }
+        }
+    }
+
+    /// Lets all parts move until none does any more.
+    pub(super) fn settle(&self) {
+        let mut quiet = 0;
+        while quiet < 2 {
+            let _guard = self.runtime.enter();
+            let mut moves = self.commit();
+            while self.tell() || self.read() {
+                moves = true;
+            }
+            for reactor in 0..self.reactors.len() {
+                moves |= self.turn(reactor);
+            }
+            let tasks = self.runtime.metrics().num_alive_tasks();
+            (0..3 * tasks + 3).for_each(|_| self.run_task());
+            quiet = if moves { 0 } else { quiet + 1 };
+        }
+    }
+
+    fn turn(&self, reactor: usize) -> bool {
+        let Ok(mut turned) = self.reactors[reactor].try_borrow_mut() else { return false };
+        let moves = turned.turn();
+        if moves {
+            self.trace.note(Line::Turn(reactor));
+        }
+        moves
+    }
+
+    fn run_task(&self) {
+        // Within a task there is no other.
+        if tokio::task::try_id().is_none() {
+            self.runtime.block_on(tokio::task::yield_now());
+        }
+    }
+
+    /// Runs one of the reads that wait, in any order.
+    fn read(&self) -> bool {
+        let jobs = simulated::jobs();
+        if jobs > 0 {
+            let job = below(jobs);
+            self.trace.note(Line::Read(job, jobs));
+            simulated::run_job(job);
+        }
+        jobs > 0
+    }
+
+    fn commit(&self) -> bool {
+        let Ok(mut writer) = self.writer.try_borrow_mut() else { return false };
+        let Some(committed) = writer.commit() else { return false };
+        let (events, trims) = (committed.events.len(), committed.trimmed.len());
+        self.trace.note(Line::Commit(events, trims));
+        self.committed.borrow_mut().push(committed);
+        true
+    }
+
+    /// Tells one of those who wait for the last commit.
+    fn tell(&self) -> bool {
+        let Ok(mut writer) = self.writer.try_borrow_mut() else { return false };
+        let moves = writer.finish();
+        if moves {
+            self.trace.note(Line::Told);
+        }
+        moves
+    }
+
+    /// Lets time pass.
+    pub(super) fn pass(&self, time: Duration) {
+        self.runtime.block_on(tokio::time::advance(time));
+    }
+
+    /// What was committed since this was last asked.
+    pub(super) fn take_committed(&self) -> Vec<Committed> {
+        self.committed.take()
+    }
+
+    /// An object that is in use.
+    pub(super) fn object(&self, name: &ObjectName, act: impl FnOnce(&Arc<Handle>)) {
+        let _guard = self.runtime.enter();
+        if let Some(handle) = self.registry.get(name) {
+            act(&handle);
+        }
+    }
+
+    pub(super) fn trim(&self, name: &ObjectName, keep: u64) {
+        self.writer.borrow().trim(name, keep);
+    }
+
+    pub(super) fn fail_disk(&self) {
+        self.has_failed.set(true);
+        self.writer.borrow_mut().fail();
+    }
+
+    pub(super) fn has_failed(&self) -> bool {
+        self.has_failed.get()
+    }
+}

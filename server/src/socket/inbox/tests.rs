@@ -1,0 +1,58 @@
+//! The bell in a model of all orders in which threads and their memory may move.
+
+use loom::sync::Arc;
+use loom::thread;
+
+/// What the bell is made of here.
+mod atomic {
+    pub(super) use loom::sync::atomic::{AtomicBool, Ordering};
+}
+
+#[path = "bell.rs"]
+#[expect(clippy::duplicate_mod, reason = "the same code on other atomics")]
+mod bell;
+
+use bell::Bell;
+use loom::sync::atomic::{AtomicUsize, Ordering};
+
+/// Letters, and wake-ups as the poller keeps them: one that nobody waits for yet is not lost.
+struct Inbox {
+    bell: Bell,
+    letters: AtomicUsize,
+    wakes: AtomicUsize,
+}
+
+/// Whoever puts a letter in does not know of the reactor; the reactor looks once, and again whenever it is woken.
+#[test]
+fn no_letter_stays_where_nobody_looks() {
+    loom::model(|| {
+        let inbox =
+            Inbox { bell: Bell::new(), letters: AtomicUsize::new(0), wakes: AtomicUsize::new(0) };
+        let inbox = Arc::new(inbox);
+        let senders = [(); 2].map(|()| {
+            let inbox = inbox.clone();
+            thread::spawn(move || {
+                // As weak as a channel may be.
+                inbox.letters.fetch_add(1, Ordering::Release);
+                if inbox.bell.ring() {
+                    inbox.wakes.fetch_add(1, Ordering::AcqRel);
+                }
+            })
+        });
+        let mut seen = 0;
+        let mut look = || {
+            if inbox.wakes.swap(0, Ordering::AcqRel) > 0 {
+                inbox.bell.listen();
+                seen = inbox.letters.load(Ordering::Acquire);
+            }
+        };
+        look();
+        look();
+        for sender in senders {
+            sender.join().unwrap();
+        }
+        // All is quiet: it is woken, or it has seen everything.
+        look();
+        assert_eq!(seen, 2);
+    });
+}

@@ -1,0 +1,63 @@
+//! A reactor that is given its turns one by one, for the simulation. Its thread is asleep unless its poller has something to
+//! tell or its time-out is over, just as in [`Reactor::run`]: what nobody wakes it for does not happen.
+
+use std::time::Duration;
+
+use mio::Events;
+use tokio::time::Instant;
+
+use super::{Common, Reactor};
+use crate::object::{Address, Registry};
+use crate::pressure::Pressure;
+use crate::socket::inbox::Letter;
+use crate::socket::{Accepted, Metrics, Seats, Settings};
+
+pub(crate) struct Stepped {
+    reactor: Reactor,
+    events: Events,
+    due: Vec<Address>,
+    /// When it would wake by itself.
+    wakes_at: Option<Instant>,
+}
+
+impl Stepped {
+    pub(crate) fn all(
+        seats: Seats,
+        registry: &Registry,
+        settings: Settings,
+        metrics: &Metrics,
+    ) -> Vec<Self> {
+        let common = Common {
+            registry: registry.clone(),
+            runtime: tokio::runtime::Handle::current(),
+            settings,
+            pressure: Pressure::default(),
+            metrics: metrics.clone(),
+            inboxes: seats.0.iter().map(|seat| seat.inbox.clone()).collect(),
+        };
+        let stepped = |(index, seat)| Self {
+            reactor: Reactor::new(index, seat, common.clone()),
+            events: Events::with_capacity(1_024),
+            due: Vec::new(),
+            wakes_at: None,
+        };
+        seats.0.into_iter().enumerate().map(stepped).collect()
+    }
+
+    pub(crate) fn accept(&self, accepted: Accepted) {
+        self.reactor.inbox.push(Letter::Accepted(Box::new(accepted)));
+    }
+
+    /// Gives it a turn, unless it is asleep.
+    pub(crate) fn turn(&mut self) -> bool {
+        let polled = self.reactor.poll.poll(&mut self.events, Some(Duration::ZERO));
+        polled.expect("the poller works");
+        let is_due = self.wakes_at.is_some_and(|at| at <= Instant::now());
+        if self.events.is_empty() && !is_due {
+            return false;
+        }
+        self.reactor.turn(&self.events, &mut self.due);
+        self.wakes_at = self.reactor.timeout().map(|time| Instant::now() + time);
+        true
+    }
+}
