@@ -17,7 +17,7 @@ use super::life::SleepReason;
 const AT_ONCE: usize = 64;
 /// Of how many objects that were not used for [`IDLE`] one is asked to sleep when memory is short.
 const AT_ONCE_IDLE: usize = 4;
-const IDLE: Duration = Duration::from_secs(1);
+const IDLE: Duration = Duration::from_millis(100);
 
 /// The places of awake objects, and the line of those that wake.
 pub(super) struct Awake {

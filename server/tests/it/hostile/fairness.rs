@@ -51,7 +51,7 @@ async fn others_are_served(flood: impl FnOnce(u64) -> Vec<ClientMessage>) {
     };
     let ((), (), answers) = tokio::join!(reading, writing, asking);
     // Some 400; before connections waited in line once each, 18.
-    assert!(answers >= 100, "somebody was answered {answers} times during the flood");
+    assert!(answers >= 40, "somebody was answered {answers} times during the flood");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -37,7 +37,7 @@ async fn of_members_that_never_read_costs_the_others_nothing() {
     let server = TestServer::start(|config| {
         config.liveness.stall_timeout = Duration::from_secs(2);
         config.liveness.ping_interval = Duration::from_secs(5);
-        config.liveness.pong_timeout = Duration::from_millis(200);
+        config.liveness.pong_timeout = Duration::from_secs(3);
     })
     .await;
     let mut deaf = Vec::new();
@@ -61,7 +61,11 @@ async fn of_members_that_never_read_costs_the_others_nothing() {
         }
         client.events_until(object, offset).await;
     }
-    server.metric_is("dormouse_connections", |open| open == 1).await;
+    // Who behaves goes on, and so answers pings.
+    while server.metric("dormouse_connections").await > 1 {
+        offset = client.publish(object, 1).await.offset;
+        client.events_until(object, offset).await;
+    }
     let stalled = server.metric("dormouse_closes_total{code=\"stalled\"}").await;
     assert_eq!(stalled + server.metric(silent).await, 10);
     assert_eq!(client.publish(object, 1).await.offset, offset + 1);
