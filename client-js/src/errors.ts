@@ -9,6 +9,7 @@ export type ServerErrorCode =
   | "presence_too_large"
   | "roster_full"
   | "overloaded"
+  | "disk_full"
   | "unavailable"
   | "internal";
 
@@ -50,7 +51,7 @@ export class DormouseError extends Error {
   }
 }
 
-const RETRYABLE: ReadonlySet<string> = new Set(["too_many_in_flight", "roster_full", "overloaded", "unavailable", "internal"]);
+const RETRYABLE: ReadonlySet<string> = new Set(["too_many_in_flight", "roster_full", "overloaded", "disk_full", "unavailable", "internal"]);
 
 /** Whether the same request may succeed later. */
 export function isRetryable(code: ErrorCode): boolean {

@@ -24,6 +24,8 @@ pub enum ErrorCode {
     RosterFull,
     /// The object has more to do than it can; try again later.
     Overloaded,
+    /// The server's disk has no room for more events; everything but publishing goes on.
+    DiskFull,
     /// The log can't take or give events at present; try again later, or on another connection.
     Unavailable,
     /// The server is at fault; the request may be tried again.
@@ -32,7 +34,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every code, for metrics and documentation.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::BadRequest,
         Self::UnknownClass,
         Self::NotJoined,
@@ -42,6 +44,7 @@ impl ErrorCode {
         Self::PresenceTooLarge,
         Self::RosterFull,
         Self::Overloaded,
+        Self::DiskFull,
         Self::Unavailable,
         Self::Internal,
     ];
@@ -58,6 +61,7 @@ impl ErrorCode {
             Self::PresenceTooLarge => "presence_too_large",
             Self::RosterFull => "roster_full",
             Self::Overloaded => "overloaded",
+            Self::DiskFull => "disk_full",
             Self::Unavailable => "unavailable",
             Self::Internal => "internal",
         }
@@ -70,6 +74,7 @@ impl ErrorCode {
             Self::TooManyInFlight
                 | Self::RosterFull
                 | Self::Overloaded
+                | Self::DiskFull
                 | Self::Unavailable
                 | Self::Internal
         )

@@ -16,6 +16,7 @@ pub mod room;
 pub mod session;
 pub mod socket;
 
+mod probe;
 mod server;
 #[cfg(test)]
 mod sim;

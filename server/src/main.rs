@@ -6,7 +6,8 @@ mod table;
 use std::cell::Cell;
 use std::error::Error;
 use std::io::{self, IsTerminal as _, Write as _};
-use std::process::{ExitCode, exit};
+use std::os::unix::process::CommandExt as _;
+use std::process::{self, ExitCode, exit};
 use std::time::Instant;
 
 use anyhow::Context as _;
@@ -91,10 +92,32 @@ fn serve(config: Config) -> anyhow::Result<ExitCode> {
         })
         .build()
         .context("cannot start the runtime")?;
-    runtime.block_on(run(config))
+    let ending = runtime.block_on(run(config));
+    // A thread that hangs in the disk is not waited for.
+    runtime.shutdown_background();
+    match ending? {
+        Ending::Stopped => Ok(ExitCode::SUCCESS),
+        Ending::Restart => Err(restart()).context("cannot start anew"),
+    }
 }
 
-async fn run(config: Config) -> anyhow::Result<ExitCode> {
+/// Becomes a new process of the same program, in this one's place. Returns only if it can't.
+fn restart() -> io::Error {
+    match std::env::current_exe() {
+        Ok(program) => process::Command::new(program).args(std::env::args_os().skip(1)).exec(),
+        Err(error) => error,
+    }
+}
+
+/// Why the server was shut down.
+enum Ending {
+    /// A signal asked for it.
+    Stopped,
+    /// The log has failed, and can be opened again.
+    Restart,
+}
+
+async fn run(config: Config) -> anyhow::Result<Ending> {
     let mut stop = StopSignals::new()?;
     raise_file_limit(&config);
     let data = config.data.clone();
@@ -108,13 +131,13 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
         );
     }
 
-    let code = tokio::select! {
+    let ending = tokio::select! {
         biased;
-        reason = server.failed() => {
-            tracing::error!(reason = reason.reason(), "the server can't go on");
-            ExitCode::FAILURE
+        () = stop.next() => Ending::Stopped,
+        () = server.wants_restart() => {
+            tracing::warn!("the disk works again: the program starts anew to see what is on it");
+            Ending::Restart
         }
-        () = stop.next() => ExitCode::SUCCESS,
     };
     tracing::info!("stopping");
     tokio::select! {
@@ -125,7 +148,7 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
         }
     }
     tracing::info!("stopped");
-    Ok(code)
+    Ok(ending)
 }
 
 /// Tests and scripts read this line: nothing else is ever written to stdout.

@@ -6,25 +6,28 @@ use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZero;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use dormouse_protocol::{CloseCode, Limits, ObjectName};
 use tokio::task::spawn_blocking;
-use tokio::time::{Instant, timeout_at};
-use tokio_util::task::AbortOnDropHandle;
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::config::Config;
-use crate::http::{Front, Health, Inside, NotReady};
+use crate::http::{Front, Health, Inside};
 use crate::log::{Log, OpenError};
 use crate::metrics::Metrics;
 use crate::object::{Classes, Registry};
 use crate::socket::{Reactors, Seats};
-use crate::{http, log, object, room, socket};
+use crate::{http, log, object, probe, room, socket};
 
 /// For requests under way when the server stops. All that it answers over HTTP it answers at once.
 const HTTP_GRACE: Duration = Duration::from_secs(2);
+
+/// How often a server whose log has failed looks whether a full disk has room again.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// A running server.
 pub struct Server {
@@ -33,8 +36,7 @@ pub struct Server {
     reactors: Arc<Reactors>,
     registry: Registry,
     log: Log,
-    /// Tells health of the log's failure.
-    _watch: AbortOnDropHandle<()>,
+    data: PathBuf,
     shutdown_timeout: Duration,
 }
 
@@ -72,8 +74,8 @@ impl Server {
             return Err(StartError::Pinned(name.clone()));
         }
         let metrics = Metrics::new()?;
-        let health = Health::new();
         let log = open_log(&config, log::Metrics::register(metrics.registry())?).await?;
+        let health = Health::new(log.clone());
         let seats = Seats::new(reactor_count(&config))?;
         let registry = Registry::new(
             log.clone(),
@@ -96,15 +98,8 @@ impl Server {
             Inside { registry: registry.clone(), reactors: reactors.clone(), log: log.clone() };
         let front = Front::start(&config, &metrics, health.clone(), inside, hand_over)?;
         registry.wake_pinned();
-        let watch = AbortOnDropHandle::new(tokio::spawn({
-            let (log, health) = (log.clone(), health.clone());
-            async move {
-                log.failed().await;
-                health.end(NotReady::LogFailed);
-            }
-        }));
-        let shutdown_timeout = config.shutdown_timeout;
-        Ok(Self { health, front, reactors, registry, log, _watch: watch, shutdown_timeout })
+        let Config { data, shutdown_timeout, .. } = config;
+        Ok(Self { health, front, reactors, registry, log, data, shutdown_timeout })
     }
 
     /// Where it listens, with the real port where port 0 was asked for.
@@ -112,20 +107,26 @@ impl Server {
         self.front.address()
     }
 
-    /// Waits until the server can't go on and has to be shut down.
-    pub async fn failed(&self) -> NotReady {
-        self.health.ended().await
+    /// Waits until the log has failed and its disk works again: then the server should be shut down and started anew. Until
+    /// then it serves all but publishes. Only a new start finds out what is on the disk after a failed write or fsync.
+    pub async fn wants_restart(&self) {
+        self.log.failed().await;
+        loop {
+            probe::disk_works(&self.data).await;
+            if !self.log.is_full() {
+                return;
+            }
+            sleep(LOOK_EVERY).await;
+        }
     }
 
     /// Stops within `shutdown_timeout`: accepts nobody any more, answers what is in flight, tells clients to come
     /// again, and closes the log.
     pub async fn shutdown(self) {
         let deadline = Instant::now() + self.shutdown_timeout;
-        self.health.end(NotReady::Draining);
-        let code = match self.health.not_ready() {
-            Some(NotReady::LogFailed) => CloseCode::LogFailed,
-            Some(NotReady::Draining) | None => CloseCode::GoingAway,
-        };
+        self.health.drain();
+        let has_failed = self.log.has_failed();
+        let code = if has_failed { CloseCode::LogFailed } else { CloseCode::GoingAway };
         let (reactors, log) = (self.reactors, self.log);
         let drained = spawn_blocking(move || {
             reactors.drain(code, deadline.saturating_duration_since(Instant::now()));
@@ -140,10 +141,13 @@ impl Server {
             tracing::warn!("objects were still busy after the deadline");
         }
         // A failed log may hang in the database; what it has not stored nobody was told.
-        if code != CloseCode::LogFailed
-            && let Err(error) = spawn_blocking(move || log.close()).await
-        {
-            tracing::error!(%error, "the log could not be closed in order");
+        if has_failed {
+            return;
+        }
+        match timeout_at(deadline, spawn_blocking(move || log.close())).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "the log could not be closed in order"),
+            Err(_) => tracing::warn!("the log was still writing after the deadline"),
         }
     }
 }
@@ -157,7 +161,8 @@ async fn open_log(config: &Config, metrics: log::Metrics) -> Result<Log, OpenErr
         max_bytes: (kept.max_bytes > 0).then_some(kept.max_bytes),
     };
     let retention = HashMap::from([(room::CLASS.to_owned(), retention)]);
-    let options = log::Options { retention, ..log::Options::default() };
+    let min_free = config.log.min_free;
+    let options = log::Options { retention, min_free, ..log::Options::default() };
     let dir = config.data.clone();
     let opened = spawn_blocking(move || Log::open(&dir, options, metrics)).await;
     opened.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))

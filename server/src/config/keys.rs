@@ -79,6 +79,10 @@ pub struct Config {
     #[config(nested)]
     pub objects: Objects,
 
+    /// The log on disk.
+    #[config(nested)]
+    pub log: Log,
+
     /// How rosters are kept.
     #[config(nested)]
     pub presence: Presence,
@@ -249,6 +253,21 @@ pub struct Objects {
     /// Of how many last events of an object the keys are remembered. A waking object reads so many at most.
     #[config(env = "DORMOUSE_OBJECTS_DEDUPE_EVENTS", default = 10_000, validate = count)]
     pub dedupe_events: usize,
+}
+
+/// The log on disk, of all classes.
+#[derive(Debug, Clone, PartialEq, Serialize, confique::Config)]
+#[config(layer_attr(serde(deny_unknown_fields)))]
+pub struct Log {
+    /// Space that is kept free on the disk of `data`. With less, publishes are refused as `disk_full` and everything else goes on,
+    /// until there is a quarter more than this. Retention, which needs some space to make more, lives on it. 0B keeps none.
+    #[config(
+        env = "DORMOUSE_LOG_MIN_FREE",
+        default = "256MiB",
+        deserialize_with = size::deserialize
+    )]
+    #[serde(serialize_with = "size::serialize")]
+    pub min_free: u64,
 }
 
 /// How rosters are kept: who is present in each object.

@@ -14,7 +14,7 @@ use std::path::Path;
 use confique::meta::{FieldKind, Meta};
 use confique::{Config as _, File, FileFormat, Layer as _};
 
-pub use keys::{Class, Classes, Config, Limits, Liveness, Objects, Presence, Retention};
+pub use keys::{Class, Classes, Config, Limits, Liveness, Log, Objects, Presence, Retention};
 
 /// Some of the keys, from one source.
 pub type Layer = <Config as confique::Config>::Layer;

@@ -14,7 +14,6 @@ use dormouse_protocol::{Encoding, SUBPROTOCOL_JSON, SUBPROTOCOL_MSGPACK};
 use sha1::{Digest as _, Sha1};
 
 use super::compression::Compression;
-use super::health::NotReady;
 use crate::session::{BadToken, Session};
 use crate::socket::Form;
 
@@ -53,7 +52,7 @@ pub(super) enum Refusal {
     Subprotocol,
     Origin,
     Full,
-    NotReady(NotReady),
+    Draining,
 }
 
 impl Handshake {
@@ -121,7 +120,7 @@ impl Refusal {
             Self::Subprotocol => "subprotocol",
             Self::Origin => "origin",
             Self::Full => "connections",
-            Self::NotReady(reason) => reason.reason(),
+            Self::Draining => "draining",
         }
     }
 
@@ -140,8 +139,7 @@ impl Refusal {
             }
             Self::Origin => "pages of this origin may not connect: name it in allowed_origins\n",
             Self::Full => "limits.connections is reached: try again later\n",
-            Self::NotReady(NotReady::Draining) => "the server is stopping: try again later\n",
-            Self::NotReady(NotReady::LogFailed) => "the log has failed: try again later\n",
+            Self::Draining => "the server is stopping: try again later\n",
         }
     }
 
@@ -151,7 +149,7 @@ impl Refusal {
             Self::NotWebSocket | Self::Version => StatusCode::UPGRADE_REQUIRED,
             Self::Key | Self::Host | Self::Subprotocol => StatusCode::BAD_REQUEST,
             Self::Origin => StatusCode::FORBIDDEN,
-            Self::Full | Self::NotReady(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Full | Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 }

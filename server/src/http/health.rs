@@ -1,14 +1,19 @@
-//! Whether the server is ready for clients, for load balancers and for whoever has to stop the program.
+//! Whether the server is ready for clients, for load balancers and operators.
 
-use tokio::sync::watch;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Why a server that runs takes no clients.
+use crate::log::Log;
+
+/// Why a server that runs is not ready. It serves nevertheless what it can, unless it is draining.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NotReady {
-    /// It is being stopped.
+    /// It is being stopped: it takes no clients.
     Draining,
-    /// The log has failed: nothing can be stored until a restart.
+    /// The log has failed: nothing can be stored until the disk works again and the server has restarted.
     LogFailed,
+    /// The disk is full: nothing can be stored until there is room.
+    DiskFull,
 }
 
 impl NotReady {
@@ -17,59 +22,42 @@ impl NotReady {
         match self {
             Self::Draining => "draining",
             Self::LogFailed => "log_failed",
+            Self::DiskFull => "disk_full",
         }
     }
 }
 
-/// Ready until a part says otherwise; never ready again after that. Clones share one state.
-#[derive(Debug, Clone)]
-pub struct Health(watch::Sender<Option<NotReady>>);
+/// The state of a server with a log. Clones share it.
+#[derive(Clone)]
+pub struct Health {
+    log: Log,
+    draining: Arc<AtomicBool>,
+}
 
 impl Health {
-    /// Ready.
-    pub fn new() -> Self {
-        Self(watch::Sender::new(None))
+    /// Of a server that is not draining.
+    pub fn new(log: Log) -> Self {
+        Self { log, draining: Arc::default() }
     }
 
-    /// Ends readiness. The first reason stays.
-    pub fn end(&self, reason: NotReady) {
-        self.0.send_if_modified(|state| {
-            let first = state.is_none();
-            state.get_or_insert(reason);
-            first
-        });
+    /// The server is being stopped, for good.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the server is being stopped.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
     }
 
     /// Why the server is not ready, unless it is.
     pub fn not_ready(&self) -> Option<NotReady> {
-        *self.0.borrow()
-    }
-
-    /// Waits for the end of readiness.
-    pub async fn ended(&self) -> NotReady {
-        let mut state = self.0.subscribe();
-        let reason = state.wait_for(Option::is_some).await.map(|reason| *reason);
-        reason.ok().flatten().expect("the sender lives in self, and it waited for a reason")
-    }
-}
-
-impl Default for Health {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn the_first_reason_stays() {
-        let health = Health::new();
-        assert_eq!(health.not_ready(), None);
-        health.end(NotReady::LogFailed);
-        health.clone().end(NotReady::Draining);
-        assert_eq!(health.not_ready(), Some(NotReady::LogFailed));
-        assert_eq!(health.ended().await, NotReady::LogFailed);
+        if self.is_draining() {
+            Some(NotReady::Draining)
+        } else if self.log.has_failed() {
+            Some(NotReady::LogFailed)
+        } else {
+            self.log.is_full().then_some(NotReady::DiskFull)
+        }
     }
 }

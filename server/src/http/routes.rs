@@ -40,8 +40,8 @@ impl Shared {
         if !self.origins.admit(&request.headers) {
             return Err(Refusal::Origin);
         }
-        if let Some(reason) = self.health.not_ready() {
-            return Err(Refusal::NotReady(reason));
+        if self.health.is_draining() {
+            return Err(Refusal::Draining);
         }
         let slot = self.slots.take().ok_or(Refusal::Full)?;
         Ok((handshake, slot))

@@ -17,6 +17,7 @@ use super::queue::Queue;
 use super::retention::{self, Noted};
 use super::shared::Shared;
 use super::store::Store;
+use super::watch::{self, Watch};
 use super::{
     Append, Failure, HistoryRange, Identity, Metrics, OpenError, Page, PageLimit, PresenceChange,
     PresenceRow, ReadError, Retention, Stored, writer,
@@ -33,16 +34,19 @@ pub struct Options {
     pub queue_bytes: usize,
     /// The cache of what was read from disk, in bytes.
     pub cache_bytes: u64,
+    /// With less than this left on its disk, in bytes, the log says that it is full.
+    pub min_free: u64,
 }
 
 impl Default for Options {
-    /// Keeps everything; 16 MiB of queue (several commits of the largest size), 64 MiB of cache.
+    /// Keeps everything; 16 MiB of queue (several commits of the largest size), 64 MiB of cache; no room is kept free.
     fn default() -> Self {
         Self {
             retention: HashMap::new(),
             sweep_every: Duration::from_secs(10),
             queue_bytes: 16 << 20,
             cache_bytes: 64 << 20,
+            min_free: 0,
         }
     }
 }
@@ -57,12 +61,12 @@ pub(super) struct Inner {
     /// Who was present when the log was opened.
     pub(super) present: Mutex<HashMap<ObjectName, Vec<PresenceRow>>>,
     pub(super) threads: Mutex<Vec<JoinHandle<()>>>,
-    /// Dropped to stop the retention thread.
-    pub(super) sweeping: Mutex<Option<mpsc::Sender<()>>>,
+    /// Dropped to stop the threads that wait for time to pass.
+    pub(super) alive: Mutex<Vec<mpsc::Sender<()>>>,
 }
 
 impl Log {
-    /// Creates or opens the log in a directory, and starts its writer and its retention thread. Blocks: a start after
+    /// Creates or opens the log in a directory, and starts its writer, its retention thread and its watch. Blocks: a start after
     /// a crash replays the journal.
     pub fn open(dir: &Path, options: Options, metrics: Metrics) -> Result<Self, OpenError> {
         let store = Store::open(dir, options.cache_bytes)?;
@@ -76,13 +80,16 @@ impl Log {
             retention: options.retention,
             noted: Noted::default(),
             delay: Delay::default(),
+            watch: Watch::new(dir, options.min_free),
         });
-        let (sweeping, stop) = mpsc::channel();
+        shared.watch.look(&shared.metrics);
+        let (sweeping, stop_sweeping) = mpsc::channel();
+        let (watching, stop_watching) = mpsc::channel();
         let inner = Inner {
             shared: Arc::clone(&shared),
             present,
             threads: Mutex::default(),
-            sweeping: Mutex::new(Some(sweeping)),
+            alive: Mutex::new(vec![sweeping, watching]),
         };
         let spawn = |name: &str, body: Box<dyn FnOnce(&Shared) + Send>| {
             let shared = Arc::clone(&shared);
@@ -93,8 +100,12 @@ impl Log {
         let sweep_every = options.sweep_every;
         spawn("log-writer", Box::new(writer::run))
             .and_then(|()| {
-                let sweep = move |shared: &Shared| retention::run(shared, sweep_every, &stop);
+                let sweep =
+                    move |shared: &Shared| retention::run(shared, sweep_every, &stop_sweeping);
                 spawn("log-retention", Box::new(sweep))
+            })
+            .and_then(|()| {
+                spawn("log-watch", Box::new(move |shared| watch::run(shared, &stop_watching)))
             })
             .map_err(|error| storage(error.into()))?;
         Ok(Self(Arc::new(inner)))
@@ -102,7 +113,7 @@ impl Log {
 
     /// The object of that name, if an event of it was ever stored. Blocks.
     pub fn find(&self, name: &ObjectName) -> Result<Option<Stored>, ReadError> {
-        self.0.shared.store.find(name)
+        self.counted(self.0.shared.store.find(name))
     }
 
     /// Who an object is to be that [`Log::find`] does not find: an id that no object has and an epoch of its own. In
@@ -113,7 +124,7 @@ impl Log {
 
     /// The events after an offset, in offset order. Blocks.
     pub fn page(&self, object: &Identity, after: u64, max: PageLimit) -> Result<Page, ReadError> {
-        self.0.shared.store.page(object, after, max)
+        self.counted(self.0.shared.store.page(object, after, max))
     }
 
     /// The events between two offsets, both left out, from the oldest on, or with `reverse` from the newest on. Blocks.
@@ -125,7 +136,11 @@ impl Log {
         reverse: bool,
         max: PageLimit,
     ) -> Result<HistoryRange, ReadError> {
-        self.0.shared.store.range(object, after, before, reverse, max)
+        self.counted(self.0.shared.store.range(object, after, before, reverse, max))
+    }
+
+    fn counted<T>(&self, read: Result<T, ReadError>) -> Result<T, ReadError> {
+        read.inspect_err(|_| self.0.shared.metrics.read_errors.inc())
     }
 
     /// Queues events for the next commit, waiting while the queue is full.
@@ -140,11 +155,11 @@ impl Log {
         std::mem::take(&mut *self.0.present.lock())
     }
 
-    /// Queues a change of a roster, to be written with the next commit; never waits. It is left out where the queue is
-    /// full or the log takes nothing any more: a roster on disk may be wrong by that.
+    /// Queues a change of a roster, to be written with the next commit; never waits. It is left out where the queue or the
+    /// disk is full or the log takes nothing any more: a roster on disk may be wrong by that.
     pub fn store_presence(&self, change: PresenceChange) {
         let shared = &self.0.shared;
-        if shared.queue.change_presence(change).is_err() {
+        if self.is_full() || shared.queue.change_presence(change).is_err() {
             shared.metrics.presence_skipped.inc();
         }
     }
@@ -152,6 +167,17 @@ impl Log {
     /// Makes the writer wait so long before every commit of events, as a slow disk would; the wait under way changes too.
     pub fn delay_commits(&self, time: Duration) {
         self.0.shared.delay.set(time);
+    }
+
+    /// Whether less room is left on the disk than is to be kept free. What is appended nevertheless is stored as long as it fits:
+    /// whoever appends should ask first.
+    pub fn is_full(&self) -> bool {
+        self.0.shared.watch.is_full()
+    }
+
+    /// Whether the log has failed: see [`Log::failed`].
+    pub fn has_failed(&self) -> bool {
+        self.0.shared.failure.initialized()
     }
 
     /// Waits until the log fails. It takes no events from then on; reads go on as far as they can.
@@ -173,7 +199,7 @@ impl Inner {
     fn stop(&self) {
         self.shared.queue.close();
         self.shared.delay.set(Duration::ZERO);
-        self.sweeping.lock().take();
+        self.alive.lock().clear();
     }
 }
 

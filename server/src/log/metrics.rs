@@ -16,6 +16,10 @@ pub struct Metrics {
     pub(super) trimmed_events: IntCounter,
     pub(super) presence_skipped: IntCounter,
     pub(super) failed: IntGauge,
+    pub(super) read_errors: IntCounter,
+    pub(super) free_bytes: IntGauge,
+    pub(super) full: IntGauge,
+    pub(super) slow_commits: IntCounter,
 }
 
 impl Metrics {
@@ -42,6 +46,7 @@ impl Metrics {
                 "Time of a commit with events, fsync and stalls of the store included",
                 vec![
                     5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.1, 0.2, 0.5, 1.0,
+                    2.0, 5.0, 10.0,
                 ],
             )?,
             events_per_commit: histogram(
@@ -61,6 +66,19 @@ impl Metrics {
             failed: gauge(
                 "dormouse_log_failed",
                 "1 once the log has failed and takes no more events",
+            )?,
+            read_errors: counter(
+                "dormouse_log_read_errors_total",
+                "Reads of the log that failed, because the disk or what is on it is damaged",
+            )?,
+            free_bytes: gauge("dormouse_log_free_bytes", "Space left on the disk of the log")?,
+            full: gauge(
+                "dormouse_log_full",
+                "1 while publishes are refused because less than log.min_free is left",
+            )?,
+            slow_commits: counter(
+                "dormouse_log_slow_commits_total",
+                "Commits that took longer than 3 s",
             )?,
         })
     }

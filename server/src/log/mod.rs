@@ -10,6 +10,7 @@ mod entry;
 mod fuzz;
 mod handle;
 mod identity;
+mod inspect;
 mod keys;
 mod metrics;
 mod open;
@@ -20,6 +21,7 @@ mod retention;
 mod shared;
 mod store;
 mod trim;
+mod watch;
 mod writer;
 
 #[cfg(test)]

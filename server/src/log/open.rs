@@ -5,11 +5,13 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
+use super::inspect::{self, Trouble};
 use super::keys::{format, next_id};
 use super::store::Store;
 
@@ -58,6 +60,16 @@ pub enum OpenError {
         /// What is wrong.
         what: &'static str,
     },
+    /// A file has lost what it had. It is not repaired, since that would drop events that were promised.
+    #[error("the log in {} is damaged: {} is not as it was written ({what}); restore it from a backup, or move it away to start with an empty one", .dir.display(), .file.display())]
+    DamagedFile {
+        /// The directory.
+        dir: PathBuf,
+        /// The file.
+        file: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
     /// The database can't be opened.
     #[error("the log in {} can't be opened: free disk space if it is full; otherwise restore it from a backup, or move it away to start with an empty one", .dir.display())]
     Storage {
@@ -89,7 +101,15 @@ const PRESENCE_MEMTABLE_BYTES: u64 = 256 << 10;
 const WORKERS: usize = 2;
 
 impl Store {
+    /// The database is not proof against every damage to its files: where it panics it is damaged.
     pub(super) fn open(dir: &Path, cache_bytes: u64) -> Result<Self, OpenError> {
+        let opened = catch_unwind(AssertUnwindSafe(|| Self::open_whole(dir, cache_bytes)));
+        opened.unwrap_or_else(|_| {
+            Err(OpenError::Damaged { dir: dir.into(), what: "the database panics when it opens" })
+        })
+    }
+
+    fn open_whole(dir: &Path, cache_bytes: u64) -> Result<Self, OpenError> {
         let not_writable = |source| OpenError::NotWritable { dir: dir.into(), source };
         let storage = |error| match error {
             fjall::Error::Locked => OpenError::InUse { dir: dir.into() },
@@ -97,7 +117,7 @@ impl Store {
             fjall::Error::Io(source) if is_refusal(&source) => not_writable(source),
             source => OpenError::Storage { dir: dir.into(), source },
         };
-        fs::create_dir_all(dir).map_err(not_writable)?;
+        create_dir(dir).map_err(not_writable)?;
         let lock = File::create(dir.join("log.lock")).map_err(not_writable)?;
         lock.try_lock().map_err(|error| match error {
             TryLockError::WouldBlock => OpenError::InUse { dir: dir.into() },
@@ -109,6 +129,14 @@ impl Store {
         } else if !place.join(DATABASE).try_exists().map_err(not_writable)? {
             return Err(OpenError::Damaged { dir: dir.into(), what: "there is no database in it" });
         }
+        // Here and not where it is made: a start that was killed in between leaves it to the next one.
+        sync_names(dir).map_err(not_writable)?;
+        inspect::settle(&place).map_err(|trouble| match trouble {
+            Trouble::Io(error) => storage(error.into()),
+            Trouble::Damage { file, what } => {
+                OpenError::DamagedFile { dir: dir.into(), file, what }
+            }
+        })?;
         let db = database(&place, cache_bytes).map_err(storage)?;
         let meta = records(&db, "meta").map_err(storage)?;
         let damaged = |what| OpenError::Damaged { dir: dir.into(), what };
@@ -125,14 +153,30 @@ impl Store {
         let objects = records(&db, "objects").map_err(storage)?;
         let events = events(&db).map_err(storage)?;
         let presence = presence(&db).map_err(storage)?;
+        // The database leaves out the name of a keyspace that it has just made.
+        sync_names(&place.join("keyspaces")).map_err(|error| storage(error.into()))?;
         let next_id = match meta.get(next_id::KEY).map_err(storage)? {
             // No object was stored yet.
             None => 1,
             Some(id) => next_id::decode(&id).ok_or_else(|| damaged("its next id is none"))?,
         };
-        let next_id = AtomicU64::new(next_id);
-        Ok(Self { db, meta, objects, events, presence, next_id, _lock: lock })
+        let (next_id, unsynced) = (AtomicU64::new(next_id), AtomicBool::new(false));
+        Ok(Self { db, meta, objects, events, presence, next_id, unsynced, _lock: lock })
     }
+}
+
+/// Makes a directory and those above it, and their names durable: a power loss must not take it away with all that is in it.
+fn create_dir(dir: &Path) -> io::Result<()> {
+    let above =
+        dir.ancestors().skip(1).map(|above| if above == "" { Path::new(".") } else { above });
+    let missing: Vec<&Path> = dir.ancestors().take_while(|dir| !dir.exists()).collect();
+    fs::create_dir_all(dir)?;
+    above.take(missing.len()).try_for_each(sync_names)
+}
+
+/// Makes the names in a directory durable.
+fn sync_names(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
 }
 
 fn is_refusal(error: &io::Error) -> bool {
@@ -150,13 +194,14 @@ fn create(dir: &Path, place: &Path, cache_bytes: u64) -> Result<(), fjall::Error
         let meta = records(&db, "meta")?;
         records(&db, "objects")?;
         events(&db)?;
+        presence(&db)?;
         let mut batch = db.batch().durability(Some(PersistMode::SyncAll));
         batch.insert(&meta, format::KEY, format::encode(format::VERSION));
         batch.commit()?;
     }
-    fs::rename(&draft, place)?;
-    File::open(dir)?.sync_all()?;
-    Ok(())
+    // The database leaves them out.
+    sync_names(&draft.join("keyspaces"))?;
+    Ok(fs::rename(&draft, place)?)
 }
 
 fn database(place: &Path, cache_bytes: u64) -> Result<Database, fjall::Error> {

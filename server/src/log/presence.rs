@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use dormouse_protocol::ObjectName;
 
@@ -57,6 +58,7 @@ impl Store {
             } else {
                 tracing::warn!("a stored member of a roster can't be read and is forgotten");
                 self.presence.remove(key)?;
+                self.unsynced.store(true, Ordering::Relaxed);
             }
         }
         Ok(rosters)

@@ -15,7 +15,7 @@ use super::{Entry, Identity, ObjectId, Tail};
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// The database failed.
-    #[error("the log can't be read")]
+    #[error("the log can't be read: {0}")]
     Storage(#[from] fjall::Error),
     /// What was read is not what this program stores.
     #[error("the log is damaged: {0}")]

@@ -89,7 +89,7 @@ pub(super) fn run(shared: &Shared, sweep_every: Duration, stop: &Receiver<()>) {
             return;
         }
         if let Err(error) = shared.store.check() {
-            shared.fail(error.to_string());
+            shared.fail(format!("the database's background work failed: {error}"));
             return;
         }
         let until_full = next_full.map(|at| at.saturating_duration_since(Instant::now()));

@@ -9,6 +9,7 @@ use super::metrics::Metrics;
 use super::queue::Queue;
 use super::retention::{Noted, Retention};
 use super::store::Store;
+use super::watch::Watch;
 
 /// The log takes no events: it has failed or is closed.
 ///
@@ -35,6 +36,7 @@ pub(super) struct Shared {
     pub(super) noted: Noted,
     /// What the writer waits before each commit.
     pub(super) delay: Delay,
+    pub(super) watch: Watch,
 }
 
 impl Shared {

@@ -1,11 +1,11 @@
 //! The database and the one place where it is written: what a batch can hold, and how durable it is.
 
 use std::fs::File;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use fjall::{Database, Keyspace, OwnedWriteBatch, PersistMode};
 
-use super::keys::{event, next_id, object, presence};
+use super::keys::{event, next_id, object, presence, unsynced};
 use super::trim::Trim;
 use super::{Entry, Identity, ObjectId, PresenceChange, Tail};
 
@@ -17,6 +17,8 @@ pub(super) struct Store {
     pub(super) presence: Keyspace,
     /// The id of the next new object: greater than all that are stored.
     pub(super) next_id: AtomicU64,
+    /// Whether something was written since the last sync.
+    pub(super) unsynced: AtomicBool,
     /// Held as long as the directory is in use.
     pub(super) _lock: File,
 }
@@ -95,10 +97,17 @@ impl Batch<'_> {
     }
 
     fn commit(mut self, mode: PersistMode) -> Result<(), fjall::Error> {
+        if self.writes.is_empty() {
+            return Ok(());
+        }
         if self.creates {
             // Beyond every id that was given out, so beyond those in this batch.
             let id = self.store.next_id.load(Ordering::Relaxed);
             self.writes.insert(&self.store.meta, next_id::KEY, next_id::encode(id));
+        }
+        let syncs = mode != PersistMode::Buffer;
+        if self.store.unsynced.swap(!syncs, Ordering::Relaxed) {
+            self.writes.insert(&self.store.meta, unsynced::KEY, "");
         }
         self.writes.durability(Some(mode)).commit()
     }

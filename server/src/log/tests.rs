@@ -1,11 +1,13 @@
 //! The log as its users see it. What they share is here: a log in a directory of its own, and a writer of events.
 
+mod damage;
 mod failure;
 mod model;
 mod open;
 mod presence;
 mod retention;
 mod survival;
+mod torn;
 
 use std::path::Path;
 use std::sync::{Arc, mpsc};

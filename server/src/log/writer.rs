@@ -23,16 +23,25 @@ const MAX_WINDOW: Duration = Duration::from_millis(2);
 pub(super) fn run(shared: &Shared) {
     let _end = End(shared);
     let mut heads = Heads::default();
+    // A fast disk could be filled between two looks of the watch.
+    let look_every_bytes = (shared.watch.min_free() / 8).max(1 << 20);
+    let mut unwatched = 0;
     while let Some(works) = shared.queue.take() {
         if works.iter().any(|work| work.task.events() > 0) {
             shared.delay.pass();
         }
         let started = Instant::now();
-        if let Err(error) = commit(shared, &mut heads, &works) {
-            shared.fail(error.to_string());
-            return;
+        shared.watch.begins();
+        match commit(shared, &mut heads, &works) {
+            Ok(bytes) => unwatched += bytes,
+            Err(error) => return shared.fail(format!("a commit failed: {error}")),
         }
+        shared.watch.is_over();
         let took = started.elapsed();
+        if unwatched > look_every_bytes {
+            shared.watch.look(&shared.metrics);
+            unwatched = 0;
+        }
         works.into_iter().for_each(Work::finish);
         // Whoever waits alone for one commit after another finds nobody here and is not held up; nor is a full commit, which
         // could not grow.
@@ -54,7 +63,8 @@ impl Drop for End<'_> {
     }
 }
 
-fn commit(shared: &Shared, heads: &mut Heads, works: &[Work]) -> Result<(), fjall::Error> {
+/// Returns the bytes of the events.
+fn commit(shared: &Shared, heads: &mut Heads, works: &[Work]) -> Result<u64, fjall::Error> {
     let started = Instant::now();
     let mut batch = shared.store.batch();
     let (mut stored, mut bytes, mut removed) = (0_u32, 0, 0);
@@ -96,7 +106,7 @@ fn commit(shared: &Shared, heads: &mut Heads, works: &[Work]) -> Result<(), fjal
             shared.note(object);
         }
     }
-    Ok(())
+    Ok(bytes)
 }
 
 /// The newest offsets of the objects that were appended to lately. A hole or a repeat in a log is a bug in the caller

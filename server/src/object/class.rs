@@ -78,6 +78,7 @@ pub struct Message {
 pub struct Context<'a> {
     pub(super) identity: &'a Identity,
     pub(super) now: u64,
+    pub(super) is_full: bool,
     pub(super) tail: &'a mut Tail,
     pub(super) dedupe: &'a mut Dedupe,
     pub(super) effects: &'a mut Effects,
@@ -102,7 +103,7 @@ impl Context<'_> {
     }
 
     /// Stores the message as the next event and delivers it to every member once it is on disk, unless its key was
-    /// seen within the window; then the sender gets the first event's place (promise 4).
+    /// seen within the window; then the sender gets the first event's place (promise 4). Refused while the disk is full.
     pub fn publish(&mut self, message: Message) {
         let Message { sender, kind, data, key, reply } = message;
         if let Some(key) = &key
@@ -110,6 +111,11 @@ impl Context<'_> {
         {
             let answer = Answer::Published { offset, time, duplicate: true };
             self.effects.answers.push((reply, answer));
+            return;
+        }
+        if self.is_full {
+            let why = "the server's disk is full and the event is not stored; try again later";
+            self.effects.answers.push((reply, Answer::Refused(ErrorCode::DiskFull, why.into())));
             return;
         }
         let mut event = Event { offset: 0, time: 0, sender: (&*sender).into(), kind, data, key };

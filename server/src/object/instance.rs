@@ -89,7 +89,8 @@ impl Instance {
         effects: &'a mut Effects,
     ) -> (&'a mut dyn Object, Context<'a>) {
         let Self { behaviour, tail, dedupe } = self;
-        let context = Context { identity: &handle.identity, now: now_ms(), tail, dedupe, effects };
+        let (identity, is_full) = (&*handle.identity, handle.shared.log.is_full());
+        let context = Context { identity, now: now_ms(), is_full, tail, dedupe, effects };
         (&mut **behaviour, context)
     }
 

@@ -60,7 +60,7 @@ impl Reactor {
         let handle = match opened {
             Ok(handle) => handle,
             Err(error) => {
-                error!(%error, "an object can't be opened");
+                error!(%error, object = %join.object, "an object can't be opened");
                 let why = "the log can't be read at present; try again later";
                 self.refuse(key, Some(request), ErrorCode::Unavailable, why);
                 return self.finish_reading(key);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// Which parts a part may use besides itself; what is not named here may use nothing.
 const MAY_USE: &[(&str, &[&str])] = &[
-    ("server", &["config", "http", "log", "metrics", "object", "room", "socket"]),
+    ("server", &["config", "http", "log", "metrics", "object", "probe", "room", "socket"]),
     ("fuzz", &["http", "log", "socket"]),
     ("http", &["clock", "config", "log", "metrics", "object", "session", "socket"]),
     ("socket", &["log", "memory", "object", "session", "simulated"]),

@@ -3,7 +3,6 @@
 use std::io::{self, Read as _, Write as _};
 use std::time::Duration;
 
-use dormouse::http::NotReady;
 use dormouse::session::{BadToken, Session};
 use dormouse_protocol::Encoding;
 use tokio::runtime::Builder;
@@ -199,10 +198,10 @@ fn health_and_metrics_are_told() {
     let lost = front.get("/admin");
     assert!(lost.starts_with("HTTP/1.1 404 Not Found\r\n") && lost.contains("/v1/connect"));
 
-    front.health.end(NotReady::LogFailed);
+    front.health.drain();
     assert!(front.get("/health/live").starts_with("HTTP/1.1 200 OK\r\n"));
     let unready = front.get("/health/ready");
-    assert!(unready.starts_with("HTTP/1.1 503 ") && unready.ends_with("log_failed\n"), "{unready}");
+    assert!(unready.starts_with("HTTP/1.1 503 ") && unready.ends_with("draining\n"), "{unready}");
     assert!(front.exchange(&handshake("", "")).starts_with("HTTP/1.1 503 "));
 
     let metrics = front.get("/metrics");
@@ -211,7 +210,7 @@ fn health_and_metrics_are_told() {
         "dormouse_http_requests_total{code=\"2xx\",route=\"/health/live\"} 2\n",
         "dormouse_http_requests_total{code=\"5xx\",route=\"/health/ready\"} 1\n",
         "dormouse_http_requests_total{code=\"4xx\",route=\"unknown\"} 1\n",
-        "dormouse_connections_refused_total{reason=\"log_failed\"} 1\n",
+        "dormouse_connections_refused_total{reason=\"draining\"} 1\n",
         "dormouse_http_accept_errors_total 0\n",
     ] {
         assert!(metrics.contains(line), "{line}: {metrics}");

@@ -7,6 +7,8 @@ mod client;
 mod config;
 mod conformance;
 mod dashboard;
+#[cfg(target_os = "linux")]
+mod disk;
 mod guest;
 mod http;
 mod objects;

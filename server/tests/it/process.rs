@@ -1,9 +1,9 @@
 //! The program as a child process, that can be killed and started again.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::Instant;
 
 use crate::support::{PATIENCE, dormouse};
@@ -12,6 +12,7 @@ use crate::support::{PATIENCE, dormouse};
 pub(crate) struct Program {
     pub(crate) child: Child,
     pub(crate) address: SocketAddr,
+    stdout: BufReader<ChildStdout>,
 }
 
 impl Program {
@@ -25,12 +26,13 @@ impl Program {
     /// Runs a command that becomes the program, and waits until it listens.
     pub(crate) fn run(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let version = env!("CARGO_PKG_VERSION");
-        let address = line.trim().strip_prefix(&format!("dormouse {version} listening on http://"));
-        let address = address.unwrap_or_else(|| panic!("{line:?}")).parse().unwrap();
-        Self { child, address }
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        Self { child, address: listening(&mut stdout), stdout }
+    }
+
+    /// Waits until the program has started itself anew.
+    pub(crate) fn restarted(&mut self) {
+        self.address = listening(&mut self.stdout);
     }
 
     pub(crate) fn signal(&self, name: &str) {
@@ -63,6 +65,15 @@ impl Drop for Program {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Where the program says that it listens.
+fn listening(stdout: &mut impl BufRead) -> SocketAddr {
+    let mut line = String::new();
+    stdout.read_line(&mut line).unwrap();
+    let version = env!("CARGO_PKG_VERSION");
+    let address = line.trim().strip_prefix(&format!("dormouse {version} listening on http://"));
+    address.unwrap_or_else(|| panic!("{line:?}")).parse().unwrap()
 }
 
 /// The program's command under a shell that sets limits first.

@@ -55,7 +55,6 @@ impl TestFront {
         config.listen.set_port(0);
         change(&mut config);
         let data = TempDir::new().unwrap();
-        let health = Health::new();
         let (sender, accepted) = channel();
         let sender = Mutex::new(sender);
         let hand_over = Arc::new(move |accepted: Accepted| {
@@ -64,11 +63,13 @@ impl TestFront {
             // The test has ended when nobody receives it.
             let _ = sender.lock().send(accepted);
         });
-        let front = {
+        let (front, health) = {
             let _guard = runtime.enter();
             let metrics = Metrics::new().unwrap();
             let inside = inside(data.path(), &metrics);
-            Front::start(&config, &metrics, health.clone(), inside, hand_over).unwrap()
+            let health = Health::new(inside.log.clone());
+            let front = Front::start(&config, &metrics, health.clone(), inside, hand_over).unwrap();
+            (front, health)
         };
         Self {
             runtime,

@@ -4,12 +4,13 @@
 //! |---|---|---|---|
 //! | `meta` | `format` | format version, u32 | for ever |
 //! | `meta` | `next_id` | an id beyond all stored objects', u64 | from the first object, for ever |
+//! | `meta` | `unsynced` | nothing: [`unsynced`] marks a batch in the journal | from the first such batch |
 //! | `objects` | object name | [`object::Record`] | from the object's first event, for ever |
 //! | `events` | object id u64, offset u64 | [`Entry`](super::Entry) | until retention trims it |
 //! | `presence` | object name, 0u8, member u64 | user, data | while the member is in the roster |
 //!
-//! `presence` came later. It is made where it is missing, and a program that doesn't know it leaves it alone, so the format
-//! is the same: rosters left behind are those of members that were lost.
+//! `presence` and `unsynced` came later. They are made where they are missing, and a program that doesn't know them leaves them
+//! alone, so the format is the same: rosters left behind are those of members that were lost.
 //!
 //! Numbers in keys and values are big-endian.
 
@@ -18,3 +19,4 @@ pub(super) mod format;
 pub(super) mod next_id;
 pub(super) mod object;
 pub(super) mod presence;
+pub(super) mod unsynced;

@@ -18,6 +18,7 @@ use crate::log::queue::{Queue, Task, Work};
 use crate::log::retention::Noted;
 use crate::log::shared::Shared;
 use crate::log::store::Store;
+use crate::log::watch::Watch;
 use crate::log::{Identity, Log, Metrics, Options, Retention, trim};
 
 /// A disk with a log. Opening one takes long, so many simulations use the same, each with objects of its own.
@@ -66,6 +67,7 @@ impl Disk {
             events: events.clone(),
             presence: presence.clone(),
             next_id: AtomicU64::new(next_id),
+            unsynced: AtomicBool::default(),
             _lock: lock.try_clone().expect("there are descriptors"),
         };
         let present = store.read_presence().expect("it can be read");
@@ -78,12 +80,14 @@ impl Disk {
             retention: Options::default().retention,
             noted: Noted::default(),
             delay: Delay::default(),
+            // Nobody looks at the room that is left.
+            watch: Watch::new(Path::new("."), 0),
         });
         let inner = Inner {
             shared: shared.clone(),
             present: Mutex::new(present),
             threads: Mutex::default(),
-            sweeping: Mutex::default(),
+            alive: Mutex::default(),
         };
         let stepped = Stepped {
             shared,

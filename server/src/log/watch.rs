@@ -1,0 +1,128 @@
+//! The watch: looks four times a second at the room that is left on the disk, and at a commit that does not end. It only
+//! tells; whoever appends asks it.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use nix::sys::statvfs::statvfs;
+use parking_lot::Mutex;
+
+use super::metrics::Metrics;
+use super::shared::Shared;
+
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// Commits take a few milliseconds. One that is under way for so long says that something is wrong with the disk.
+const SLOW: Duration = Duration::from_secs(3);
+
+pub(super) struct Watch {
+    dir: PathBuf,
+    min_free: u64,
+    is_full: AtomicBool,
+    commit: Mutex<Option<Commit>>,
+}
+
+/// The commit under way.
+struct Commit {
+    since: Instant,
+    is_slow: bool,
+}
+
+/// Looks until `stop` is dropped.
+pub(super) fn run(shared: &Shared, stop: &Receiver<()>) {
+    while stop.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Timeout) {
+        shared.watch.look(&shared.metrics);
+    }
+}
+
+impl Watch {
+    pub(super) fn new(dir: &Path, min_free: u64) -> Self {
+        let (is_full, commit) = Default::default();
+        Self { dir: dir.into(), min_free, is_full, commit }
+    }
+
+    pub(super) fn min_free(&self) -> u64 {
+        self.min_free
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.is_full.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn begins(&self) {
+        *self.commit.lock() = Some(Commit { since: Instant::now(), is_slow: false });
+    }
+
+    pub(super) fn is_over(&self) {
+        if let Some(Commit { since, is_slow: true }) = self.commit.lock().take() {
+            tracing::warn!(took = ?since.elapsed(), "the slow commit has ended");
+        }
+    }
+
+    pub(super) fn look(&self, metrics: &Metrics) {
+        self.look_at_commit(metrics);
+        match statvfs(&self.dir) {
+            Ok(disk) => {
+                // Some systems have narrower numbers here.
+                #[allow(clippy::useless_conversion, reason = "not everywhere")]
+                let free = u64::from(disk.blocks_available()) * u64::from(disk.fragment_size());
+                self.note_free(free, metrics);
+            }
+            // A disk that can't be asked is in trouble that the next commit will tell.
+            Err(error) => tracing::debug!(%error, "the free space is not known"),
+        }
+    }
+
+    fn look_at_commit(&self, metrics: &Metrics) {
+        let mut commit = self.commit.lock();
+        let Some(Commit { since, is_slow }) = &mut *commit else { return };
+        if !*is_slow && since.elapsed() > SLOW {
+            *is_slow = true;
+            metrics.slow_commits.inc();
+            tracing::warn!("a commit is under way for {SLOW:?}: the disk is very slow, or hangs");
+        }
+    }
+
+    fn note_free(&self, free: u64, metrics: &Metrics) {
+        let was_full = self.is_full();
+        // A quarter more to begin again, so that it does not change at every look.
+        let wanted =
+            if was_full { self.min_free.saturating_add(self.min_free / 4) } else { self.min_free };
+        let is_full = free < wanted;
+        self.is_full.store(is_full, Ordering::Relaxed);
+        metrics.free_bytes.set(i64::try_from(free).unwrap_or(i64::MAX));
+        metrics.full.set(is_full.into());
+        let (dir, min_free) = (self.dir.display(), self.min_free);
+        match (was_full, is_full) {
+            (false, true) => tracing::error!(
+                %dir, free, min_free, "the disk is full: publishes are refused until there is room"
+            ),
+            (true, false) => tracing::info!(%dir, free, "the disk has room again"),
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_has_room_again_when_there_is_a_quarter_more() {
+        let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
+        let watch = Watch::new(Path::new("/"), 100);
+        for (free, full) in [(100, 0), (99, 1), (124, 1), (125, 0), (100, 0)] {
+            watch.note_free(free, &metrics);
+            assert_eq!(watch.is_full(), full == 1, "{free}");
+            assert_eq!(
+                (metrics.free_bytes.get().cast_unsigned(), metrics.full.get()),
+                (free, full)
+            );
+        }
+        let unbounded = Watch::new(Path::new("/"), 0);
+        unbounded.note_free(0, &metrics);
+        assert!(!unbounded.is_full());
+    }
+}

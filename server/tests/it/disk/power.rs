@@ -1,0 +1,106 @@
+//! Promise 10 where the power goes: what was never synced is lost, and nothing else.
+
+use std::cell::RefCell;
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
+use std::time::Duration;
+
+use dormouse_protocol::{Encoding, Start};
+
+use super::{Disk, Word};
+use crate::client::{Client, number};
+use crate::promise_10_crash::{VARIABLES, outlives};
+
+const LOSSES: u64 = 12;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn power_loss_after_power_loss_nothing_promised_is_lost() {
+    let disk = Disk::new();
+    let program = disk.start(0, &VARIABLES);
+    let disk = RefCell::new(Some(disk));
+    outlives(LOSSES, program, async |mut program| {
+        tokio::time::sleep(Duration::from_micros(rand::random_range(0..20_000))).await;
+        program.kill();
+        let after = disk.take().unwrap().after_power_loss();
+        let program = after.start(program.address.port(), &VARIABLES);
+        disk.replace(Some(after));
+        program
+    })
+    .await;
+}
+
+/// A kill between a write and its fsync leaves an event in the system's memory. Whoever was shown it after the restart must not
+/// lose it again.
+#[tokio::test]
+async fn what_a_restarted_server_shows_survives_a_power_loss() {
+    let disk = Disk::new();
+    let mut program = disk.start(0, &[]);
+    let mut client = Client::connect(program.address, Encoding::Msgpack).await;
+    let object = client.join_now("room/a").await;
+    client.publish(object, 1).await;
+    disk.set(Word::SyncWaits, 1);
+    client.send_publish(object, 2, None).await;
+    disk.syncs_hang();
+    program.kill();
+    disk.set(Word::SyncWaits, 0);
+
+    let mut program = disk.start(0, &[]);
+    let mut reader = Client::connect(program.address, Encoding::Msgpack).await;
+    let joined = reader.join("room/a", Start::All).await;
+    let shown = reader.caught_up(joined.object).await;
+    assert_eq!(shown.iter().map(number).collect::<Vec<_>>(), [1, 2]);
+    program.kill();
+
+    let disk = disk.after_power_loss();
+    let program = disk.start(0, &[]);
+    let mut reader = Client::connect(program.address, Encoding::Msgpack).await;
+    let joined = reader.join("room/a", Start::All).await;
+    assert_eq!(reader.caught_up(joined.object).await, shown);
+}
+
+/// The other way round, so that the test above means something: what was not synced is gone.
+#[tokio::test]
+async fn what_was_never_synced_is_lost_with_the_power() {
+    let disk = Disk::new();
+    let mut program = disk.start(0, &[]);
+    let mut client = Client::connect(program.address, Encoding::Msgpack).await;
+    let object = client.join_now("room/a").await;
+    client.publish(object, 1).await;
+    disk.set(Word::SyncWaits, 1);
+    client.send_publish(object, 2, None).await;
+    disk.syncs_hang();
+    program.kill();
+
+    let disk = disk.after_power_loss();
+    let program = disk.start(0, &[]);
+    let mut reader = Client::connect(program.address, Encoding::Msgpack).await;
+    let joined = reader.join("room/a", Start::All).await;
+    let left = reader.caught_up(joined.object).await;
+    assert_eq!(left.iter().map(number).collect::<Vec<_>>(), [1]);
+}
+
+/// The power goes at each sync of the very first start; then there is nothing or a log.
+#[tokio::test]
+async fn a_first_start_may_lose_the_power_at_any_sync() {
+    let mut syncs = 0;
+    loop {
+        let disk = Disk::new();
+        disk.set(Word::DiesAt, syncs + 1);
+        let mut program = disk.command(0, &[]).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(program.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        program.kill().unwrap();
+        program.wait().unwrap();
+        if !line.is_empty() {
+            break;
+        }
+        syncs += 1;
+
+        let disk = disk.after_power_loss();
+        let program = disk.start(0, &[]);
+        let mut client = Client::connect(program.address, Encoding::Json).await;
+        let object = client.join_now("room/a").await;
+        assert_eq!(client.publish(object, 1).await.offset, 1);
+    }
+    assert!(syncs > 20, "{syncs}");
+}

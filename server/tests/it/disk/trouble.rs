@@ -1,0 +1,126 @@
+//! A disk that fails or hangs: nothing is acknowledged that it has not taken, everything else goes on, and the program comes back
+//! by itself when the disk does.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use dormouse_protocol::{Encoding, ErrorCode, ServerMessage, Start};
+
+use super::{Disk, EIO, ENOSPC, EROFS, Word};
+use crate::client::{Client, history};
+use crate::server::exchange;
+use crate::support::PATIENCE;
+
+pub(super) async fn readiness(address: SocketAddr) -> String {
+    let answer = exchange(address, "GET /health/ready HTTP/1.1\r\nHost: test\r\n\r\n").await;
+    answer.rsplit("\r\n\r\n").next().unwrap().trim().into()
+}
+
+pub(super) async fn is_ready(address: SocketAddr, wanted: &str) {
+    let since = Instant::now();
+    while readiness(address).await != wanted {
+        assert!(since.elapsed() < PATIENCE, "it does not become {wanted}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// All that needs no disk to write to: a new connection joins, reads, sends and hears signals, and says who it is.
+pub(super) async fn all_else_goes_on(address: SocketAddr, object: &str, head: u64) {
+    let mut other = Client::connect(address, Encoding::Json).await;
+    let joined = other.join(object, Start::All).await;
+    let read = other.caught_up(joined.object).await;
+    assert_eq!((joined.head, read.len() as u64), (head, head));
+    assert_eq!(other.history(history(joined.object, None, None)).await.events, read);
+    other.signal(joined.object, "hello", None).await;
+    other.find(|message| matches!(message, ServerMessage::Signals(_))).await;
+    let id = other.id();
+    let data = Some(crate::client::Payload::of(&"here").unwrap());
+    let set = dormouse_protocol::PresenceSet { id, object: joined.object, data };
+    other.send(&dormouse_protocol::ClientMessage::PresenceSet(set)).await;
+    assert!(matches!(other.reply(id).await, ServerMessage::Done(_)));
+    other.ping().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failed_disk_is_outlived() {
+    for troubles in [
+        &[(Word::SyncError, EIO)][..],
+        &[(Word::WriteError, EIO)],
+        &[(Word::WriteError, ENOSPC)],
+        &[(Word::WriteError, EROFS), (Word::SyncError, EROFS), (Word::ChangeError, EROFS)],
+    ] {
+        let disk = Disk::new();
+        let mut program = disk.start(0, &[]);
+        let mut client = Client::connect(program.address, Encoding::Msgpack).await;
+        let object = client.join_now("room/a").await;
+        client.publish(object, 1).await;
+
+        for (word, error) in troubles {
+            disk.set(*word, *error);
+        }
+        let id = client.send_publish(object, 2, Some("two")).await;
+        assert_eq!(client.refusal(id).await.code, ErrorCode::Unavailable);
+        let id = client.send_publish(object, 3, Some("three")).await;
+        assert_eq!(client.refusal(id).await.code, ErrorCode::Unavailable);
+        is_ready(program.address, "log_failed").await;
+        all_else_goes_on(program.address, "room/a", 1).await;
+        let metrics = crate::server::metrics(program.address).await;
+        assert!(metrics.contains("dormouse_log_failed 1\n"), "{metrics}");
+        assert!(metrics.contains("dormouse_request_errors_total{code=\"unavailable\"} 2\n"));
+        disk.is_logged("a commit failed: ");
+        disk.is_logged(&format!("code: {}", troubles[0].1));
+
+        for (word, _) in troubles {
+            disk.set(*word, 0);
+        }
+        assert_eq!(client.closed().await, Some(3002));
+        let pid = program.child.id();
+        program.restarted();
+        assert_eq!((program.child.id(), program.child.try_wait().unwrap()), (pid, None));
+        is_ready(program.address, "ready").await;
+        let mut client = Client::resume(program.address, Encoding::Msgpack, client.token()).await;
+        let object = client.join_now("room/a").await;
+        let published = client.publish_once(object, 2, "two").await;
+        assert_eq!(published.offset, 2);
+        if troubles[0].0 == Word::SyncError {
+            assert!(!published.duplicate, "what the system still had in memory counts for nothing");
+        }
+        assert_eq!(client.publish_once(object, 3, "three").await.offset, 3);
+        all_else_goes_on(program.address, "room/a", 3).await;
+
+        program.kill();
+        let disk = disk.after_power_loss();
+        let program = disk.start(0, &[]);
+        all_else_goes_on(program.address, "room/a", 3).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_hangs_holds_up_nothing_but_acknowledgements() {
+    let disk = Disk::new();
+    let mut program = disk.start(0, &[("DORMOUSE_SHUTDOWN_TIMEOUT", "1s")]);
+    let mut client = Client::connect(program.address, Encoding::Msgpack).await;
+    let object = client.join_now("room/a").await;
+    client.publish(object, 1).await;
+
+    disk.set(Word::SyncWaits, 1);
+    let id = client.send_publish(object, 2, None).await;
+    disk.syncs_hang();
+    all_else_goes_on(program.address, "room/a", 1).await;
+    disk.is_logged("a commit is under way for 3s");
+    all_else_goes_on(program.address, "room/a", 1).await;
+    client.ping().await;
+    assert!(!client.rest().iter().any(|message| matches!(message, ServerMessage::Published(_))));
+    disk.set(Word::SyncWaits, 0);
+    assert_eq!(client.published(id).await.offset, 2);
+    disk.is_logged("the slow commit has ended");
+    let metrics = crate::server::metrics(program.address).await;
+    assert!(metrics.contains("dormouse_log_slow_commits_total 1\n"), "{metrics}");
+
+    // Nor does it hold up a stop.
+    disk.set(Word::SyncWaits, 1);
+    client.send_publish(object, 3, None).await;
+    disk.syncs_hang();
+    program.signal("TERM");
+    assert_eq!(program.ended().code(), Some(0));
+}
