@@ -14,6 +14,7 @@ mod drive;
 pub mod echo;
 pub mod fanout;
 pub mod hold;
+pub mod hostile;
 pub mod idle;
 mod link;
 pub mod load;

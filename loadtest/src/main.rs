@@ -9,13 +9,14 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::Parser as _;
 use dormouse_loadtest::cli::{
-    Cli, Command, CompareOptions, CrashOptions, IdleOptions, ReplayOptions, SoakOptions,
-    TargetOptions, WakeOptions,
+    Cli, Command, CompareOptions, CrashOptions, HostileOptions, IdleOptions, ReplayOptions,
+    SoakOptions, TargetOptions, WakeOptions,
 };
 use dormouse_loadtest::load::outcome::Outcome;
 use dormouse_loadtest::replay::{self, Progress, trace::Trace};
 use dormouse_loadtest::{
-    compare, crash, echo, fanout, hold, idle, presence, report, resume, rooms, slow, soak, wake,
+    compare, crash, echo, fanout, hold, hostile, idle, presence, report, resume, rooms, slow, soak,
+    wake,
 };
 use indicatif::ProgressBar;
 use serde::Serialize;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         Command::Slow(options) => {
             load(slow::run(&options), &options.target, options.measure.plot.as_deref())
         }
+        Command::Hostile(options) => hostile(&options),
         Command::Crash(options) => crash(&options),
         Command::Soak(options) => soak(&options),
         Command::Compare(options) => compare(&options),
@@ -80,6 +82,12 @@ fn wake(options: &WakeOptions) -> Result<ExitCode> {
     let outcome = wake::run(options)?;
     report::print(&outcome, options.json)?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn hostile(options: &HostileOptions) -> Result<ExitCode> {
+    let outcome = hostile::run(options)?;
+    report::print(&outcome, options.target.json)?;
+    Ok(if outcome.is_exact() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 #[tokio::main]

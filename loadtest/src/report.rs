@@ -34,6 +34,12 @@ pub fn difference(after: u64, before: u64) -> i64 {
     after.cast_signed() - before.cast_signed()
 }
 
+/// How many times as much it is after as before, to three decimals.
+#[expect(clippy::cast_precision_loss, reason = "microseconds stay far below 2^53")]
+pub fn ratio(after: u64, before: u64) -> f64 {
+    (after as f64 / before.max(1) as f64 * 1000.0).round() / 1000.0
+}
+
 /// A total divided, to one decimal.
 #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
 pub fn per(total: i64, count: u64) -> f64 {

@@ -14,7 +14,7 @@ use crate::load::outcome::{Figures, Outcome};
 use crate::load::session::{Session, Setup};
 use crate::load::steady::WARM_UP;
 use crate::load::target::Target;
-use crate::report::Latency;
+use crate::report::{Latency, ratio};
 
 /// One of so many is slow.
 const SLOW_ONE_OF: u32 = 10;
@@ -96,11 +96,6 @@ pub fn run(options: &SlowOptions) -> Result<Outcome<Slowness>> {
         end,
         own,
     }))
-}
-
-#[expect(clippy::cast_precision_loss, reason = "microseconds stay far below 2^53")]
-fn ratio(after: u64, before: u64) -> f64 {
-    (after as f64 / before.max(1) as f64 * 1000.0).round() / 1000.0
 }
 
 impl Display for Slowness {

@@ -26,13 +26,17 @@ pub enum CloseCode {
     Internal,
     /// The client took nothing of what waited for it for too long: reconnect.
     Stalled,
+    /// A message of the client took too long to arrive: reconnect.
+    SlowMessage,
+    /// The server is short of memory, and most of it was held for this client: reconnect later.
+    Overloaded,
     /// The session token is not one that this server gave: stop, and connect without it.
     BadToken,
 }
 
 impl CloseCode {
     /// Every code, for metrics and documentation.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Normal,
         Self::ProtocolError,
         Self::UnsupportedData,
@@ -43,6 +47,8 @@ impl CloseCode {
         Self::LogFailed,
         Self::Internal,
         Self::Stalled,
+        Self::SlowMessage,
+        Self::Overloaded,
         Self::BadToken,
     ];
 
@@ -59,6 +65,8 @@ impl CloseCode {
             Self::LogFailed => 3002,
             Self::Internal => 3003,
             Self::Stalled => 3004,
+            Self::SlowMessage => 3005,
+            Self::Overloaded => 3006,
             Self::BadToken => 3500,
         }
     }
@@ -76,6 +84,8 @@ impl CloseCode {
             Self::LogFailed => "log_failed",
             Self::Internal => "internal",
             Self::Stalled => "stalled",
+            Self::SlowMessage => "slow_message",
+            Self::Overloaded => "overloaded",
             Self::BadToken => "bad_token",
         }
     }

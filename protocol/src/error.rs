@@ -22,7 +22,7 @@ pub enum ErrorCode {
     PresenceTooLarge,
     /// The object's roster has as many members as it may.
     RosterFull,
-    /// The object has more to do than it can; try again later.
+    /// The object has more to do than it can, or the server is short of memory; try again later.
     Overloaded,
     /// The server's disk has no room for more events; everything but publishing goes on.
     DiskFull,

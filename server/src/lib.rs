@@ -12,10 +12,12 @@ pub mod log;
 pub mod memory;
 pub mod metrics;
 pub mod object;
+pub mod pressure;
 pub mod room;
 pub mod session;
 pub mod socket;
 
+mod descriptors;
 mod probe;
 mod server;
 #[cfg(test)]

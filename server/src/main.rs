@@ -26,9 +26,6 @@ const DEFAULT_LOGS: &str = "info,fjall=warn,lsm_tree=warn";
 /// Threads that read the log. More would only wait for the same disk.
 const DISK_THREADS: usize = 4;
 
-/// Files that the server has open besides its connections, generously.
-const OWN_FILES: u64 = 1_000;
-
 /// Wrong flags, configuration or environment; clap uses the same for flags.
 const USAGE: u8 = 2;
 
@@ -119,7 +116,6 @@ enum Ending {
 
 async fn run(config: Config) -> anyhow::Result<Ending> {
     let mut stop = StopSignals::new()?;
-    raise_file_limit(&config);
     let data = config.data.clone();
     let is_public = !config.listen.ip().is_loopback();
     let server = Server::start(config).await?;
@@ -155,18 +151,6 @@ async fn run(config: Config) -> anyhow::Result<Ending> {
 fn announce(server: &Server) -> anyhow::Result<()> {
     writeln!(io::stdout(), "dormouse {VERSION} listening on http://{}", server.address())
         .context("cannot write to stdout")
-}
-
-/// Every connection is a file descriptor, and the soft limit is often 1024.
-fn raise_file_limit(config: &Config) {
-    match rlimit::increase_nofile_limit(u64::MAX) {
-        Ok(limit) if limit < config.limits.connections as u64 + OWN_FILES => tracing::warn!(
-            "the system allows {limit} open files, too few for limits.connections = {}: raise `ulimit -Hn`, or lower it",
-            config.limits.connections
-        ),
-        Ok(_) => {}
-        Err(error) => tracing::warn!(%error, "the limit of open files could not be raised"),
-    }
 }
 
 struct StopSignals {

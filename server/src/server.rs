@@ -14,14 +14,16 @@ use std::time::Duration;
 use dormouse_protocol::{CloseCode, Limits, ObjectName};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, timeout_at};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::Config;
 use crate::http::{Front, Health, Inside};
 use crate::log::{Log, OpenError};
 use crate::metrics::Metrics;
 use crate::object::{Classes, Registry};
+use crate::pressure::{Level, Pressure, Watch};
 use crate::socket::{Reactors, Seats};
-use crate::{http, log, object, probe, room, socket};
+use crate::{descriptors, http, log, object, probe, room, socket};
 
 /// For requests under way when the server stops. All that it answers over HTTP it answers at once.
 const HTTP_GRACE: Duration = Duration::from_secs(2);
@@ -37,6 +39,8 @@ pub struct Server {
     registry: Registry,
     log: Log,
     data: PathBuf,
+    /// Keeps the memory below its limit.
+    _memory: Option<AbortOnDropHandle<()>>,
     shutdown_timeout: Duration,
 }
 
@@ -68,13 +72,14 @@ impl Server {
     }
 
     /// Starts a server of objects of other classes.
-    pub async fn start_with(config: Config, classes: Classes) -> Result<Self, StartError> {
+    pub async fn start_with(mut config: Config, classes: Classes) -> Result<Self, StartError> {
         let is_unknown = |name: &&ObjectName| !classes.contains_key(name.class());
         if let Some(name) = config.objects.pinned.iter().find(is_unknown) {
             return Err(StartError::Pinned(name.clone()));
         }
         let metrics = Metrics::new()?;
-        let log = open_log(&config, log::Metrics::register(metrics.registry())?).await?;
+        let tables = descriptors::share_out(&mut config);
+        let log = open_log(&config, tables, log::Metrics::register(metrics.registry())?).await?;
         let health = Health::new(log.clone());
         let seats = Seats::new(reactor_count(&config))?;
         let registry = Registry::new(
@@ -84,22 +89,39 @@ impl Server {
             object_settings(&config),
             object::Metrics::register(metrics.registry())?,
         );
+        let pressure = Pressure::default();
         let reactors = Arc::new(Reactors::start(
             seats,
             registry.clone(),
             socket_settings(&config),
+            pressure.clone(),
             socket::Metrics::register(metrics.registry())?,
         )?);
         let hand_over = Arc::new({
             let reactors = reactors.clone();
             move |accepted| reactors.accept(accepted)
         });
-        let inside =
-            Inside { registry: registry.clone(), reactors: reactors.clone(), log: log.clone() };
+        let memory = Watch::new(config.limits.memory, pressure.clone(), metrics.registry())?;
+        let relieved = memory.map(|memory| watch_memory(memory, &registry, &reactors));
+        let inside = Inside {
+            registry: registry.clone(),
+            reactors: reactors.clone(),
+            log: log.clone(),
+            pressure,
+        };
         let front = Front::start(&config, &metrics, health.clone(), inside, hand_over)?;
         registry.wake_pinned();
         let Config { data, shutdown_timeout, .. } = config;
-        Ok(Self { health, front, reactors, registry, log, data, shutdown_timeout })
+        Ok(Self {
+            health,
+            front,
+            reactors,
+            registry,
+            log,
+            data,
+            _memory: relieved,
+            shutdown_timeout,
+        })
     }
 
     /// Where it listens, with the real port where port 0 was asked for.
@@ -153,7 +175,11 @@ impl Server {
 }
 
 /// Opening blocks: after a crash it replays the journal.
-async fn open_log(config: &Config, metrics: log::Metrics) -> Result<Log, OpenError> {
+async fn open_log(
+    config: &Config,
+    open_tables: usize,
+    metrics: log::Metrics,
+) -> Result<Log, OpenError> {
     let kept = &config.classes.room.retention;
     let retention = log::Retention {
         max_events: (kept.max_events > 0).then_some(kept.max_events),
@@ -162,10 +188,25 @@ async fn open_log(config: &Config, metrics: log::Metrics) -> Result<Log, OpenErr
     };
     let retention = HashMap::from([(room::CLASS.to_owned(), retention)]);
     let min_free = config.log.min_free;
-    let options = log::Options { retention, min_free, ..log::Options::default() };
+    let options = log::Options { retention, open_tables, min_free, ..log::Options::default() };
     let dir = config.data.clone();
     let opened = spawn_blocking(move || Log::open(&dir, options, metrics)).await;
     opened.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+}
+
+/// Lets the parts give up what they can do without while memory is short.
+fn watch_memory(
+    memory: Watch,
+    registry: &Registry,
+    reactors: &Arc<Reactors>,
+) -> AbortOnDropHandle<()> {
+    let (registry, reactors) = (registry.clone(), reactors.clone());
+    AbortOnDropHandle::new(tokio::spawn(memory.run(move |level, excess| {
+        if level >= Level::NoIdlers {
+            registry.relieve();
+            reactors.shed(if level >= Level::NoHoarders { excess } else { 0 });
+        }
+    })))
 }
 
 fn reactor_count(config: &Config) -> usize {
@@ -209,6 +250,7 @@ fn socket_settings(config: &Config) -> socket::Settings {
         ping_interval: config.liveness.ping_interval,
         pong_timeout: config.liveness.pong_timeout,
         stall_timeout: config.liveness.stall_timeout,
+        message_timeout: config.limits.message_timeout,
         close_timeout: config.liveness.close_timeout,
     }
 }

@@ -196,7 +196,7 @@ impl TrafficOptions {
     }
 }
 
-fn payload(text: &str) -> Result<usize, String> {
+pub(super) fn payload(text: &str) -> Result<usize, String> {
     let bytes = text.parse::<usize>().map_err(|e| e.to_string())?;
     let range = BYTES_MIN..=60_000;
     range.contains(&bytes).then_some(bytes).ok_or_else(|| {

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod compare;
+mod hostile;
 mod load;
 mod soak;
 
@@ -13,6 +14,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use dormouse_protocol::{Encoding, ObjectName};
 
 pub use compare::CompareOptions;
+pub use hostile::HostileOptions;
 pub use load::{
     EchoOptions, FanoutOptions, MeasureOptions, PresenceOptions, ResumeOptions, RoomsOptions,
     SlowOptions, TargetOptions, TrafficOptions, WireEncoding,
@@ -49,6 +51,8 @@ pub enum Command {
     Resume(ResumeOptions),
     /// Measure what members feel when others read slowly.
     Slow(SlowOptions),
+    /// Measure what members feel of hostile peers, attack by attack (Linux).
+    Hostile(HostileOptions),
     /// Kill a server again and again while clients work with it, and prove that nothing promised is lost (Linux).
     Crash(CrashOptions),
     /// Do everything at once for long, and fail on what is lost, what goes on growing and what is left over (Linux).

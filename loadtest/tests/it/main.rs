@@ -9,6 +9,7 @@ mod crash;
 mod e2e;
 mod fake;
 mod faulty_server;
+mod hostile;
 mod load;
 mod merge;
 mod server;

@@ -168,6 +168,34 @@ pub struct Limits {
     #[config(env = "DORMOUSE_LIMITS_ROSTER_PAGE", default = 500, validate = count)]
     pub roster_page: usize,
 
+    /// Memory of the process, as the system counts what is resident; 0B is no limit. From 80 % of it on new connections are refused,
+    /// from 85 % objects that are not in use sleep, from 90 % requests that take memory are refused as `overloaded`, and from 95 %, or
+    /// when that has lasted a second, the connections are closed for which the most is held. At least 64MiB; best some 80 % of what the
+    /// machine or the container has.
+    #[config(
+        env = "DORMOUSE_LIMITS_MEMORY",
+        default = "0B",
+        deserialize_with = size::deserialize,
+        validate(*memory == 0 || *memory >= 64 * MIB as u64, "must be 0B or at least 64MiB")
+    )]
+    #[serde(serialize_with = "size::serialize")]
+    pub memory: u64,
+
+    /// How long a message may take to arrive, from its first byte to its last. A slower one closes its connection.
+    #[config(
+        env = "DORMOUSE_LIMITS_MESSAGE_TIMEOUT",
+        default = "1m",
+        deserialize_with = humantime_serde::deserialize,
+        validate = timer
+    )]
+    #[serde(serialize_with = "humantime_serde::serialize")]
+    pub message_timeout: Duration,
+
+    /// Connections that are in HTTP: handshakes and other requests under way. One more takes the place of the oldest, which
+    /// is refused with HTTP 503.
+    #[config(env = "DORMOUSE_LIMITS_HTTP_CONNECTIONS", default = 1024, validate = count)]
+    pub http_connections: usize,
+
     /// How long a new connection may take to send its HTTP request.
     #[config(
         env = "DORMOUSE_LIMITS_HANDSHAKE_TIMEOUT",

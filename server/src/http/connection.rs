@@ -21,6 +21,8 @@ use parking_lot::Mutex;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::crowd::Place;
+use super::farewell::{self, Cut};
 use super::handshake::Handshake;
 use super::prompt::{self, Granted};
 use super::routes::{Shared, routes};
@@ -41,17 +43,29 @@ pub(super) struct Upgrade {
     slot: Slot,
 }
 
+/// What a connection has asked for.
+#[derive(Default)]
+enum Asked {
+    /// Its request is not there, or was refused by hyper.
+    #[default]
+    Nothing,
+    /// Something that the routes answer.
+    Answer,
+    /// What the handshake's route has granted.
+    Upgrade(Upgrade),
+}
+
 /// Where the handshake's route leaves the upgrade for its connection.
 #[derive(Clone, Default)]
-pub(super) struct Pending(Arc<Mutex<Option<Upgrade>>>);
+pub(super) struct Pending(Arc<Mutex<Asked>>);
 
 impl Pending {
     pub(super) fn put(&self, upgrade: Upgrade) {
-        *self.0.lock() = Some(upgrade);
+        *self.0.lock() = Asked::Upgrade(upgrade);
     }
 
-    fn take(&self) -> Option<Upgrade> {
-        self.0.lock().take()
+    fn take(&self) -> Asked {
+        std::mem::take(&mut self.0.lock())
     }
 }
 
@@ -82,35 +96,55 @@ impl Server {
         None
     }
 
-    /// Ends with the connection, its hand-over, its deadline or that of the front.
+    /// Ends with the connection, its hand-over, its deadline or that of the front, or when it has to give its place away.
     pub(super) fn serve(
         &self,
         stream: net::TcpStream,
-        mut closing: Closing,
+        place: Place,
+        closing: Closing,
     ) -> impl Future<Output = ()> + use<> {
         let server = self.clone();
         async move {
-            let stream = match TcpStream::from_std(stream) {
-                Ok(stream) => stream,
+            let counts = server.shared.counts.clone();
+            let outcome = match TcpStream::from_std(stream) {
+                Ok(stream) => server.listen(stream, place, closing).await,
                 Err(error) => return tracing::warn!(%error, "an accepted socket was lost"),
             };
-            let deadline = Instant::now() + server.head_time;
-            tokio::select! {
-                biased;
-                said = timeout_at(deadline, stream.readable()) => {
-                    if said.is_err() {
-                        return tracing::debug!("an HTTP connection said nothing");
-                    }
-                    server.serve_http(stream, deadline, closing).await;
-                }
-                // A front that closes has nobody to wait for who has not said a word yet.
-                _ = closing.deadline() => {}
+            if let Err(cut) = outcome {
+                counts.cut(cut);
             }
         }
     }
 
+    async fn listen(
+        self,
+        stream: TcpStream,
+        mut place: Place,
+        mut closing: Closing,
+    ) -> Result<(), Cut> {
+        let deadline = Instant::now() + self.head_time;
+        let cut = tokio::select! {
+            biased;
+            said = timeout_at(deadline, stream.readable()) => match said {
+                Ok(_) => return self.serve_http(stream, deadline, place, closing).await,
+                Err(_) => Cut::HandshakeTimeout,
+            },
+            Ok(()) = &mut place.gives_way => Cut::Crowded,
+            // A front that closes has nobody to wait for who has not said a word yet.
+            _ = closing.deadline() => return Ok(()),
+        };
+        cut_off(stream, cut);
+        Err(cut)
+    }
+
     /// The long way: by hyper, which must have the head of the request before the deadline.
-    async fn serve_http(mut self, stream: TcpStream, head: Instant, mut closing: Closing) {
+    async fn serve_http(
+        mut self,
+        stream: TcpStream,
+        head: Instant,
+        mut place: Place,
+        mut closing: Closing,
+    ) -> Result<(), Cut> {
         let left = head.saturating_duration_since(Instant::now());
         self.http.header_read_timeout(left);
         let pending = Pending::default();
@@ -118,26 +152,51 @@ impl Server {
         let mut connection = self.http.serve_connection(TokioIo::new(stream), service);
         let served = tokio::select! {
             biased;
-            served = timeout(left + ANSWER_TIME, &mut connection) => served,
+            served = timeout(left + ANSWER_TIME, &mut connection) => match served {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(error)) => Err(why(&error)),
+                Err(_) => Err(Cut::AnswerTimeout),
+            },
+            Ok(()) = &mut place.gives_way => Err(Cut::Crowded),
             deadline = closing.deadline() => {
                 std::pin::Pin::new(&mut connection).graceful_shutdown();
-                timeout_at(deadline, &mut connection).await
-            }
-        };
-        match (served, pending.take()) {
-            (Ok(Ok(())), Some(upgrade)) => {
-                let parts = connection.into_parts();
-                match parts.io.into_inner().into_std() {
-                    Ok(stream) => {
-                        upgrade.finish(stream, Bytes::new(), parts.read_buf, &self.hand_over);
-                    }
-                    Err(error) => tracing::warn!(%error, "an upgraded socket was lost"),
+                match timeout_at(deadline, &mut connection).await {
+                    Ok(served) => served.map_err(|error| why(&error)),
+                    Err(_) => Err(Cut::AnswerTimeout),
                 }
             }
-            (Ok(Ok(())), None) => {}
-            (Ok(Err(error)), _) => tracing::debug!(%error, "an HTTP connection failed"),
-            (Err(_), _) => tracing::debug!("an HTTP connection took too long"),
+        };
+        let parts = connection.into_parts();
+        let stream = parts.io.into_inner();
+        match (served, pending.take()) {
+            (Ok(()), Asked::Upgrade(upgrade)) => match stream.into_std() {
+                Ok(stream) => {
+                    upgrade.finish(stream, Bytes::new(), parts.read_buf, &self.hand_over);
+                }
+                Err(error) => tracing::warn!(%error, "an upgraded socket was lost"),
+            },
+            (Err(cut), Asked::Nothing) => cut_off(stream, cut),
+            _ => {}
         }
+        served
+    }
+}
+
+fn why(error: &hyper::Error) -> Cut {
+    tracing::debug!(%error, "an HTTP connection failed");
+    if error.is_timeout() {
+        Cut::HandshakeTimeout
+    } else if error.is_parse_too_large() {
+        Cut::HeadTooLarge
+    } else {
+        Cut::Broken
+    }
+}
+
+/// Closes a connection whose request has not been heard.
+fn cut_off(stream: TcpStream, cut: Cut) {
+    if let Ok(stream) = stream.into_std() {
+        farewell::tell(&stream, cut);
     }
 }
 
@@ -154,6 +213,7 @@ fn service(
 ) -> impl HttpService<Incoming, ResBody = Body, Error = Infallible, Future: Send> + Send {
     let routes = TowerToHyperService::new(routes);
     service_fn(move |mut request: Request<Incoming>| {
+        *pending.0.lock() = Asked::Answer;
         request.extensions_mut().insert(pending.clone());
         routes.call(request)
     })

@@ -52,6 +52,7 @@ pub(super) enum Refusal {
     Subprotocol,
     Origin,
     Full,
+    Memory,
     Draining,
 }
 
@@ -120,6 +121,7 @@ impl Refusal {
             Self::Subprotocol => "subprotocol",
             Self::Origin => "origin",
             Self::Full => "connections",
+            Self::Memory => "memory",
             Self::Draining => "draining",
         }
     }
@@ -139,6 +141,7 @@ impl Refusal {
             }
             Self::Origin => "pages of this origin may not connect: name it in allowed_origins\n",
             Self::Full => "limits.connections is reached: try again later\n",
+            Self::Memory => "the server is short of memory: try again later\n",
             Self::Draining => "the server is stopping: try again later\n",
         }
     }
@@ -149,7 +152,7 @@ impl Refusal {
             Self::NotWebSocket | Self::Version => StatusCode::UPGRADE_REQUIRED,
             Self::Key | Self::Host | Self::Subprotocol => StatusCode::BAD_REQUEST,
             Self::Origin => StatusCode::FORBIDDEN,
-            Self::Full | Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Full | Self::Memory | Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 }

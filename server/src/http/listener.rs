@@ -5,28 +5,35 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
-use std::sync::Arc;
 use std::time::Duration;
 
 use mio::net::TcpListener;
 use tokio::io::unix::AsyncFd;
 use tokio::net::TcpSocket;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::coop::consume_budget;
 use tokio::time::sleep;
 
 use super::Closing;
 use super::connection::Server;
+use super::crowd::Crowd;
+use super::farewell::{self, Cut};
 use super::metrics::Counts;
+use super::seldom::Seldom;
+use super::spare::Spare;
 
 /// The usual 128 turns a storm of connecting clients into retransmissions a second apart.
 const BACKLOG: u32 = 4096;
 /// File descriptors and memory do not come back faster than this when they are used up.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(100);
 
-/// The system is to tell of a connection when its first bytes are there, or after so many seconds.
+/// The system is to tell of a connection when its first bytes are there, or after so many seconds: without that (`TCP_DEFER_ACCEPT`
+/// of tcp(7)) nearly every connection would be met before its handshake is there, and cost half as much again.
 #[cfg(target_os = "linux")]
 const DEFER_SECONDS: libc::c_int = 1;
+/// What the system takes for a connection and can't send yet: a peer that takes nothing would be given megabytes of the
+/// kernel's memory otherwise, which count for no bound (`TCP_NOTSENT_LOWAT`).
+#[cfg(target_os = "linux")]
+const UNSENT_BYTES: libc::c_int = 128 << 10;
 
 /// Where connections arrive.
 pub(super) type Listener = AsyncFd<TcpListener>;
@@ -40,7 +47,11 @@ pub(super) fn bind(address: SocketAddr) -> io::Result<(Listener, SocketAddr)> {
     let listener = socket.listen(BACKLOG)?.into_std()?;
     let address = listener.local_addr()?;
     #[cfg(target_os = "linux")]
-    defer(&listener);
+    {
+        // What is accepted has these from its listener, too.
+        set(&listener, libc::TCP_DEFER_ACCEPT, DEFER_SECONDS);
+        set(&listener, libc::TCP_NOTSENT_LOWAT, UNSENT_BYTES);
+    }
     Ok((watch(TcpListener::from_std(listener))?, address))
 }
 
@@ -51,40 +62,46 @@ fn watch(listener: TcpListener) -> io::Result<Listener> {
     Ok(unsafe { AsyncFd::register(listener) }?)
 }
 
-/// `TCP_DEFER_ACCEPT` of tcp(7). Without it nearly every connection would be met before its handshake is there, and cost half
-/// as much again. Where it can't be had, it only costs that.
+/// Sets an option of TCP. Where it can't be had, that only costs what it would save.
 #[cfg(target_os = "linux")]
 #[expect(unsafe_code, reason = "no safe wrapper; measured with `dormouse-loadtest idle`")]
-fn defer(listener: &std::net::TcpListener) {
+fn set(listener: &std::net::TcpListener, option: libc::c_int, value: libc::c_int) {
     use std::os::fd::AsRawFd as _;
 
-    let seconds = DEFER_SECONDS;
     // SAFETY: the descriptor is open for as long as `listener` is borrowed, and the kernel reads the one integer.
     let failed = unsafe {
         libc::setsockopt(
             listener.as_raw_fd(),
             libc::IPPROTO_TCP,
-            libc::TCP_DEFER_ACCEPT,
-            (&raw const seconds).cast(),
-            size_of_val(&seconds) as libc::socklen_t,
+            option,
+            (&raw const value).cast(),
+            size_of_val(&value) as libc::socklen_t,
         )
     };
     if failed != 0 {
-        tracing::debug!(error = %io::Error::last_os_error(), "accepting is not deferred");
+        tracing::debug!(error = %io::Error::last_os_error(), option, "an option of TCP is not there");
     }
+}
+
+/// Who has come.
+enum Arrival {
+    Accepted(TcpStream),
+    /// Nobody who could be kept, and why.
+    SentAway(io::Error),
 }
 
 pub(super) struct Acceptor {
     pub(super) listener: Listener,
     pub(super) server: Server,
-    pub(super) in_http: Arc<Semaphore>,
+    pub(super) crowd: Crowd,
+    pub(super) spare: Spare,
     pub(super) closing: Closing,
     pub(super) counts: Counts,
 }
 
 impl Acceptor {
     /// Accepts until the front closes; the listener is closed with it.
-    pub(super) async fn run(self) {
+    pub(super) async fn run(mut self) {
         let mut closing = self.closing.clone();
         tokio::select! {
             biased;
@@ -93,55 +110,65 @@ impl Acceptor {
         }
     }
 
-    async fn accept_all(&self) {
-        let mut failing = false;
+    async fn accept_all(&mut self) {
+        let failing = Seldom::default();
         loop {
-            match self.accept().await {
-                Ok(stream) => {
-                    failing = false;
+            let error = match self.accept().await {
+                Ok(Arrival::Accepted(stream)) => {
                     let Some(stream) = self.server.upgrade(stream) else { continue };
-                    let Some(permit) = self.permit().await else { return };
-                    self.serve(stream, permit);
+                    let Some(place) = self.crowd.enter().await else { return };
+                    tokio::spawn(self.server.serve(stream, place, self.closing.clone()));
+                    continue;
+                }
+                // Who is sent away makes room for the next one to be sent away: that needs no pause.
+                Ok(Arrival::SentAway(error)) => {
+                    self.counts.cut(Cut::Descriptors);
+                    error
                 }
                 // The client was gone before its turn came.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
                 Err(error) => {
-                    self.counts.accept_errors.inc();
-                    if !failing {
-                        tracing::warn!(%error, "connections can't be accepted; trying on");
-                    }
-                    failing = true;
                     sleep(PAUSE_AFTER_ERROR).await;
+                    error
                 }
+            };
+            self.counts.accept_errors.inc();
+            if failing.is_due() {
+                tracing::warn!(%error, "connections can't be accepted; trying on");
             }
         }
     }
 
-    async fn accept(&self) -> io::Result<TcpStream> {
+    async fn accept(&mut self) -> io::Result<Arrival> {
         loop {
             // A storm must not keep all other tasks from this thread, nor the end of the front from being seen.
             consume_budget().await;
             let mut ready = self.listener.readable().await?;
-            if let Ok(accepted) = ready.try_io(|listener| listener.get_ref().accept()) {
-                return accepted.map(|(stream, _)| stream.into());
+            let spare = &mut self.spare;
+            if let Ok(accepted) = ready.try_io(|listener| accept(listener.get_ref(), spare)) {
+                return accepted;
             }
         }
     }
+}
 
-    /// Leave for one more connection; `None` if there will never be any.
-    async fn permit(&self) -> Option<OwnedSemaphorePermit> {
-        if let Ok(permit) = Arc::clone(&self.in_http).try_acquire_owned() {
-            return Some(permit);
+/// Accepts a connection, or sends it away where the process has no descriptor for it.
+fn accept(listener: &TcpListener, spare: &mut Spare) -> io::Result<Arrival> {
+    let send_away = || {
+        // It fails where nobody is there: the system looks for a descriptor first.
+        let (stream, _) = listener.accept()?;
+        farewell::tell(&stream.into(), Cut::Descriptors);
+        Ok(())
+    };
+    match listener.accept() {
+        Ok((stream, _)) => Ok(Arrival::Accepted(stream.into())),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
+            match spare.lend(send_away) {
+                Some(Ok(())) => Ok(Arrival::SentAway(error)),
+                Some(Err(nobody)) => Err(nobody),
+                None => Err(error),
+            }
         }
-        self.counts.accept_waits.inc();
-        Arc::clone(&self.in_http).acquire_owned().await.ok()
-    }
-
-    fn serve(&self, stream: TcpStream, permit: OwnedSemaphorePermit) {
-        let connection = self.server.serve(stream, self.closing.clone());
-        tokio::spawn(async move {
-            connection.await;
-            drop(permit);
-        });
+        Err(error) => Err(error),
     }
 }

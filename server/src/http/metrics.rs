@@ -1,6 +1,8 @@
 //! The counters of the front. Labels are routes, status classes and reasons: all from short fixed lists.
 
-use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+
+use super::farewell::Cut;
 
 /// What the front counts. Clones share the counters.
 #[derive(Debug, Clone)]
@@ -9,10 +11,11 @@ pub(super) struct Counts {
     pub(super) requests: IntCounterVec,
     /// WebSocket handshakes that were refused, by reason.
     pub(super) refused: IntCounterVec,
+    /// WebSockets that may be open.
+    pub(super) connections_limit: IntGauge,
     /// Failed accepts, such as those for want of file descriptors.
     pub(super) accept_errors: IntCounter,
-    /// How often accepting waited because too many connections were in HTTP.
-    pub(super) accept_waits: IntCounter,
+    cut: IntCounterVec,
 }
 
 impl Counts {
@@ -26,19 +29,35 @@ impl Counts {
                 Opts::new("dormouse_connections_refused_total", "WebSocket handshakes refused."),
                 &["reason"],
             )?,
+            connections_limit: IntGauge::new(
+                "dormouse_connections_limit",
+                "WebSockets that may be open: limits.connections, or fewer where the system allows too few open files.",
+            )?,
             accept_errors: IntCounter::new(
                 "dormouse_http_accept_errors_total",
                 "Connections that could not be accepted.",
             )?,
-            accept_waits: IntCounter::new(
-                "dormouse_http_accept_waits_total",
-                "Times that new connections waited because too many were in HTTP.",
+            cut: IntCounterVec::new(
+                Opts::new(
+                    "dormouse_http_cut_total",
+                    "Connections that were ended before their request had an answer.",
+                ),
+                &["reason"],
             )?,
         };
         registry.register(Box::new(counts.requests.clone()))?;
         registry.register(Box::new(counts.refused.clone()))?;
+        registry.register(Box::new(counts.connections_limit.clone()))?;
         registry.register(Box::new(counts.accept_errors.clone()))?;
-        registry.register(Box::new(counts.accept_waits.clone()))?;
+        registry.register(Box::new(counts.cut.clone()))?;
+        // A series that is not there until the first time would hide that time from `rate`.
+        for cut in Cut::ALL {
+            counts.cut.with_label_values(&[cut.reason()]);
+        }
         Ok(counts)
+    }
+
+    pub(super) fn cut(&self, cut: Cut) {
+        self.cut.with_label_values(&[cut.reason()]).inc();
     }
 }

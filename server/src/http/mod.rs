@@ -6,8 +6,11 @@
 mod compression;
 mod connection;
 mod controls;
+mod crowd;
+mod farewell;
 #[cfg(any(test, fuzzing))]
 mod fuzz;
+mod gate;
 mod handshake;
 mod health;
 mod listener;
@@ -18,6 +21,8 @@ mod page;
 mod problem;
 mod prompt;
 mod routes;
+mod seldom;
+mod spare;
 
 use std::io;
 use std::net::SocketAddr;
@@ -28,10 +33,14 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
+use self::crowd::Crowd;
+use self::seldom::Seldom;
+use self::spare::Spare;
 use crate::config::Config;
 use crate::log::Log;
 use crate::metrics::Metrics;
 use crate::object::Registry;
+use crate::pressure::Pressure;
 use crate::socket::{Accepted, Reactors, Slots};
 
 #[cfg(any(test, fuzzing))]
@@ -49,11 +58,9 @@ pub struct Inside {
     pub reactors: Arc<Reactors>,
     /// The log.
     pub log: Log,
+    /// Whether memory is short.
+    pub pressure: Pressure,
 }
-
-/// Connections that may be in HTTP at once. Further ones wait in the listener's backlog: in a storm of
-/// reconnecting clients waiting is better than a refusal, after which they would all come again.
-const IN_HTTP: u32 = 4096;
 
 /// Each connection watches the deadline itself; this only covers its last turn.
 const LAST_TURN: Duration = Duration::from_secs(1);
@@ -64,7 +71,8 @@ pub struct Front {
     address: SocketAddr,
     /// Set to the moment by which everything has to be closed.
     closing: watch::Sender<Option<Instant>>,
-    in_http: Arc<Semaphore>,
+    /// A permit for each connection that may be in HTTP, and how many there are.
+    in_http: (Arc<Semaphore>, u32),
     accepting: JoinHandle<()>,
 }
 
@@ -96,8 +104,10 @@ impl Front {
         let counts = metrics::Counts::register(metrics.registry())?;
         let (listener, address) = listener::bind(config.listen)
             .map_err(|source| Error::Listen { address: config.listen, source })?;
+        counts.connections_limit.set(config.limits.connections.cast_signed() as i64);
         let (closing, closed) = watch::channel(None);
-        let in_http = Arc::new(Semaphore::new(IN_HTTP as usize));
+        let most = config.limits.http_connections.min(Semaphore::MAX_PERMITS);
+        let in_http = Arc::new(Semaphore::new(most));
         let shared = Arc::new(routes::Shared {
             slots: Slots::new(config.limits.connections),
             origins: origin::Origins::new(&config.allowed_origins),
@@ -109,19 +119,21 @@ impl Front {
                 echo: config.test_controls,
             },
             counts: counts.clone(),
+            full: Seldom::default(),
             metrics: metrics.clone(),
         });
         let accepting = tokio::spawn(
             listener::Acceptor {
                 listener,
                 server: connection::Server::new(shared, hand_over, config.limits.handshake_timeout),
-                in_http: Arc::clone(&in_http),
+                crowd: Crowd::new(Arc::clone(&in_http)),
+                spare: Spare::new(),
                 closing: Closing(closed),
                 counts,
             }
             .run(),
         );
-        Ok(Self { address, closing, in_http, accepting })
+        Ok(Self { address, closing, in_http: (in_http, most as u32), accepting })
     }
 
     /// The address that it listens on, with the real port where port 0 was asked for.
@@ -137,7 +149,8 @@ impl Front {
             if let Err(error) = self.accepting.await {
                 tracing::error!(%error, "the accept loop ended early");
             }
-            self.in_http.acquire_many(IN_HTTP).await.is_ok()
+            let (in_http, most) = self.in_http;
+            in_http.acquire_many(most).await.is_ok()
         };
         if timeout_at(deadline + LAST_TURN, ended).await.is_err() {
             tracing::warn!("HTTP connections were still open after the deadline");

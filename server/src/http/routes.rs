@@ -13,12 +13,15 @@ use axum::routing::get;
 
 use super::connection::{Pending, Upgrade};
 use super::controls;
+use super::gate::{self, Gate};
 use super::handshake::{Handshake, Offers, Refusal};
 use super::health::Health;
 use super::metrics::Counts;
 use super::origin::Origins;
+use super::seldom::Seldom;
 use super::{Inside, objects, page};
 use crate::metrics::Metrics;
+use crate::pressure::Level;
 use crate::socket::{Slot, Slots};
 
 /// What the routes use.
@@ -30,6 +33,8 @@ pub(super) struct Shared {
     pub(super) test_controls: bool,
     pub(super) offers: Offers,
     pub(super) counts: Counts,
+    /// All places of connections are taken.
+    pub(super) full: Seldom,
     pub(super) metrics: Metrics,
 }
 
@@ -42,6 +47,9 @@ impl Shared {
         }
         if self.health.is_draining() {
             return Err(Refusal::Draining);
+        }
+        if self.inside.pressure.is(Level::NoConnections) {
+            return Err(Refusal::Memory);
         }
         let slot = self.slots.take().ok_or(Refusal::Full)?;
         Ok((handshake, slot))
@@ -68,13 +76,18 @@ pub(super) fn routes(shared: Arc<Shared>) -> Router {
         .route(CONNECT, get(connect))
         .route("/health/live", get(|| async { "live\n" }))
         .route("/health/ready", get(ready))
-        .route("/metrics", get(metrics))
-        .merge(objects::routes())
+        .merge(guarded(Router::new().route("/metrics", get(metrics))))
+        .merge(guarded(objects::routes()))
         .merge(controls::routes(&shared))
         .merge(page::routes())
         .fallback(unknown)
         .layer(from_fn_with_state(Arc::clone(&shared), complete))
         .with_state(shared)
+}
+
+/// What is much work to answer: one way for all of it.
+fn guarded(routes: Router<Arc<Shared>>) -> Router<Arc<Shared>> {
+    routes.route_layer(from_fn_with_state(Gate::new(), gate::pass))
 }
 
 async fn connect(
@@ -90,6 +103,9 @@ async fn connect(
         }
         Err(refusal) => {
             shared.counts.refused.with_label_values(&[refusal.reason()]).inc();
+            if refusal == Refusal::Full && shared.full.is_due() {
+                tracing::warn!("limits.connections is reached: connections are refused");
+            }
             refusal.into_response()
         }
     }

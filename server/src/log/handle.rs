@@ -34,18 +34,22 @@ pub struct Options {
     pub queue_bytes: usize,
     /// The cache of what was read from disk, in bytes.
     pub cache_bytes: u64,
+    /// Tables that stay open between two reads.
+    pub open_tables: usize,
     /// With less than this left on its disk, in bytes, the log says that it is full.
     pub min_free: u64,
 }
 
 impl Default for Options {
-    /// Keeps everything; 16 MiB of queue (several commits of the largest size), 64 MiB of cache; no room is kept free.
+    /// Keeps everything; 16 MiB of queue (several commits of the largest size), 64 MiB of cache, 256 open tables; no room is
+    /// kept free.
     fn default() -> Self {
         Self {
             retention: HashMap::new(),
             sweep_every: Duration::from_secs(10),
             queue_bytes: 16 << 20,
             cache_bytes: 64 << 20,
+            open_tables: 256,
             min_free: 0,
         }
     }
@@ -69,7 +73,7 @@ impl Log {
     /// Creates or opens the log in a directory, and starts its writer, its retention thread and its watch. Blocks: a start after
     /// a crash replays the journal.
     pub fn open(dir: &Path, options: Options, metrics: Metrics) -> Result<Self, OpenError> {
-        let store = Store::open(dir, options.cache_bytes)?;
+        let store = Store::open(dir, &options)?;
         let storage = |source| OpenError::Storage { dir: dir.into(), source };
         let present = Mutex::new(store.read_presence().map_err(storage)?);
         let shared = Arc::new(Shared {

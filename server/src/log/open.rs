@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
+use super::Options;
 use super::inspect::{self, Trouble};
 use super::keys::{format, next_id};
 use super::store::Store;
@@ -102,14 +103,14 @@ const WORKERS: usize = 2;
 
 impl Store {
     /// The database is not proof against every damage to its files: where it panics it is damaged.
-    pub(super) fn open(dir: &Path, cache_bytes: u64) -> Result<Self, OpenError> {
-        let opened = catch_unwind(AssertUnwindSafe(|| Self::open_whole(dir, cache_bytes)));
+    pub(super) fn open(dir: &Path, options: &Options) -> Result<Self, OpenError> {
+        let opened = catch_unwind(AssertUnwindSafe(|| Self::open_whole(dir, options)));
         opened.unwrap_or_else(|_| {
             Err(OpenError::Damaged { dir: dir.into(), what: "the database panics when it opens" })
         })
     }
 
-    fn open_whole(dir: &Path, cache_bytes: u64) -> Result<Self, OpenError> {
+    fn open_whole(dir: &Path, options: &Options) -> Result<Self, OpenError> {
         let not_writable = |source| OpenError::NotWritable { dir: dir.into(), source };
         let storage = |error| match error {
             fjall::Error::Locked => OpenError::InUse { dir: dir.into() },
@@ -125,7 +126,7 @@ impl Store {
         })?;
         let place = dir.join("log");
         if !place.try_exists().map_err(not_writable)? {
-            create(dir, &place, cache_bytes).map_err(storage)?;
+            create(dir, &place, options).map_err(storage)?;
         } else if !place.join(DATABASE).try_exists().map_err(not_writable)? {
             return Err(OpenError::Damaged { dir: dir.into(), what: "there is no database in it" });
         }
@@ -137,7 +138,7 @@ impl Store {
                 OpenError::DamagedFile { dir: dir.into(), file, what }
             }
         })?;
-        let db = database(&place, cache_bytes).map_err(storage)?;
+        let db = database(&place, options).map_err(storage)?;
         let meta = records(&db, "meta").map_err(storage)?;
         let damaged = |what| OpenError::Damaged { dir: dir.into(), what };
         let version = meta.get(format::KEY).map_err(storage)?;
@@ -184,13 +185,13 @@ fn is_refusal(error: &io::Error) -> bool {
     matches!(error.kind(), NotADirectory | PermissionDenied | ReadOnlyFilesystem)
 }
 
-fn create(dir: &Path, place: &Path, cache_bytes: u64) -> Result<(), fjall::Error> {
+fn create(dir: &Path, place: &Path, options: &Options) -> Result<(), fjall::Error> {
     let draft = dir.join("log.new");
     if draft.try_exists()? {
         fs::remove_dir_all(&draft)?;
     }
     {
-        let db = database(&draft, cache_bytes)?;
+        let db = database(&draft, options)?;
         let meta = records(&db, "meta")?;
         records(&db, "objects")?;
         events(&db)?;
@@ -204,9 +205,10 @@ fn create(dir: &Path, place: &Path, cache_bytes: u64) -> Result<(), fjall::Error
     Ok(fs::rename(&draft, place)?)
 }
 
-fn database(place: &Path, cache_bytes: u64) -> Result<Database, fjall::Error> {
+fn database(place: &Path, options: &Options) -> Result<Database, fjall::Error> {
     Database::builder(place)
-        .cache_size(cache_bytes)
+        .cache_size(options.cache_bytes)
+        .max_cached_files(Some(options.open_tables))
         .max_journaling_size(JOURNAL_BYTES)
         .worker_threads(WORKERS)
         .open()

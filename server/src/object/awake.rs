@@ -3,16 +3,21 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use slab::Slab;
 use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::Instant;
 
 use super::handle::Handle;
 use super::life::SleepReason;
 
 /// Of how many awake objects one is asked to sleep when there is no place.
 const AT_ONCE: usize = 64;
+/// Of how many objects that were not used for [`IDLE`] one is asked to sleep when memory is short.
+const AT_ONCE_IDLE: usize = 4;
+const IDLE: Duration = Duration::from_secs(1);
 
 /// The places of awake objects, and the line of those that wake.
 pub(super) struct Awake {
@@ -77,17 +82,28 @@ impl Awake {
     /// Asks the objects that were used the longest ago, and are not asked yet, to sleep: some more than the one that is
     /// needed, since whoever looks for them looks at all.
     fn make_room(&self) {
+        self.ask_oldest(AT_ONCE, SleepReason::Evicted, |_| true);
+    }
+
+    /// Asks objects that have nothing to do to sleep before it is their time, because memory is short.
+    pub(super) fn relieve(&self) {
+        let now = Instant::now();
+        self.ask_oldest(AT_ONCE_IDLE, SleepReason::Memory, |last_use| now - last_use >= IDLE);
+    }
+
+    /// Asks one of so many objects to sleep, those that were used the longest ago.
+    fn ask_oldest(&self, one_of: usize, reason: SleepReason, may_sleep: impl Fn(Instant) -> bool) {
         let awake: Vec<_> =
             self.objects.lock().iter().filter_map(|(_, handle)| handle.upgrade()).collect();
         let unasked = awake.iter().filter_map(|handle| Some((handle.unasked_since()?, handle)));
-        let mut by_use: Vec<_> = unasked.collect();
+        let mut by_use: Vec<_> = unasked.filter(|(last_use, _)| may_sleep(*last_use)).collect();
         if by_use.is_empty() {
             return;
         }
-        let count = by_use.len().div_ceil(AT_ONCE);
+        let count = by_use.len().div_ceil(one_of);
         by_use.select_nth_unstable_by_key(count - 1, |(last_use, _)| *last_use);
         for (_, handle) in &by_use[..count] {
-            handle.ask_to_sleep(SleepReason::Evicted);
+            handle.ask_to_sleep(reason);
         }
     }
 }

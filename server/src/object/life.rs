@@ -73,6 +73,8 @@ pub(super) enum SleepReason {
     Idle,
     /// Another object needed its place.
     Evicted,
+    /// Memory was short.
+    Memory,
     /// An operator asked.
     Asked,
     /// The server ends.
@@ -404,13 +406,14 @@ impl WakeCause {
 }
 
 impl SleepReason {
-    pub(super) const ALL: [Self; 5] =
-        [Self::Idle, Self::Evicted, Self::Asked, Self::Ended, Self::Failed];
+    pub(super) const ALL: [Self; 6] =
+        [Self::Idle, Self::Evicted, Self::Memory, Self::Asked, Self::Ended, Self::Failed];
 
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Idle => "idle",
             Self::Evicted => "evicted",
+            Self::Memory => "memory",
             Self::Asked => "asked",
             Self::Ended => "ended",
             Self::Failed => "failed",

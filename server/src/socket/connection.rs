@@ -32,6 +32,8 @@ pub(super) struct Connection {
     pub(super) hung_up: bool,
     /// The connection is in the list of those to write to.
     pub(super) dirty: bool,
+    /// The connection is in the line of those to read from.
+    pub(super) in_line: bool,
     pub(super) phase: Phase,
     /// When the peer was last heard.
     pub(super) heard: Tick,

@@ -22,6 +22,14 @@ pub(super) enum Incoming<'a> {
 }
 
 impl Incoming<'_> {
+    /// Whether it may stand between the fragments of a message.
+    pub(super) fn is_control(&self) -> bool {
+        match self {
+            Self::Text(_) | Self::Binary(_) => false,
+            Self::Ping(_) | Self::Pong | Self::Close(_) => true,
+        }
+    }
+
     /// Bytes of a message; control frames have next to none.
     pub(super) fn len(&self) -> usize {
         match self {
@@ -31,6 +39,10 @@ impl Incoming<'_> {
         }
     }
 }
+
+/// Fragments that a message may have, and one more for each so many bytes that it may be long: empty ones would come for ever.
+const FRAGMENTS: usize = 1024;
+const FRAGMENT_BYTES: usize = 16;
 
 /// Bytes that were read; what is taken is cut off their front.
 pub(super) type Input<'a> = &'a mut [u8];
@@ -55,6 +67,8 @@ struct Partial {
     kind: Option<Kind>,
     /// How much of it is known to be UTF-8, if it is text.
     valid: usize,
+    /// How many frames of it there were after the first.
+    fragments: usize,
 }
 
 #[derive(Clone, Copy)]
@@ -75,6 +89,11 @@ impl Decoder {
     /// Whether it is between two messages. What was given out last must have been used.
     pub(super) fn is_idle(&self) -> bool {
         self.0.as_ref().is_none_or(|partial| partial.is_idle())
+    }
+
+    /// The memory of a message of which only a part has arrived.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.0.as_ref().map_or(0, |partial| partial.message.capacity())
     }
 
     /// Takes the next message off the front of `input`; `None` when it needs more bytes, and then all of `input` is
@@ -197,7 +216,12 @@ impl Partial {
         self.header_len = 0;
         if header.opcode.is_control() {
             self.control.clear();
-        } else if header.opcode != Opcode::Continuation {
+        } else if header.opcode == Opcode::Continuation {
+            self.fragments += 1;
+            if self.fragments > FRAGMENTS + limit / FRAGMENT_BYTES {
+                return Err(Violation(CloseCode::TooLarge));
+            }
+        } else {
             self.kind = Some(Kind { opcode: header.opcode, deflated: header.deflated });
         }
         Ok(Some(header))

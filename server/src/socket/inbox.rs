@@ -50,6 +50,8 @@ pub(super) enum Letter {
     Reply(Address, Bytes),
     /// Someone wants to know something.
     Question(Question),
+    /// Memory is short: close connections for which so many bytes are held.
+    Shed(usize),
     /// Finish what was begun and close every connection with this code.
     Drain(CloseCode),
     /// End now.

@@ -11,6 +11,7 @@ use super::reactor::Reactor;
 use crate::log::ObjectId;
 use crate::object::presence::Departing;
 use crate::object::{Address, Opened};
+use crate::pressure::Level;
 
 /// An object was opened for a join.
 pub(super) struct JoinOpened {
@@ -19,8 +20,12 @@ pub(super) struct JoinOpened {
     opened: Opened,
 }
 
+/// To join or to leave, in the unit of [`super::read`].
+const JOIN_WORK: u64 = 64;
+
 impl Reactor {
     pub(super) fn join(&mut self, key: usize, join: Join) {
+        self.work += JOIN_WORK;
         let limits = &self.common.settings.limits;
         let connection = &mut self.connections[key];
         if !self.common.registry.knows_class(join.object.class()) {
@@ -33,6 +38,9 @@ impl Reactor {
         }
         if join.presence.as_ref().is_some_and(|presence| self.is_too_large(presence)) {
             return self.refuse_presence(key, join.id);
+        }
+        if self.common.pressure.is(Level::NoRequests) {
+            return self.refuse_for_memory(key, join.id);
         }
         let connection = &mut self.connections[key];
         connection.read_log();
@@ -139,6 +147,7 @@ impl Reactor {
         let Some(index) = connection.joins.iter().position(|joined| joined.object == object) else {
             return false;
         };
+        self.work += JOIN_WORK;
         let joined = connection.joins.swap_remove(index);
         if let Some(work) = connection.work.go_on() {
             work.signals.retain(|kept| kept.object != object);

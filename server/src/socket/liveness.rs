@@ -60,6 +60,11 @@ impl Reactor {
         let silence = self.silence(self.connections[key].generation);
         let is_paused = self.is_paused(&self.connections[key]);
         let connection = &mut self.connections[key];
+        if let Some(work) = connection.work.go_on()
+            && (is_paused || work.blocked)
+        {
+            work.message_begun = now;
+        }
         let settings = &self.common.settings;
         let stalled = wheel::ticks(settings.stall_timeout);
         if connection.work.blocked {

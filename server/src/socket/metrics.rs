@@ -10,6 +10,7 @@ pub struct Metrics {
     pub(super) members: IntGauge,
     pub(super) surveyed: Surveyed,
     pub(super) messages_in: IntCounter,
+    pub(super) control_frames: IntCounter,
     pub(super) bytes_in: IntCounter,
     pub(super) bytes_out: IntCounter,
     pub(super) delivered_events: IntCounter,
@@ -62,6 +63,10 @@ impl Metrics {
             surveyed: Surveyed::register(registry)?,
             members: gauge("dormouse_members", "Memberships: connections joined to objects.")?,
             messages_in: counter("dormouse_messages_received_total", "Messages of clients.")?,
+            control_frames: counter(
+                "dormouse_control_frames_received_total",
+                "Pings, pongs and closes of clients.",
+            )?,
             bytes_in: counter("dormouse_received_bytes_total", "Bytes read from WebSockets.")?,
             bytes_out: counter("dormouse_sent_bytes_total", "Bytes written to WebSockets.")?,
             delivered_events: counter(

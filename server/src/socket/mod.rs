@@ -27,6 +27,7 @@ mod presence;
 mod reactor;
 mod read;
 mod requests;
+mod shed;
 mod signals;
 mod wheel;
 mod work;
@@ -53,6 +54,7 @@ pub use self::metrics::Metrics;
 pub(crate) use self::reactor::stepped::Stepped;
 use self::reactor::{Common, Reactor};
 use crate::object::{Outlet, Registry};
+use crate::pressure::Pressure;
 
 /// What the operator decides about connections.
 #[derive(Debug, Clone, Copy)]
@@ -71,6 +73,8 @@ pub struct Settings {
     pub pong_timeout: Duration,
     /// How long a socket may take nothing of what waits for it.
     pub stall_timeout: Duration,
+    /// How long a message may take to arrive, from its first byte to its last.
+    pub message_timeout: Duration,
     /// How long the closing handshake may take.
     pub close_timeout: Duration,
 }
@@ -114,6 +118,7 @@ impl Reactors {
         seats: Seats,
         registry: Registry,
         settings: Settings,
+        pressure: Pressure,
         metrics: Metrics,
     ) -> io::Result<Self> {
         let inboxes: Arc<[_]> = seats.0.iter().map(|seat| seat.inbox.clone()).collect();
@@ -122,6 +127,7 @@ impl Reactors {
             registry,
             runtime,
             settings,
+            pressure,
             metrics: metrics.clone(),
             inboxes: inboxes.clone(),
         };

@@ -17,6 +17,7 @@ use super::reactor::Reactor;
 use crate::log::ObjectId;
 use crate::object::presence::{Entrant, Holder, PresenceFrames, RosterFrames, RosterFull, View};
 use crate::object::{Address, Handle};
+use crate::pressure::Level;
 
 impl Reactor {
     /// The connection as rosters know it.
@@ -77,6 +78,9 @@ impl Reactor {
         let Some(joined) = connection.joined(ObjectId(get.object)) else {
             return self.refuse_not_joined(key, Some(get.id));
         };
+        if self.common.pressure.is(Level::NoRequests) {
+            return self.refuse_for_memory(key, get.id);
+        }
         // Like a page of the log, so that there is one at a time: many could be more than the outbox is meant to hold.
         let connection = &mut self.connections[key];
         connection.read_log();

@@ -25,6 +25,7 @@ use super::connection::{Connection, Phase};
 use super::inbox::{Inbox, Letter, Seat};
 use super::metrics::Metrics;
 use super::page::PageKey;
+use super::read::LINE_WORK;
 use super::wheel::Wheel;
 use super::work::{Unread, Work};
 use super::write::Dirty;
@@ -32,12 +33,15 @@ use super::{Accepted, Settings};
 use crate::log::ObjectId;
 use crate::memory::Tidy;
 use crate::object::{Address, Registry};
+use crate::pressure::Pressure;
 use crate::session::Session;
 
 /// Bytes that one read takes.
 const READ_BYTES: usize = 64 * 1024;
-/// Letters taken in one turn.
+/// Letters taken in one turn, unless they are more work than [`LINE_WORK`].
 const LETTERS: usize = 1_024;
+/// A new connection, in the unit of [`super::read`].
+const ACCEPT_WORK: u64 = 128;
 /// How soon the loop comes back where something waits that tells nobody when it is ready.
 const RETRY: Duration = Duration::from_millis(1);
 
@@ -47,6 +51,7 @@ pub(super) struct Common {
     pub(super) registry: Registry,
     pub(super) runtime: tokio::runtime::Handle,
     pub(super) settings: Settings,
+    pub(super) pressure: Pressure,
     pub(super) metrics: Metrics,
     /// The inboxes of all, in the order of their indexes.
     pub(super) inboxes: Arc<[Arc<Inbox>]>,
@@ -179,10 +184,14 @@ impl Reactor {
         self.inbox.listen();
         #[cfg(test)]
         crate::simulated::meanwhile();
+        let end = self.work + LINE_WORK;
         for _ in 0..LETTERS {
             match self.letters.try_recv() {
                 Ok(letter) => self.letter(letter),
                 Err(_) => return,
+            }
+            if self.work >= end {
+                break;
             }
         }
         // There may be more, and nobody is going to say so again.
@@ -202,6 +211,7 @@ impl Reactor {
             Letter::Page(page) => self.page_read(page),
             Letter::Reply(address, reply) => self.reply(address, reply),
             Letter::Question(question) => question(self),
+            Letter::Shed(bytes) => self.shed(bytes),
             Letter::Drain(code) => self.drain(code),
             Letter::Stop => self.stopped = true,
         }
@@ -215,6 +225,7 @@ impl Reactor {
     }
 
     fn accept(&mut self, accepted: Accepted) {
+        self.work += ACCEPT_WORK;
         let Accepted { stream, answer, read, form, echoes, session, slot } = accepted;
         // Who can't be told is nobody's, until its close.
         let session_id = session.as_ref().map_or_else(|_| Session::new().id, |session| session.id);
@@ -242,6 +253,7 @@ impl Reactor {
             readable: true,
             hung_up: false,
             dirty: false,
+            in_line: false,
             slot,
         });
         self.common.metrics.connections.inc();

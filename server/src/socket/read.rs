@@ -1,4 +1,7 @@
 //! From readiness to messages: one read a turn for each socket, and no more while its requests have to wait.
+//!
+//! Work is counted in units of some 50 ns, so that nobody's flood keeps the others waiting: what the poller tells of is read at
+//! once, but who has more than a share of a turn waits in a line, in which all have their turns together.
 
 use std::io::{self, Read};
 
@@ -13,11 +16,18 @@ use super::frame::{self, Opcode, Violation};
 use super::framing;
 use super::inbox::WAKER;
 use super::reactor::Reactor;
+use super::wheel;
 use super::work::Unread;
 use crate::object::presence::Departing;
 
-/// Work that one connection gets done before others have their turn: messages, and the members that its signals go to.
+/// Work that one connection gets done before others have their turn.
 const TURN_WORK: u64 = 4_096;
+/// Work that those who wait in line get done in one turn of the loop, all together.
+pub(super) const LINE_WORK: u64 = 4 * TURN_WORK;
+/// A request; what it costs beyond that is counted where it is carried out.
+const MESSAGE_WORK: u64 = 16;
+/// A ping, a pong or a close.
+const CONTROL_WORK: u64 = 2;
 /// Bytes of a message that may have been inflated which count like one more message: a few bytes can become many.
 const INFLATED_BYTES: usize = 256;
 
@@ -42,19 +52,30 @@ impl Reactor {
             let connection = &mut self.connections[key];
             connection.readable = true;
             connection.hung_up |= event.is_read_closed() || event.is_error();
-            self.read(key);
+            // Who is in line has its turn there, and no second one here.
+            if !connection.in_line {
+                self.read(key);
+            }
         }
     }
 
-    /// Puts the connection in the line of those to read from.
+    /// Puts the connection in the line of those to read from, once.
     pub(super) fn go_on(&mut self, key: usize) {
-        self.ready.push_back(self.connections[key].address(key, 0));
+        let connection = &mut self.connections[key];
+        if !std::mem::replace(&mut connection.in_line, true) {
+            self.ready.push_back(connection.address(key, 0));
+        }
     }
 
     pub(super) fn go_on_reading(&mut self) {
+        let end = self.work + LINE_WORK;
         for _ in 0..self.ready.len() {
+            if self.work >= end {
+                return;
+            }
             let Some(address) = self.ready.pop_front() else { return };
             if let Some(key) = self.find(address) {
+                self.connections[key].in_line = false;
                 self.read(key);
             }
         }
@@ -153,8 +174,14 @@ impl Reactor {
         let limit = self.common.settings.limits.message_bytes as usize;
         let deflates = self.connections[key].form.deflated;
         let address = self.connections[key].address(key, 0);
+        let now = self.wheel.now();
         let work = self.connections[key].work.go_on();
-        let mut decoder = work.map_or(Decoder::NEW, |work| std::mem::take(&mut work.decoder));
+        let (mut decoder, mut begun) = work.map_or((Decoder::NEW, now), |work| {
+            (std::mem::take(&mut work.decoder), work.message_begun)
+        });
+        if decoder.is_idle() {
+            begun = now;
+        }
         let mut rest = bytes;
         let end = self.work + TURN_WORK;
         let left = loop {
@@ -167,8 +194,11 @@ impl Reactor {
             }
             match decoder.next(&mut rest, limit, deflates) {
                 Ok(Some(incoming)) => {
+                    if !incoming.is_control() {
+                        begun = now;
+                    }
                     if deflates {
-                        self.work += (incoming.len() / INFLATED_BYTES) as u64;
+                        self.work += (incoming.len() / INFLATED_BYTES) as u64 * MESSAGE_WORK;
                     }
                     self.incoming(key, incoming);
                 }
@@ -181,15 +211,27 @@ impl Reactor {
             if self.find(address).is_none() {
                 return 0;
             }
-            self.work += 1;
         };
-        if !decoder.is_idle() {
-            self.connections[key].work.begin().decoder = decoder;
+        if decoder.is_idle() {
+            return left;
+        }
+        if now - begun < wheel::ticks(self.common.settings.message_timeout) {
+            let work = self.connections[key].work.begin();
+            (work.decoder, work.message_begun) = (decoder, begun);
+        } else if self.connections[key].is_open() {
+            self.close(key, CloseCode::SlowMessage);
+            self.deafen(key);
         }
         left
     }
 
     fn incoming(&mut self, key: usize, incoming: Incoming<'_>) {
+        if incoming.is_control() {
+            self.work += CONTROL_WORK;
+            self.common.metrics.control_frames.inc();
+        } else {
+            self.work += MESSAGE_WORK;
+        }
         let connection = &mut self.connections[key];
         match (incoming, connection.form.encoding) {
             (Incoming::Close(code), _) => {

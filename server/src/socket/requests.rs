@@ -15,6 +15,7 @@ use super::work::Stalled;
 use crate::log::{Entry, ObjectId, PageLimit, ReadError, elsewhere};
 use crate::object::presence::Departing;
 use crate::object::{Address, Busy, Handle, Message, ReplyTo};
+use crate::pressure::Level;
 
 /// How long a publish waits for room in its object's mailbox.
 const STALL: Duration = Duration::from_secs(5);
@@ -60,6 +61,9 @@ impl Reactor {
         };
         if self.has_too_many_in_flight(key) {
             return self.refuse_in_flight(key, publish.id);
+        }
+        if self.common.pressure.is(Level::NoRequests) {
+            return self.refuse_for_memory(key, publish.id);
         }
         let connection = &mut self.connections[key];
         let work = connection.work.begin();
@@ -117,6 +121,10 @@ impl Reactor {
             let why = "a page holds at least one event: `limit` is 1 or more";
             return self.refuse(key, Some(request.id), ErrorCode::BadRequest, why);
         }
+        if self.common.pressure.is(Level::NoRequests) {
+            return self.refuse_for_memory(key, request.id);
+        }
+        let connection = &mut self.connections[key];
         connection.read_log();
         let most = self.common.settings.limits.history_events;
         let limit = PageLimit {
@@ -198,6 +206,12 @@ impl Reactor {
         let limit = self.common.settings.limits.in_flight;
         let why = format!("{limit} requests wait for their reply; wait for one of them");
         self.refuse(key, Some(id), ErrorCode::TooManyInFlight, &why);
+    }
+
+    /// Refuses a request that would take memory.
+    pub(super) fn refuse_for_memory(&mut self, key: usize, id: u32) {
+        let why = "the server is short of memory; try again later";
+        self.refuse(key, Some(id), ErrorCode::Overloaded, why);
     }
 
     /// Refuses a request about an object that the connection has not joined.

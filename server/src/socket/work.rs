@@ -25,6 +25,8 @@ pub(super) struct Work(Option<Box<Busy>>);
 pub(super) struct Busy {
     /// A message of which only a part has arrived.
     pub(super) decoder: Decoder,
+    /// When that began, or its connection last had to wait.
+    pub(super) message_begun: Tick,
     /// Bytes that were read and not looked at, because the connection is paused.
     pub(super) unread: Unread,
     pub(super) outbox: Outbox,
@@ -50,6 +52,7 @@ pub(super) struct Busy {
 
 static NOTHING: Busy = Busy {
     decoder: Decoder::NEW,
+    message_begun: 0,
     unread: Unread::NEW,
     outbox: Outbox::NEW,
     in_flight: 0,
@@ -80,6 +83,14 @@ impl Work {
     /// The work to go on with, if there is any.
     pub(super) fn go_on(&mut self) -> Option<&mut Busy> {
         self.0.as_deref_mut()
+    }
+
+    /// Forgets what has arrived and was not carried out.
+    pub(super) fn forget_input(&mut self) {
+        if let Some(work) = self.go_on() {
+            work.decoder = Decoder::NEW;
+            work.unread = Unread::NEW;
+        }
     }
 
     /// Whether nothing is under way.
@@ -124,6 +135,10 @@ impl Unread {
 
     pub(super) fn is_empty(&self) -> bool {
         self.bytes.is_empty()
+    }
+
+    pub(super) fn held_bytes(&self) -> usize {
+        self.bytes.capacity()
     }
 
     pub(super) fn bytes(&mut self) -> &mut [u8] {

@@ -6,10 +6,25 @@ use std::path::{Path, PathBuf};
 
 /// Which parts a part may use besides itself; what is not named here may use nothing.
 const MAY_USE: &[(&str, &[&str])] = &[
-    ("server", &["config", "http", "log", "metrics", "object", "probe", "room", "socket"]),
+    (
+        "server",
+        &[
+            "config",
+            "descriptors",
+            "http",
+            "log",
+            "metrics",
+            "object",
+            "pressure",
+            "probe",
+            "room",
+            "socket",
+        ],
+    ),
+    ("descriptors", &["config"]),
     ("fuzz", &["http", "log", "socket"]),
-    ("http", &["clock", "config", "log", "metrics", "object", "session", "socket"]),
-    ("socket", &["log", "memory", "object", "session", "simulated"]),
+    ("http", &["clock", "config", "log", "metrics", "object", "pressure", "session", "socket"]),
+    ("socket", &["log", "memory", "object", "pressure", "session", "simulated"]),
     ("object", &["clock", "log", "session"]),
     ("log", &["clock", "memory", "simulated"]),
     ("clock", &["simulated"]),

@@ -1,12 +1,12 @@
 //! The program: how it starts, what it says, and how it stops.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::process::{Program, limited};
+use crate::process::Program;
 use crate::support::{PATIENCE, dormouse, wait_until_refused};
 
 fn start(args: &[&str]) -> (Program, TempDir) {
@@ -59,24 +59,6 @@ fn a_second_signal_ends_the_program_at_once() {
     wait_until_refused(program.address);
     program.signal("TERM");
     assert_eq!(program.child.wait().unwrap().code(), Some(1));
-}
-
-#[test]
-fn running_out_of_file_descriptors_is_outlived() {
-    const FILES: usize = 256;
-    let program = dormouse(&["--listen", "127.0.0.1:0"]);
-    let mut limited = limited(&format!("ulimit -n {FILES}"), &program);
-    limited.stderr(Stdio::piped());
-    let (mut program, _data) = start_command(limited);
-    let crowd: Vec<_> =
-        (0..FILES + 50).map(|_| TcpStream::connect(program.address).unwrap()).collect();
-    let log = BufReader::new(program.child.stderr.take().unwrap());
-    assert!(log.lines().any(|line| line.unwrap().contains("connections can't be accepted")));
-    drop(crowd);
-    let metrics = get(program.address, "/metrics");
-    let errors =
-        metrics.lines().find(|line| line.starts_with("dormouse_http_accept_errors_total "));
-    assert_ne!(errors, Some("dormouse_http_accept_errors_total 0"), "{metrics}");
 }
 
 #[test]

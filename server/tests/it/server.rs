@@ -96,21 +96,12 @@ impl TestServer {
 
     /// The value of a metric, named with its labels as `GET /metrics` prints them.
     pub(crate) async fn metric(&self, name: &str) -> u64 {
-        let text = self.metrics().await;
-        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        line.map_or(0, |value| value.parse().unwrap())
+        metric(self.address, name).await
     }
 
     /// Asks until a metric is as wanted.
     pub(crate) async fn metric_is(&self, name: &str, wanted: impl Fn(u64) -> bool) {
-        let since = Instant::now();
-        loop {
-            let value = self.metric(name).await;
-            if wanted(value) {
-                return;
-            }
-            assert!(since.elapsed() < PATIENCE, "{name} stays {value}");
-        }
+        metric_is(self.address, name, wanted).await;
     }
 }
 
@@ -149,6 +140,25 @@ async fn run(config: &Config, classes: &Classes) -> (Runtime, Server) {
 
 pub(crate) async fn metrics(address: SocketAddr) -> String {
     exchange(address, "GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n").await
+}
+
+/// See [`TestServer::metric`].
+pub(crate) async fn metric(address: SocketAddr, name: &str) -> u64 {
+    let text = metrics(address).await;
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.map_or(0, |value| value.parse().unwrap())
+}
+
+/// See [`TestServer::metric_is`].
+pub(crate) async fn metric_is(address: SocketAddr, name: &str, wanted: impl Fn(u64) -> bool) {
+    let since = Instant::now();
+    loop {
+        let value = metric(address, name).await;
+        if wanted(value) {
+            return;
+        }
+        assert!(since.elapsed() < PATIENCE, "{name} stays {value}");
+    }
 }
 
 /// Sends a request and reads until the server closes.

@@ -14,6 +14,7 @@ use dormouse::http::{Front, Health, Inside};
 use dormouse::log::{self, Log};
 use dormouse::metrics::Metrics;
 use dormouse::object::{self, Classes, Registry};
+use dormouse::pressure::Pressure;
 use dormouse::socket::{self, Accepted, Reactors, Seats};
 use dormouse_protocol::Limits;
 use parking_lot::Mutex;
@@ -141,11 +142,13 @@ fn inside(data: &Path, metrics: &Metrics) -> Inside {
         ping_interval: PATIENCE,
         pong_timeout: PATIENCE,
         stall_timeout: PATIENCE,
+        message_timeout: PATIENCE,
         close_timeout: PATIENCE,
     };
     let counts = socket::Metrics::register(metrics.registry()).unwrap();
-    let reactors = Reactors::start(seats, registry.clone(), settings, counts).unwrap();
-    Inside { registry, reactors: Arc::new(reactors), log }
+    let reactors =
+        Reactors::start(seats, registry.clone(), settings, Pressure::default(), counts).unwrap();
+    Inside { registry, reactors: Arc::new(reactors), log, pressure: Pressure::default() }
 }
 
 /// A handshake in order, with further header lines.

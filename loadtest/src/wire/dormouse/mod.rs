@@ -119,7 +119,8 @@ impl Dormouse {
         Self { company, ..self }
     }
 
-    fn room(&self, room: u32) -> ObjectName {
+    /// The name of a room.
+    pub(crate) fn room(&self, room: u32) -> ObjectName {
         format!("room/{}{room}", self.prefix).parse().expect("numbers are a name")
     }
 

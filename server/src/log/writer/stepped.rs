@@ -44,7 +44,7 @@ pub(crate) struct Committed {
 
 impl Disk {
     pub(crate) fn open(dir: &Path) -> Self {
-        Self(Store::open(dir, Options::default().cache_bytes).expect("a new directory"))
+        Self(Store::open(dir, &Options::default()).expect("a new directory"))
     }
 
     /// Forgets who was present.

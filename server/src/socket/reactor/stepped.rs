@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::{Common, Reactor};
 use crate::object::{Address, Registry};
+use crate::pressure::Pressure;
 use crate::socket::inbox::Letter;
 use crate::socket::{Accepted, Metrics, Seats, Settings};
 
@@ -31,6 +32,7 @@ impl Stepped {
             runtime: tokio::runtime::Handle::current(),
             settings,
             metrics: metrics.clone(),
+            pressure: Pressure::default(),
             inboxes: seats.0.iter().map(|seat| seat.inbox.clone()).collect(),
         };
         let stepped = |(index, seat)| Self {

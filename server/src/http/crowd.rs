@@ -1,0 +1,72 @@
+//! The connections that are in HTTP, in the order in which they came: at most so many.
+//!
+//! Who comes to a full house takes the place of the oldest: an honest request is answered within milliseconds, and whoever opens
+//! connections to leave them lying there only pushes out its own. Refusing the newest would let it keep everybody out.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+/// All of them.
+pub(super) struct Crowd {
+    places: Arc<Semaphore>,
+    oldest_first: VecDeque<oneshot::Sender<()>>,
+}
+
+/// A connection's place.
+pub(super) struct Place {
+    /// Told when it has to give way.
+    pub(super) gives_way: oneshot::Receiver<()>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Crowd {
+    /// Room for as many as the semaphore has permits.
+    pub(super) fn new(places: Arc<Semaphore>) -> Self {
+        Self { places, oldest_first: VecDeque::new() }
+    }
+
+    /// A place for one more; `None` if there will never be any. Waits only for the oldest to notice that it has to go.
+    pub(super) async fn enter(&mut self) -> Option<Place> {
+        let permit = match Arc::clone(&self.places).try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => self.make_room().await?,
+        };
+        let (told, gives_way) = oneshot::channel();
+        self.oldest_first.push_back(told);
+        while self.oldest_first.front().is_some_and(oneshot::Sender::is_closed) {
+            self.oldest_first.pop_front();
+        }
+        Some(Place { gives_way, _permit: permit })
+    }
+
+    async fn make_room(&mut self) -> Option<OwnedSemaphorePermit> {
+        self.oldest_first.retain(|told| !told.is_closed());
+        if let Some(oldest) = self.oldest_first.pop_front() {
+            // It may have ended just now, and left its place.
+            let _ = oldest.send(());
+        }
+        Arc::clone(&self.places).acquire_owned().await.ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_oldest_gives_way_when_all_places_are_taken() {
+        let mut crowd = Crowd::new(Arc::new(Semaphore::new(2)));
+        let mut first = crowd.enter().await.unwrap();
+        let second = crowd.enter().await.unwrap();
+        drop(second);
+        let mut third = crowd.enter().await.unwrap();
+        assert!(first.gives_way.try_recv().is_err(), "there was room");
+        let (fourth, ()) = tokio::join!(crowd.enter(), async {
+            (&mut first.gives_way).await.unwrap();
+            drop(first);
+        });
+        assert!(third.gives_way.try_recv().is_err() && fourth.is_some());
+    }
+}

@@ -1,0 +1,81 @@
+//! The last word to a connection that gets no further in HTTP, and why it does not.
+//!
+//! It is written past hyper, as far as the socket takes it at once: whoever is sent away must not hold anything up.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpStream};
+
+/// What a client has sent that nobody will look at is taken out of the socket up to so many bytes: the system would tell the
+/// client of a broken connection otherwise, and not of the answer.
+const IGNORED_BYTES: usize = 16 << 10;
+
+/// Why a connection is ended before its request has an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cut {
+    /// Its request did not come in time.
+    HandshakeTimeout,
+    /// The head of its request is too large; hyper has said so.
+    HeadTooLarge,
+    /// The answer was not ready, or not taken, in time.
+    AnswerTimeout,
+    /// It is the oldest, and there are too many.
+    Crowded,
+    /// The process may have no more files open.
+    Descriptors,
+    /// It broke, or broke the rules of HTTP.
+    Broken,
+}
+
+impl Cut {
+    pub(super) const ALL: [Self; 6] = [
+        Self::HandshakeTimeout,
+        Self::HeadTooLarge,
+        Self::AnswerTimeout,
+        Self::Crowded,
+        Self::Descriptors,
+        Self::Broken,
+    ];
+
+    /// The label of the metric.
+    pub(super) fn reason(self) -> &'static str {
+        match self {
+            Self::HandshakeTimeout => "handshake_timeout",
+            Self::HeadTooLarge => "head_too_large",
+            Self::AnswerTimeout => "answer_timeout",
+            Self::Crowded => "http_connections",
+            Self::Descriptors => "descriptors",
+            Self::Broken => "broken",
+        }
+    }
+
+    fn answer(self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Self::HandshakeTimeout => {
+                Some(("408 Request Timeout", "the request did not come in time\n"))
+            }
+            Self::Crowded => Some((
+                "503 Service Unavailable",
+                "limits.http_connections is reached: try again later\n",
+            )),
+            Self::Descriptors => Some((
+                "503 Service Unavailable",
+                "the server has no file descriptors left: try again later\n",
+            )),
+            Self::HeadTooLarge | Self::AnswerTimeout | Self::Broken => None,
+        }
+    }
+}
+
+/// Tells a client that has no answer yet why it gets none, and closes the connection. The socket does not block.
+pub(super) fn tell(mut stream: &TcpStream, cut: Cut) {
+    let Some((status, text)) = cut.answer() else { return };
+    let answer = format!(
+        "HTTP/1.1 {status}\r\nretry-after: 5\r\nconnection: close\r\ncontent-type: text/plain; charset=utf-8\r\n\
+         content-length: {}\r\n\r\n{text}",
+        text.len()
+    );
+    // A client that is gone, or whose socket is full, is not told.
+    let _ = stream.write_all(answer.as_bytes());
+    let _ = stream.shutdown(Shutdown::Write);
+    let _ = stream.read(&mut [0; IGNORED_BYTES]);
+}

@@ -1,0 +1,167 @@
+//! More is asked to be held than there is memory for: promise 9. The process lives, stays below its bound, serves who
+//! behaves, and is as before when it is over.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use dormouse_protocol::{ClientMessage, Encoding, ErrorCode, History, Join, ServerMessage, Start};
+use tempfile::TempDir;
+use tokio::io::AsyncWriteExt as _;
+use tokio::time::sleep;
+
+use super::bystander;
+use crate::client::{Client, history, noise};
+use crate::process::Program;
+use crate::raw::{Raw, TEXT, frame};
+use crate::server::{exchange, metric, metric_is};
+use crate::support::{PATIENCE, handshake};
+
+const LIMIT: u64 = 192 << 20;
+/// What would be held for these alone is more than twice that.
+const HOARDERS: usize = 200;
+/// Of 60 KB each.
+const PAGES: u32 = 40;
+
+fn start() -> (Program, TempDir) {
+    let data = TempDir::new().unwrap();
+    let program = Program::start(
+        data.path(),
+        0,
+        &[
+            ("DORMOUSE_LIMITS_MEMORY", "192MiB"),
+            ("DORMOUSE_LIMITS_OUTBOUND_BYTES", "2MiB"),
+            ("DORMOUSE_LIVENESS_CLOSE_TIMEOUT", "1s"),
+        ],
+    );
+    (program, data)
+}
+
+/// The most that the process has ever had resident.
+fn peak_bytes(program: &Program) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", program.child.id())).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+}
+
+/// A member that is about to ask for page after page of history, and to take none.
+async fn hoarder(address: SocketAddr) -> (Raw, Vec<ClientMessage>) {
+    let mut raw = Raw::narrow(address, Encoding::Msgpack).await;
+    let join = Join::new(0, "room/hoard".parse().unwrap(), Start::Now);
+    raw.request(&ClientMessage::Join(join)).await;
+    let ServerMessage::Joined(joined) = raw.message().await else { panic!("not joined") };
+    let ask = |id| ClientMessage::History(History { id, ..history(joined.object, None, None) });
+    (raw, (0..PAGES).map(ask).collect())
+}
+
+/// Publishes, and tries again where that is refused for want of memory. How often it was.
+async fn publish_in_the_end(client: &mut Client, object: u64, number: u64) -> u64 {
+    let since = Instant::now();
+    let mut refused = 0;
+    loop {
+        let id = client.send_publish(object, number, Some(&format!("key-{number}"))).await;
+        match client.reply(id).await {
+            ServerMessage::Published(published) => {
+                assert_eq!(published.offset, number);
+                return refused;
+            }
+            ServerMessage::Error(error) => assert_eq!(error.code, ErrorCode::Overloaded),
+            other => panic!("{other:?}"),
+        }
+        refused += 1;
+        assert!(since.elapsed() < PATIENCE, "refused {refused} times");
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn overloaded(address: SocketAddr) -> u64 {
+    metric(address, "dormouse_closes_total{code=\"overloaded\"}").await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn that_members_hoard_who_take_nothing_is_taken_from_them() {
+    let (program, _data) = start();
+    let address = program.address;
+    let mut client = Client::connect(address, Encoding::Msgpack).await;
+    let object = client.join_now("room/a").await;
+    // Idle instances, too.
+    for number in 0..100 {
+        let other = client.join_now(&format!("room/idle-{number}")).await;
+        client.publish_once(other, number, "key").await;
+    }
+    let hoard = client.join_now("room/hoard").await;
+    client.publish_all(hoard, (0..3).map(|_| noise(30_000))).await;
+    let mut hoarders = Vec::new();
+    for _ in 0..HOARDERS {
+        hoarders.push(hoarder(address).await);
+    }
+    for (raw, requests) in &mut hoarders {
+        raw.requests(requests).await;
+    }
+    let (mut number, since) = (0, Instant::now());
+    while overloaded(address).await < 10 {
+        number += 1;
+        publish_in_the_end(&mut client, object, number).await;
+        assert!(since.elapsed() < PATIENCE, "nobody is closed");
+    }
+    // Nobody new may come; who is here is served.
+    let refused = exchange(address, &handshake("", "")).await;
+    assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
+    assert!(refused.contains("\r\nretry-after: ") && refused.contains("memory"), "{refused}");
+    assert!(metric(address, "dormouse_connections_refused_total{reason=\"memory\"}").await > 0);
+    assert!(metric(address, "dormouse_object_sleeps_total{reason=\"memory\"}").await > 0);
+    assert!(metric(address, "dormouse_memory_pressure").await > 0);
+    for _ in 0..20 {
+        number += 1;
+        publish_in_the_end(&mut client, object, number).await;
+    }
+    assert_eq!(client.events_until(object, number).await.len() as u64, number);
+    let peak = peak_bytes(&program);
+    assert!(peak <= LIMIT, "it had {peak} bytes");
+
+    drop(hoarders);
+    metric_is(address, "dormouse_connections", |open| open == 1).await;
+    metric_is(address, "dormouse_memory_pressure", |level| level == 0).await;
+    bystander(address).await;
+    number += 1;
+    assert_eq!(publish_in_the_end(&mut client, object, number).await, 0);
+}
+
+/// Messages of which all but the last byte has come.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn that_unfinished_messages_take_is_taken_from_them() {
+    let data = TempDir::new().unwrap();
+    let program = Program::start(
+        data.path(),
+        0,
+        &[
+            ("DORMOUSE_LIMITS_MEMORY", "192MiB"),
+            ("DORMOUSE_LIMITS_MESSAGE_BYTES", "4MiB"),
+            ("DORMOUSE_LIMITS_OUTBOUND_BYTES", "4MiB"),
+            ("DORMOUSE_LIVENESS_CLOSE_TIMEOUT", "1s"),
+        ],
+    );
+    let address = program.address;
+    let mut client = Client::connect(address, Encoding::Msgpack).await;
+    let mut message = frame(TEXT, &vec![b'x'; 4 << 20]);
+    message.pop();
+    let mut unfinished = Vec::new();
+    for _ in 0..60 {
+        unfinished.push(Raw::connect(address, Encoding::Json).await);
+    }
+    for raw in &mut unfinished {
+        // It may be among those that are closed already.
+        let _ = raw.stream.write_all(&message).await;
+    }
+    metric_is(address, "dormouse_closes_total{code=\"overloaded\"}", |closes| closes > 0).await;
+    let mut told = 0;
+    for raw in &mut unfinished {
+        let bytes = raw.stream.try_read(&mut [0; 16]).unwrap_or(0);
+        told += u32::from(bytes > 0);
+    }
+    assert!(told > 0, "who reads is told");
+    client.ping().await;
+    assert!(peak_bytes(&program) <= LIMIT);
+    drop(unfinished);
+    metric_is(address, "dormouse_memory_pressure", |level| level == 0).await;
+    bystander(address).await;
+}
