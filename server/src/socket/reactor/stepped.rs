@@ -55,6 +55,8 @@ impl Stepped {
         polled.expect("the poller works");
         let is_due = self.wakes_at.is_some_and(|at| at <= Instant::now());
         if self.events.is_empty() && !is_due {
+            let letter = self.reactor.letters.try_recv();
+            assert!(letter.is_err(), "a letter lies where nobody looks: the reactor is asleep");
             return false;
         }
         self.reactor.turn(&self.events, &mut self.due);
