@@ -33,7 +33,6 @@ impl Stepped {
             settings,
             pressure: Pressure::default(),
             metrics: metrics.clone(),
-            pressure: Pressure::default(),
             inboxes: seats.0.iter().map(|seat| seat.inbox.clone()).collect(),
         };
         let stepped = |(index, seat)| Self {
