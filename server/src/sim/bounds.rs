@@ -78,7 +78,6 @@ impl Bounds {
                 presence_bytes: 100,
                 roster_members: 100,
             },
-            message_timeout: Duration::from_secs(30),
             in_flight_bytes: self.in_flight_bytes,
             outbound_bytes: self.outbound_bytes,
             kept_signals: 2,

@@ -31,7 +31,6 @@ impl Stepped {
             registry: registry.clone(),
             runtime: tokio::runtime::Handle::current(),
             settings,
-            pressure: Pressure::default(),
             metrics: metrics.clone(),
             inboxes: seats.0.iter().map(|seat| seat.inbox.clone()).collect(),
         };
