@@ -84,6 +84,7 @@ impl Bounds {
             ping_interval: PING_INTERVAL,
             pong_timeout: Duration::from_secs(10),
             stall_timeout: Duration::from_mins(1),
+            message_timeout: Duration::from_mins(1),
             close_timeout: Duration::from_secs(1),
         }
     }

@@ -32,6 +32,7 @@ impl Stepped {
             runtime: tokio::runtime::Handle::current(),
             settings,
             metrics: metrics.clone(),
+            pressure: Pressure::default(),
             inboxes: seats.0.iter().map(|seat| seat.inbox.clone()).collect(),
         };
         let stepped = |(index, seat)| Self {
