@@ -5,10 +5,11 @@ use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
 use std::time::Duration;
 
-use dormouse_protocol::{Encoding, Start};
+use dormouse_protocol::{Encoding, Event, Start};
 
 use super::{Disk, Word};
 use crate::client::{Client, number};
+use crate::process::Program;
 use crate::promise_10_crash::{VARIABLES, outlives};
 
 const LOSSES: u64 = 12;
@@ -29,11 +30,8 @@ async fn power_loss_after_power_loss_nothing_promised_is_lost() {
     .await;
 }
 
-/// A kill between a write and its fsync leaves an event in the system's memory. Whoever was shown it after the restart must not
-/// lose it again.
-#[tokio::test]
-async fn what_a_restarted_server_shows_survives_a_power_loss() {
-    let disk = Disk::new();
+/// Stores 1 in `room/a`; 2 is written, and not synced when the program is killed.
+async fn is_killed_before_a_sync(disk: &Disk) {
     let mut program = disk.start(0, &[]);
     let mut client = Client::connect(program.address, Encoding::Msgpack).await;
     let object = client.join_now("room/a").await;
@@ -43,39 +41,41 @@ async fn what_a_restarted_server_shows_survives_a_power_loss() {
     disk.syncs_hang();
     program.kill();
     disk.set(Word::SyncWaits, 0);
+}
 
-    let mut program = disk.start(0, &[]);
+/// All of `room/a`.
+async fn read(program: &Program) -> Vec<Event> {
     let mut reader = Client::connect(program.address, Encoding::Msgpack).await;
     let joined = reader.join("room/a", Start::All).await;
-    let shown = reader.caught_up(joined.object).await;
+    reader.caught_up(joined.object).await
+}
+
+/// A kill between a write and its fsync leaves an event in the system's memory. Whoever was shown it after the restart must not
+/// lose it again.
+#[tokio::test]
+async fn what_a_restarted_server_shows_survives_a_power_loss() {
+    let disk = Disk::new();
+    is_killed_before_a_sync(&disk).await;
+
+    let mut program = disk.start(0, &[]);
+    let shown = read(&program).await;
     assert_eq!(shown.iter().map(number).collect::<Vec<_>>(), [1, 2]);
     program.kill();
 
     let disk = disk.after_power_loss();
     let program = disk.start(0, &[]);
-    let mut reader = Client::connect(program.address, Encoding::Msgpack).await;
-    let joined = reader.join("room/a", Start::All).await;
-    assert_eq!(reader.caught_up(joined.object).await, shown);
+    assert_eq!(read(&program).await, shown);
 }
 
 /// The other way round, so that the test above means something: what was not synced is gone.
 #[tokio::test]
 async fn what_was_never_synced_is_lost_with_the_power() {
     let disk = Disk::new();
-    let mut program = disk.start(0, &[]);
-    let mut client = Client::connect(program.address, Encoding::Msgpack).await;
-    let object = client.join_now("room/a").await;
-    client.publish(object, 1).await;
-    disk.set(Word::SyncWaits, 1);
-    client.send_publish(object, 2, None).await;
-    disk.syncs_hang();
-    program.kill();
+    is_killed_before_a_sync(&disk).await;
 
     let disk = disk.after_power_loss();
     let program = disk.start(0, &[]);
-    let mut reader = Client::connect(program.address, Encoding::Msgpack).await;
-    let joined = reader.join("room/a", Start::All).await;
-    let left = reader.caught_up(joined.object).await;
+    let left = read(&program).await;
     assert_eq!(left.iter().map(number).collect::<Vec<_>>(), [1]);
 }
 
