@@ -40,6 +40,18 @@ pub fn ratio(after: u64, before: u64) -> f64 {
     (after as f64 / before.max(1) as f64 * 1000.0).round() / 1000.0
 }
 
+/// The value in the middle; of an even number, the mean of the two. None of none.
+pub fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
+    let mut values: Vec<f64> = values.into_iter().collect();
+    values.sort_by(f64::total_cmp);
+    let half = values.len() / 2;
+    match values.len() {
+        0 => None,
+        n if n.is_multiple_of(2) => Some(f64::midpoint(values[half - 1], values[half])),
+        _ => Some(values[half]),
+    }
+}
+
 /// A total divided, to one decimal.
 #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
 pub fn per(total: i64, count: u64) -> f64 {
@@ -83,5 +95,17 @@ impl From<&Histogram<u64>> for Latency {
 impl Display for Latency {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "p50 {} µs, p99 {} µs, max {} µs", self.p50_us, self.p99_us, self.max_us)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_that_of_the_values_in_order() {
+        assert_eq!(median([9.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(median([4.0, 1.0, 9.0, 2.0]), Some(3.0));
+        assert_eq!(median([]), None);
     }
 }

@@ -23,8 +23,11 @@ pub struct HostileOptions {
     /// How often a second one of them connects or says something, at most [default: 20000 frames and requests, 1000 of everything else]
     #[arg(long, value_parser = rate)]
     pub rate: Option<f64>,
-    /// How long each attack is measured, and the quiet before it
-    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
+    /// How often each attack is played, each time after a quiet time; what is told is the median
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    pub rounds: u32,
+    /// How long each of them is measured, and the quiet before it
+    #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = seconds)]
     pub seconds: Duration,
     /// Rooms of members who behave
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]

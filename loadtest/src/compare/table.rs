@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::drive::ledger::Faults;
 use crate::load::outcome::Outcome;
-use crate::report::thousands;
+use crate::report::{self, thousands};
 
 /// What one run told. None where it tells nothing of that.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
@@ -75,7 +75,7 @@ impl Table {
             let ratios = rounds.filter_map(|(run, other)| {
                 Some(run.cpu_us? / other.cpu_us.filter(|cpu| *cpu > 0.0)?)
             });
-            middle(ratios.collect())
+            report::median(ratios)
         };
         let ratios: Vec<_> = self.0.iter().map(ratio).collect();
         for (line, ratio) in self.0.iter_mut().zip(ratios) {
@@ -142,7 +142,7 @@ impl Line {
 
 /// Medians of what is known; of losses the worst, and of repeats the sum, since each is one too many.
 fn median(runs: &[Run]) -> Run {
-    let of = |figure: fn(&Run) -> Option<f64>| middle(runs.iter().filter_map(figure).collect());
+    let of = |figure: fn(&Run) -> Option<f64>| report::median(runs.iter().filter_map(figure));
     Run {
         cpu_us: of(|run| run.cpu_us),
         p50_us: of(|run| run.p50_us),
@@ -151,17 +151,6 @@ fn median(runs: &[Run]) -> Run {
         lost: runs.iter().map(|run| run.lost).fold(0.0, f64::max),
         misdelivered: runs.iter().map(|run| run.misdelivered).sum(),
         closed: runs.iter().map(|run| run.closed).sum(),
-    }
-}
-
-/// The value in the middle; of an even number, the mean of the two.
-fn middle(mut values: Vec<f64>) -> Option<f64> {
-    values.sort_by(f64::total_cmp);
-    let half = values.len() / 2;
-    match values.len() {
-        0 => None,
-        n if n % 2 == 1 => Some(values[half]),
-        _ => Some(f64::midpoint(values[half - 1], values[half])),
     }
 }
 
@@ -221,13 +210,6 @@ mod tests {
             per_s: Some(1_234_567.0),
             ..Run::default()
         }
-    }
-
-    #[test]
-    fn the_middle_is_that_of_the_values_in_order() {
-        assert_eq!(middle(vec![9.0, 1.0, 2.0]), Some(2.0));
-        assert_eq!(middle(vec![4.0, 1.0, 9.0, 2.0]), Some(3.0));
-        assert_eq!(middle(vec![]), None);
     }
 
     #[test]

@@ -3,12 +3,15 @@
 use std::fmt::{self, Display};
 
 use clap::ValueEnum;
+use flate2::{Compress, Compression, FlushCompress};
 use serde::Serialize;
 
 /// An attack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Attack {
+    /// None: what the figures vary by themselves.
+    Nothing,
     /// Handshakes that come byte by byte and never end.
     Handshakes,
     /// Messages that come byte by byte and never end.
@@ -33,6 +36,8 @@ pub enum Attack {
     Connects,
     /// Frames that claim exabytes, each on a connection of its own.
     Claims,
+    /// Messages that are a thousand times as long once they are inflated.
+    Bombs,
     /// Questions for all objects, over HTTP.
     Questions,
 }
@@ -74,11 +79,14 @@ pub(super) struct Script {
 
 const HANDSHAKE: &[u8] =
     b"GET /v1/connect HTTP/1.1\r\nHost: test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+    Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n";
 /// The key of a mask that changes nothing.
 const KEY: [u8; 4] = [0; 4];
 /// More than any server of these tests allows.
 const CROWD: u32 = 264;
+/// What a bomb is once it is inflated: more than a message may be.
+const BOMB_BYTES: usize = 8 << 20;
 
 impl Attack {
     pub(super) fn script(self) -> Script {
@@ -103,6 +111,7 @@ impl Attack {
             ..quiet.clone()
         };
         match self {
+            Self::Nothing => Script { greeting: Vec::new(), rate: 0.0, ..quiet },
             Self::Handshakes => Script {
                 greeting: b"GET /v1/connect HTTP/1.1\r\nHost: test\r\nX-Slow: ".to_vec(),
                 refrain: Refrain::Bytes(b"x".to_vec()),
@@ -140,12 +149,24 @@ impl Attack {
                 greeting: bytes(&[HANDSHAKE, &[0x81, 0xFF, 0x0F], &[0xFF; 7], &KEY]),
                 ..quiet
             },
+            Self::Bombs => Script { refrain: Refrain::Bytes(bomb()), ..quiet },
             Self::Questions => Script {
                 greeting: b"GET /v1/objects?limit=1000 HTTP/1.1\r\nHost: test\r\n\r\n".to_vec(),
                 ..quiet
             },
         }
     }
+}
+
+/// A text of zeros, deflated (RFC 7692, section 7.2.1).
+fn bomb() -> Vec<u8> {
+    let mut deflated = Vec::with_capacity(BOMB_BYTES / 100);
+    let mut deflate = Compress::new(Compression::best(), false);
+    // Into memory that suffices, which can't fail.
+    let _ = deflate.compress_vec(&vec![0; BOMB_BYTES], &mut deflated, FlushCompress::Sync);
+    deflated.truncate(deflated.len() - 4);
+    let length = u16::try_from(deflated.len()).unwrap_or(u16::MAX);
+    [&[0xC1, 0xFE][..], &length.to_be_bytes(), &KEY, &deflated].concat()
 }
 
 impl Display for Attack {

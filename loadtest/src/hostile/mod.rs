@@ -1,6 +1,7 @@
 //! Hostile peers beside members who behave: what the members feel of each attack, and what the server does about it.
 //!
-//! The members publish at a steady rate, and are measured by turns in quiet and under an attack. The attackers have a
+//! The members publish at a steady rate, and are measured by turns in quiet and under an attack, in several rounds: what else
+//! the machine does falls on both alike, and the medians tell of neither's worst moment. The attackers have a
 //! thread of this process; what they take of the machine is told, since that shows in the latencies too.
 
 mod attack;
@@ -10,7 +11,7 @@ mod peer;
 
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::ValueEnum as _;
 
 pub use attack::Attack;
@@ -24,7 +25,7 @@ use crate::drive::plan::Plan;
 use crate::load::session::{Measured, Session, Setup};
 use crate::load::steady::WARM_UP;
 use crate::load::target::Target;
-use crate::report::{Latency, difference, per_second, ratio};
+use crate::report::{Latency, difference, median, per_second, ratio};
 use crate::wire::dormouse::Dormouse;
 
 /// How long an attack may take to get under way before it is measured.
@@ -32,9 +33,8 @@ const BEGIN: Duration = Duration::from_millis(500);
 /// And the server to get over it.
 const GET_OVER: Duration = Duration::from_secs(1);
 
-/// What is known of an attack besides the latencies.
+/// What is known of an attack in one round besides the latencies.
 struct Told {
-    attack: Attack,
     spent: Spent,
     refused: u64,
     closed: u64,
@@ -42,9 +42,11 @@ struct Told {
 
 /// Runs the scenario. What the members lost, or got twice, is told in the outcome.
 pub fn run(options: &HostileOptions) -> Result<Outcome> {
-    let HostileOptions { target: aim, rooms, members, publish_rate, attackers, .. } = options;
+    let HostileOptions { target: aim, rooms, members, publish_rate, attackers, rounds, .. } =
+        options;
     let plan = Plan { rooms: *rooms, members_each: *members, publishers_each: 1 };
-    let target = Target::new(aim, plan.members() + attackers)?;
+    let compression = [("COMPRESSION", "true".to_owned())];
+    let target = Target::new_with(aim, plan.members() + attackers, &compression)?;
     let wire = aim.wire();
     let setup = Setup {
         plan,
@@ -62,21 +64,25 @@ pub fn run(options: &HostileOptions) -> Result<Outcome> {
         if options.attack.is_empty() { Attack::value_variants() } else { &options.attack };
     let mut told = Vec::new();
     for attack in attacks {
-        session.measure(options.seconds, |_, _| false)?;
-        told.push(play(*attack, options, &target, &mut session, &names)?);
-        session.play(GET_OVER, |_, _| false)?;
+        for _ in 0..*rounds {
+            session.measure(options.seconds, |_, _| false)?;
+            told.push(play(*attack, options, &target, &mut session, &names)?);
+            session.play(GET_OVER, |_, _| false)?;
+        }
     }
     session.drain()?;
     let (mut windows, end) = session.close()?;
     windows.push((end.window, end.latency));
-    let lines = told.into_iter().zip(windows.chunks(2));
+    let rounds_each = *rounds as usize;
+    let lines = attacks.iter().zip(told.chunks(rounds_each)).zip(windows.chunks(2 * rounds_each));
     Ok(Outcome {
         scenario: "hostile",
         connections: plan.members(),
         publish_rate: *publish_rate,
         attackers: *attackers,
+        rounds: *rounds,
         seconds: options.seconds.as_secs_f64(),
-        attacks: lines.map(|(told, windows)| line(&told, windows)).collect::<Result<_>>()?,
+        attacks: lines.map(|((attack, told), windows)| line(*attack, told, windows)).collect(),
         faults: end.faults,
         closed_connections: end.closed,
         server_version: target.version.clone(),
@@ -103,7 +109,6 @@ fn play(
     session.measure(options.seconds, |_, _| false)?;
     let after = Metrics::fetch(target.address)?;
     Ok(Told {
-        attack,
         spent: crew.stop()?,
         refused: refused(&after).saturating_sub(refused(&before)),
         closed: closed(&after).saturating_sub(closed(&before)),
@@ -127,31 +132,35 @@ fn closed(metrics: &Metrics) -> u64 {
     all - metrics.sum_of("dormouse_closes_total", "code", &["normal"]).unwrap_or(0)
 }
 
-fn line(told: &Told, windows: &[Measured]) -> Result<Line> {
-    let [quiet, attacked] = windows else {
-        bail!("an attack was not measured");
-    };
-    let p99 =
+/// All rounds of an attack. The windows are by turns quiet and attacked.
+#[expect(clippy::cast_precision_loss, reason = "microseconds stay far below 2^53")]
+fn line(attack: Attack, told: &[Told], windows: &[Measured]) -> Line {
+    let p99_us =
         |(_, latency): &Measured| (!latency.is_empty()).then(|| Latency::from(latency).p99_us);
     let cpu = |(window, _): &Measured| window.cpu.map(|cpu| percent(cpu, window.took));
-    let (quiet_p99_us, attacked_p99_us) = (p99(quiet), p99(attacked));
-    Ok(Line {
-        attack: told.attack,
-        acts_per_s: per_second(told.spent.acts, told.spent.took).round(),
-        attack_cpu_percent: percent(told.spent.cpu, told.spent.took),
-        quiet_p99_us,
-        attacked_p99_us,
-        ratio: attacked_p99_us.zip(quiet_p99_us).map(|(after, before)| ratio(after, before)),
-        quiet_server_cpu_percent: cpu(quiet),
-        attacked_server_cpu_percent: cpu(attacked),
-        server_memory_growth_bytes: attacked
-            .0
-            .pss_bytes
-            .zip(quiet.0.pss_bytes)
-            .map(|(after, before)| difference(after, before)),
-        refused: told.refused,
-        closed: told.closed,
-    })
+    let of = |figure: &dyn Fn(&Measured) -> Option<f64>, first: usize| {
+        median(windows.iter().skip(first).step_by(2).filter_map(figure))
+    };
+    let rounds = || windows.chunks_exact(2).map(|round| (&round[0], &round[1]));
+    let growths = rounds().filter_map(|(quiet, attacked)| {
+        Some(difference(attacked.0.pss_bytes?, quiet.0.pss_bytes?))
+    });
+    let ratios =
+        rounds().filter_map(|(quiet, attacked)| Some(ratio(p99_us(attacked)?, p99_us(quiet)?)));
+    let took = told.iter().map(|told| told.spent.took).sum();
+    Line {
+        attack,
+        acts_per_s: per_second(told.iter().map(|told| told.spent.acts).sum(), took).round(),
+        attack_cpu_percent: percent(told.iter().map(|told| told.spent.cpu).sum(), took),
+        quiet_p99_us: of(&|window| p99_us(window).map(|us| us as f64), 0),
+        attacked_p99_us: of(&|window| p99_us(window).map(|us| us as f64), 1),
+        ratio: median(ratios),
+        quiet_server_cpu_percent: of(&cpu, 0),
+        attacked_server_cpu_percent: of(&cpu, 1),
+        server_memory_growth_bytes: growths.max(),
+        refused: told.iter().map(|told| told.refused).sum(),
+        closed: told.iter().map(|told| told.closed).sum(),
+    }
 }
 
 fn percent(cpu: Duration, took: Duration) -> f64 {

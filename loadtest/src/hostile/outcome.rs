@@ -7,7 +7,8 @@ use serde::Serialize;
 use super::attack::Attack;
 use crate::drive::ledger::Faults;
 
-/// What was seen of one attack. None is what could not be known, or where nothing was delivered.
+/// What was seen of one attack: latencies, their ratio and processor times are medians of the rounds. None is what could not be
+/// known, or where nothing was delivered.
 #[derive(Debug, Clone, Serialize)]
 pub struct Line {
     /// Which.
@@ -17,16 +18,16 @@ pub struct Line {
     /// Their own processor time, in percent of one core.
     pub attack_cpu_percent: f64,
     /// From when a publish of the members was due until a member received it: all but one of a hundred, before the attack.
-    pub quiet_p99_us: Option<u64>,
+    pub quiet_p99_us: Option<f64>,
     /// Likewise, during it.
-    pub attacked_p99_us: Option<u64>,
-    /// The second divided by the first.
+    pub attacked_p99_us: Option<f64>,
+    /// The second divided by the first, in the same round.
     pub ratio: Option<f64>,
     /// The server's processor time in percent of one core, before the attack.
     pub quiet_server_cpu_percent: Option<f64>,
     /// Likewise, during it.
     pub attacked_server_cpu_percent: Option<f64>,
-    /// By how much the server's memory (PSS) grew from before the attack to its end.
+    /// By how much the server's memory (PSS) grew from before the attack to its end; in the worst round.
     pub server_memory_growth_bytes: Option<i64>,
     /// Connections and requests that the server refused, from its metrics.
     pub refused: u64,
@@ -45,7 +46,9 @@ pub struct Outcome {
     pub publish_rate: f64,
     /// Hostile peers.
     pub attackers: u32,
-    /// How long each attack was measured, and the quiet before it.
+    /// How often each attack was played.
+    pub rounds: u32,
+    /// How long each of them was measured, and the quiet before it.
     pub seconds: f64,
     /// Each attack.
     pub attacks: Vec<Line>,

@@ -31,12 +31,21 @@ pub(crate) struct Target {
 impl Target {
     /// The server that the options name, or else a new one that allows so many connections.
     pub(crate) fn new(options: &TargetOptions, connections: u32) -> Result<Self> {
+        Self::new_with(options, connections, &[])
+    }
+
+    /// Likewise, with these settings where it is a new one.
+    pub(crate) fn new_with(
+        options: &TargetOptions,
+        connections: u32,
+        settings: &[(&str, String)],
+    ) -> Result<Self> {
         let cores = options.pin.then(Cores::of_this_process).transpose()?;
         let target = if let Some(url) = &options.url {
             Self::at(url, options.pid)?
         } else {
             cores.as_ref().map_or(Ok(()), Cores::use_first)?;
-            Self::start(&options.server, connections)?
+            Self::start_for(&options.server, connections, settings)?
         };
         cores.as_ref().map_or(Ok(()), Cores::use_last)?;
         Ok(target)
@@ -59,14 +68,17 @@ impl Target {
 
     /// A new one that allows so many connections.
     pub(crate) fn start(options: &ServerOptions, connections: u32) -> Result<Self> {
-        let allowed = connections + SPARE_CONNECTIONS;
-        Self::start_with(
-            options,
-            &[
-                ("LIMITS_CONNECTIONS", allowed.to_string()),
-                ("LIMITS_ROSTER_MEMBERS", allowed.to_string()),
-            ],
-        )
+        Self::start_for(options, connections, &[])
+    }
+
+    fn start_for(
+        options: &ServerOptions,
+        connections: u32,
+        settings: &[(&str, String)],
+    ) -> Result<Self> {
+        let allowed = (connections + SPARE_CONNECTIONS).to_string();
+        let limits = [("LIMITS_CONNECTIONS", allowed.clone()), ("LIMITS_ROSTER_MEMBERS", allowed)];
+        Self::start_with(options, &[&limits, settings].concat())
     }
 
     /// A new one with these settings.

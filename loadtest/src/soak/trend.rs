@@ -16,6 +16,8 @@
 
 use std::time::Duration;
 
+use crate::report::median;
+
 /// Parts of the time after the warm-up. With 12, 35 of the 66 pairs more have to rise than fall.
 pub(super) const BLOCKS: usize = 12;
 /// One of so many parts of the time is warm-up.
@@ -55,7 +57,7 @@ pub(super) fn trend(samples: &[f64], hours: f64, tolerance: Tolerance) -> Option
     let blocks_per_hour = BLOCKS as f64 / watched;
     let slope = slope(&floors);
     let per_hour = slope * blocks_per_hour;
-    let level = median(floors.clone());
+    let level = median(floors.clone()).unwrap_or(0.0);
     let exceeds = |part: &[f64], share: f64| {
         let slope = self::slope(part);
         slope * part.len() as f64 > tolerance.growth * share
@@ -92,7 +94,8 @@ fn rises(values: &[f64]) -> bool {
 
 /// The Theil–Sen slope: by how much a value exceeds the one before it.
 fn slope(values: &[f64]) -> f64 {
-    median(pairs(values).map(|(apart, earlier, later)| (later - earlier) / apart).collect())
+    let slopes = pairs(values).map(|(apart, earlier, later)| (later - earlier) / apart);
+    median(slopes).unwrap_or(0.0)
 }
 
 /// Every value with every later one, and how far they are apart.
@@ -105,16 +108,6 @@ fn pairs(values: &[f64]) -> impl Iterator<Item = (f64, f64, f64)> {
 
 fn sign(difference: f64) -> f64 {
     if difference == 0.0 { 0.0 } else { difference.signum() }
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    match values.len() {
-        0 => 0.0,
-        n if n.is_multiple_of(2) => f64::midpoint(values[middle - 1], values[middle]),
-        _ => values[middle],
-    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,8 @@ use serde_json::Value;
 use crate::bench::{assert_numbers, report};
 
 fn attacked(arguments: &[&str]) -> Value {
-    let common = ["hostile", "--rooms=3", "--members=4", "--publish-rate=50", "--seconds=0.5"];
+    let common =
+        ["hostile", "--rooms=3", "--members=4", "--publish-rate=50", "--rounds=1", "--seconds=0.5"];
     let report = report(&[&common, arguments].concat());
     println!("{report}");
     assert_eq!((&report["scenario"], &report["connections"]), (&"hostile".into(), &12.into()));
@@ -21,7 +22,7 @@ fn attacked(arguments: &[&str]) -> Value {
 fn every_attack_is_played_and_nobody_else_loses_anything() {
     let report = attacked(&["--attackers=8"]);
     let attacks = report["attacks"].as_array().unwrap();
-    assert_eq!(attacks.len(), 13);
+    assert_eq!(attacks.len(), 15);
     for line in attacks {
         assert_numbers(
             line,
@@ -36,12 +37,17 @@ fn every_attack_is_played_and_nobody_else_loses_anything() {
                 "server_memory_growth_bytes",
             ],
         );
-        assert!(line["acts_per_s"].as_f64().unwrap() > 0.0, "{line}");
+        assert_eq!(
+            line["acts_per_s"].as_f64().unwrap() > 0.0,
+            line["attack"] != "nothing",
+            "{line}"
+        );
     }
     let of = |attack: &str| attacks.iter().find(|line| line["attack"] == attack).unwrap();
     let number = |attack: &str, name: &str| of(attack)[name].as_u64().unwrap();
     assert!(number("connects", "refused") > 0, "the limit was reached");
     assert!(number("claims", "closed") > 0, "the lengths are forged");
+    assert!(number("bombs", "closed") > 0, "they are too long once they are inflated");
 }
 
 #[test]
