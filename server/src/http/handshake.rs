@@ -110,6 +110,19 @@ impl IntoResponse for &Handshake {
 }
 
 impl Refusal {
+    pub(super) const ALL: [Self; 10] = [
+        Self::Method,
+        Self::NotWebSocket,
+        Self::Version,
+        Self::Key,
+        Self::Host,
+        Self::Subprotocol,
+        Self::Origin,
+        Self::Full,
+        Self::Memory,
+        Self::Draining,
+    ];
+
     /// The label of the metric.
     pub(super) fn reason(self) -> &'static str {
         match self {

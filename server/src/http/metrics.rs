@@ -3,6 +3,7 @@
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
 use super::farewell::Cut;
+use super::handshake::Refusal;
 
 /// What the front counts. Clones share the counters.
 #[derive(Debug, Clone)]
@@ -10,7 +11,7 @@ pub(super) struct Counts {
     /// Answered requests by route and class of status.
     pub(super) requests: IntCounterVec,
     /// WebSocket handshakes that were refused, by reason.
-    pub(super) refused: IntCounterVec,
+    refused: IntCounterVec,
     /// WebSockets that may be open.
     pub(super) connections_limit: IntGauge,
     /// Failed accepts, such as those for want of file descriptors.
@@ -54,7 +55,14 @@ impl Counts {
         for cut in Cut::ALL {
             counts.cut.with_label_values(&[cut.reason()]);
         }
+        for refusal in Refusal::ALL {
+            counts.refused.with_label_values(&[refusal.reason()]);
+        }
         Ok(counts)
+    }
+
+    pub(super) fn refused(&self, refusal: Refusal) {
+        self.refused.with_label_values(&[refusal.reason()]).inc();
     }
 
     pub(super) fn cut(&self, cut: Cut) {

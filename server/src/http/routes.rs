@@ -102,7 +102,7 @@ async fn connect(
             response
         }
         Err(refusal) => {
-            shared.counts.refused.with_label_values(&[refusal.reason()]).inc();
+            shared.counts.refused(refusal);
             if refusal == Refusal::Full && shared.full.is_due() {
                 tracing::warn!("limits.connections is reached: connections are refused");
             }
