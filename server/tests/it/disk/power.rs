@@ -1,11 +1,12 @@
 //! Promise 10 where the power goes: what was never synced is lost, and nothing else.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
 use std::time::Duration;
 
 use dormouse_protocol::{Encoding, Event, Start};
+use tokio::time::timeout;
 
 use super::{Disk, Word};
 use crate::client::{Client, number};
@@ -13,6 +14,10 @@ use crate::process::Program;
 use crate::promise_10_crash::{VARIABLES, outlives};
 
 const LOSSES: u64 = 12;
+const ENDS: u64 = 10;
+/// More than retention removes in one step.
+const SURPLUS: u64 = 1_500;
+const KEEPS_TEN: [(&str, &str); 1] = [("DORMOUSE_CLASSES_ROOM_RETENTION_MAX_EVENTS", "10")];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn power_loss_after_power_loss_nothing_promised_is_lost() {
@@ -103,4 +108,51 @@ async fn a_first_start_may_lose_the_power_at_any_sync() {
         assert_eq!(client.publish(object, 1).await.offset, 1);
     }
     assert!(syncs > 20, "{syncs}");
+}
+
+/// What retention removes goes in steps, beside publishes and not synced by itself. Wherever that stops, what is left is the end of the log,
+/// without a hole.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_ends_while_retention_removes_leaves_the_end_of_the_log_whole() {
+    let mut disk = Disk::new();
+    let (mut head, mut removed) = (0, 0);
+    for round in 0..ENDS {
+        let mut program = disk.start(0, &[]);
+        let mut client = Client::connect(program.address, Encoding::Msgpack).await;
+        let object = client.join_now("room/a").await;
+        client.publish_all(object, head + 1..=head + SURPLUS).await;
+        head += SURPLUS;
+        program.kill();
+
+        // It begins to remove before it listens.
+        let mut program = disk.start(0, &KEEPS_TEN);
+        let moment = Duration::from_micros(rand::random_range(0..20_000));
+        let acknowledged = Cell::new(head);
+        let _ = timeout(moment, async {
+            let mut client = Client::connect(program.address, Encoding::Msgpack).await;
+            let object = client.join_now("room/a").await;
+            loop {
+                client.publish(object, acknowledged.get() + 1).await;
+                acknowledged.set(acknowledged.get() + 1);
+            }
+        })
+        .await;
+        program.kill();
+        if round % 2 == 0 {
+            disk = disk.after_power_loss();
+        }
+
+        let mut program = disk.start(0, &[]);
+        let left = read(&program).await;
+        program.kill();
+        let first = left[0].offset;
+        assert!(left.iter().map(|event| event.offset).eq(first..first + left.len() as u64));
+        assert!(left.iter().all(|event| number(event) == event.offset));
+        assert!(left.len() >= 10, "{} are left", left.len());
+        removed = removed.max(first - 1);
+        // One may be there whose answer did not arrive.
+        head = left[left.len() - 1].offset;
+        assert!((acknowledged.get()..=acknowledged.get() + 1).contains(&head), "up to {head}");
+    }
+    assert!(removed > 0, "retention has removed nothing");
 }
