@@ -37,6 +37,27 @@ pub struct Settings {
     pub presence: presence::Settings,
 }
 
+#[cfg(test)]
+impl Settings {
+    /// As little of everything as there may be.
+    pub(crate) fn least() -> Self {
+        Self {
+            mailbox: 1,
+            max_awake: 1,
+            max_waking: 1,
+            pinned: HashSet::new(),
+            dedupe_window: Duration::from_secs(1),
+            dedupe_events: 1,
+            presence: presence::Settings {
+                interval: Duration::from_secs(1),
+                grace: Duration::ZERO,
+                max_members: 1,
+                page_members: 1,
+            },
+        }
+    }
+}
+
 /// Some of the objects in use.
 pub struct InUse {
     /// In the order of their names.

@@ -415,6 +415,17 @@ pub(crate) fn after(epoch: u32, offset: u64) -> Start {
     Start::After(Position { epoch, offset })
 }
 
+/// Somebody well-behaved, for whom everything works.
+pub(crate) async fn bystander(address: SocketAddr) {
+    for encoding in ENCODINGS {
+        let mut client = Client::connect(address, encoding).await;
+        let object = client.join_now(&format!("room/bystander-{encoding:?}")).await;
+        let offset = client.publish(object, 1).await.offset;
+        client.events_until(object, offset).await;
+        client.nothing_more().await;
+    }
+}
+
 /// What an event carries, where that is a number.
 pub(crate) fn number(event: &Event) -> u64 {
     event.data.read().unwrap()

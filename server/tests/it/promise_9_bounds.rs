@@ -2,7 +2,6 @@
 //!
 //! The bounds of a slow socket are tested with promise 7, those of keys with promise 4, those of frames and of HTTP with theirs.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
@@ -13,7 +12,7 @@ use dormouse_protocol::{
 };
 use parking_lot::{Condvar, Mutex};
 
-use crate::client::{Client, ENCODINGS, Payload, history, noise, number, publish};
+use crate::client::{Client, ENCODINGS, Payload, bystander, history, noise, number, publish};
 use crate::raw::{PING, Raw, TEXT, frame};
 use crate::server::TestServer;
 
@@ -23,17 +22,6 @@ const SLEEP_AFTER: Duration = Duration::from_hours(1);
 async fn refused(server: &TestServer, code: ErrorCode) -> u64 {
     let code = code.as_str();
     server.metric(&format!("dormouse_request_errors_total{{code=\"{code}\"}}")).await
-}
-
-/// Another connection that everything works for.
-async fn bystander(address: SocketAddr) {
-    for encoding in ENCODINGS {
-        let mut client = Client::connect(address, encoding).await;
-        let object = client.join_now(&format!("room/bystander-{encoding:?}")).await;
-        let offset = client.publish(object, 1).await.offset;
-        client.events_until(object, offset).await;
-        client.nothing_more().await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

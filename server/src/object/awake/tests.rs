@@ -1,8 +1,6 @@
 //! Who is asked for its place, and when.
 
-use std::collections::HashSet;
 use std::pin::pin;
-use std::time::Duration;
 
 use futures_util::FutureExt;
 use tempfile::TempDir;
@@ -12,7 +10,7 @@ use tokio::task::coop::consume_budget;
 use super::*;
 use crate::log::{self, Log, Options};
 use crate::object::life::WakeCause;
-use crate::object::{Registry, metrics, presence, registry};
+use crate::object::{Registry, metrics, registry};
 
 /// Objects that are waking: nobody runs them.
 struct World {
@@ -26,20 +24,7 @@ impl World {
         let prometheus = prometheus::Registry::new();
         let log_metrics = log::Metrics::register(&prometheus).unwrap();
         let log = Log::open(data.path(), Options::default(), log_metrics).unwrap();
-        let settings = registry::Settings {
-            mailbox: 1,
-            max_awake,
-            max_waking: 1,
-            pinned: HashSet::new(),
-            dedupe_window: Duration::from_secs(1),
-            dedupe_events: 1,
-            presence: presence::Settings {
-                interval: Duration::from_secs(1),
-                grace: Duration::ZERO,
-                max_members: 1,
-                page_members: 1,
-            },
-        };
+        let settings = registry::Settings { max_awake, ..registry::Settings::least() };
         let metrics = metrics::Metrics::register(&prometheus).unwrap();
         Self { registry: Registry::new(log, [].into(), [].into(), settings, metrics), _data: data }
     }

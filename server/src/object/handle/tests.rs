@@ -1,6 +1,5 @@
 //! What can be seen of a commit while it is delivered.
 
-use std::collections::HashSet;
 use std::sync::{OnceLock, Weak, mpsc};
 use std::thread;
 use std::time::Duration;
@@ -46,20 +45,7 @@ async fn the_new_head_is_not_seen_before_the_delivery() {
     let prometheus = prometheus::Registry::new();
     let log_metrics = log::Metrics::register(&prometheus).unwrap();
     let log = Log::open(data.path(), Options::default(), log_metrics).unwrap();
-    let settings = registry::Settings {
-        mailbox: 1,
-        max_awake: 1,
-        max_waking: 1,
-        pinned: HashSet::new(),
-        dedupe_window: Duration::from_secs(1),
-        dedupe_events: 1,
-        presence: presence::Settings {
-            interval: Duration::from_secs(1),
-            grace: Duration::ZERO,
-            max_members: 1,
-            page_members: 1,
-        },
-    };
+    let settings = registry::Settings::least();
     let outlet = Arc::new(Onlooker::default());
     let metrics = metrics::Metrics::register(&prometheus).unwrap();
     let registry = Registry::new(log, [].into(), [outlet.clone() as _].into(), settings, metrics);

@@ -5,7 +5,6 @@ mod model;
 mod restart;
 mod time;
 
-use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -102,15 +101,7 @@ impl World {
         let mut presence =
             Settings { interval: INTERVAL, grace: GRACE, max_members: 2_000, page_members: 500 };
         change(&mut presence);
-        let settings = registry::Settings {
-            mailbox: 1,
-            max_awake: 1,
-            max_waking: 1,
-            pinned: HashSet::new(),
-            dedupe_window: Duration::from_secs(1),
-            dedupe_events: 1,
-            presence,
-        };
+        let settings = registry::Settings { presence, ..registry::Settings::least() };
         let outlets: [Arc<Kept>; 2] = Default::default();
         let dyn_outlets = outlets.iter().map(|outlet| outlet.clone() as Arc<dyn Outlet>).collect();
         let metrics = metrics::Metrics::register(&prometheus).unwrap();

@@ -6,22 +6,32 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::bystander;
-use crate::client::Client;
+use crate::client::{Client, bystander};
 use crate::server::TestServer;
 use crate::support::PATIENCE;
 use dormouse_protocol::Encoding;
 
 const PLACES: usize = 16;
 
-/// Whoever fills the house with requests that don't end keeps nobody out: it only pushes out its own.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_handshakes_that_never_end_keep_nobody_out() {
-    let server = TestServer::start(|config| {
+/// With so many places, and patience.
+async fn small_house() -> TestServer {
+    TestServer::start(|config| {
         config.limits.http_connections = PLACES;
         config.limits.handshake_timeout = Duration::from_hours(1);
     })
-    .await;
+    .await
+}
+
+/// Of four times as many as there are places, all but the last.
+async fn most_are_pushed_out(server: &TestServer) {
+    let cut = "dormouse_http_cut_total{reason=\"http_connections\"}";
+    server.metric_is(cut, |cut| cut >= 3 * PLACES as u64).await;
+}
+
+/// Whoever fills the house with requests that don't end keeps nobody out: it only pushes out its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_handshakes_that_never_end_keep_nobody_out() {
+    let server = small_house().await;
     let mut crowd = Vec::new();
     for _ in 0..4 * PLACES {
         let mut slow = TcpStream::connect(server.address).await.unwrap();
@@ -29,11 +39,7 @@ async fn of_handshakes_that_never_end_keep_nobody_out() {
         crowd.push(slow);
     }
     // A request of the usual kind, and connections.
-    server
-        .metric_is("dormouse_http_cut_total{reason=\"http_connections\"}", |cut| {
-            cut >= 3 * PLACES as u64
-        })
-        .await;
+    most_are_pushed_out(&server).await;
     bystander(server.address).await;
     let mut answer = String::new();
     let first = &mut crowd[0];
@@ -45,22 +51,14 @@ async fn of_handshakes_that_never_end_keep_nobody_out() {
 /// Connections that are silent from the beginning.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_silent_connections_keep_nobody_out() {
-    let server = TestServer::start(|config| {
-        config.limits.http_connections = PLACES;
-        config.limits.handshake_timeout = Duration::from_hours(1);
-    })
-    .await;
+    let server = small_house().await;
     let mut crowd = Vec::new();
     for _ in 0..4 * PLACES {
         crowd.push(TcpStream::connect(server.address).await.unwrap());
     }
     bystander(server.address).await;
     // They are only seen a second later: see `TCP_DEFER_ACCEPT` of tcp(7).
-    server
-        .metric_is("dormouse_http_cut_total{reason=\"http_connections\"}", |cut| {
-            cut >= 3 * PLACES as u64
-        })
-        .await;
+    most_are_pushed_out(&server).await;
     bystander(server.address).await;
 }
 

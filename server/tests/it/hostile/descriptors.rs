@@ -11,8 +11,7 @@ use rlimit::{Resource, prlimit};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
-use super::bystander;
-use crate::client::{Client, Payload, noise};
+use crate::client::{Client, Payload, bystander, noise};
 use crate::process::{Program, limited};
 use crate::server::{exchange, metric, metric_is};
 use crate::support::{PATIENCE, dormouse};

@@ -4,8 +4,7 @@ use dormouse_protocol::{ClientMessage, Encoding, ErrorCode, Join, Leave, ServerM
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::timeout;
 
-use super::bystander;
-use crate::client::publish;
+use crate::client::{bystander, publish};
 use crate::raw::{PING, PONG, Raw, TEXT, frame};
 use crate::server::TestServer;
 use crate::support::PATIENCE;

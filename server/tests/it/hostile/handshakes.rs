@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::bystander;
+use crate::client::bystander;
 use crate::server::TestServer;
 use crate::support::{PATIENCE, handshake};
 

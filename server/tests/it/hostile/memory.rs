@@ -9,8 +9,7 @@ use tempfile::TempDir;
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::sleep;
 
-use super::bystander;
-use crate::client::{Client, history, noise};
+use crate::client::{Client, bystander, history, noise};
 use crate::process::Program;
 use crate::raw::{Raw, TEXT, frame};
 use crate::server::{exchange, metric, metric_is};

@@ -6,7 +6,7 @@ use dormouse_protocol::Encoding;
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::timeout;
 
-use super::bystander;
+use crate::client::bystander;
 use crate::raw::{PING, Raw, TEXT, frame};
 use crate::server::TestServer;
 

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::bystander;
+use crate::client::bystander;
 use crate::server::{TestServer, exchange};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use dormouse_protocol::{ClientMessage, Encoding, Join, ServerMessage, Start};
 
-use super::bystander;
-use crate::client::{Client, noise};
+use crate::client::{Client, bystander, noise};
 use crate::raw::Raw;
 use crate::server::TestServer;
 
