@@ -44,7 +44,7 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 pub(crate) struct Flags {
     /// The IP address and port to listen on, such as 127.0.0.1:7700, the default; port 0 takes any free one
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = address)]
     listen: Option<SocketAddr>,
     /// The directory that holds the log, by default ./dormouse-data
     #[arg(long, value_name = "DIR")]
@@ -52,6 +52,11 @@ pub(crate) struct Flags {
     /// A configuration file in TOML
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+}
+
+fn address(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse()
+        .map_err(|_| "it takes an IP address and a port, such as 127.0.0.1:7700 or [::1]:7700")
 }
 
 /// Which objects to show, and how.

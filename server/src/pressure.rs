@@ -33,7 +33,7 @@ pub enum Level {
     NoConnections,
     /// Objects that are not in use sleep, and freed memory goes back at once.
     NoIdlers,
-    /// Nothing is published, nobody joins, and neither history nor rosters are read.
+    /// Nothing is published, nobody joins, nobody's presence changes, and neither history nor rosters are read.
     NoRequests,
     /// The connections are closed for which the most is held.
     NoHoarders,
@@ -61,7 +61,7 @@ impl Level {
             Self::NoConnections => "short of memory: connections are refused",
             Self::NoIdlers => "short of memory: objects that are not in use sleep",
             Self::NoRequests => {
-                "short of memory: publishes, joins and reads of history and rosters are refused"
+                "short of memory: publishes, joins, presence and reads of history and rosters are refused"
             }
             Self::NoHoarders => {
                 "short of memory: connections that take nothing of what waits for them are closed"
@@ -119,7 +119,7 @@ impl Watch {
             .set(limit.cast_signed());
         let shown = gauge(
             "dormouse_memory_pressure",
-            "How much is given up for want of memory: 1 connections, 2 idle objects, 3 publishes, joins and reads, 4 connections for which much is held.",
+            "How much is given up for want of memory: 1 connections, 2 idle objects, 3 publishes, joins, presence and reads, 4 connections for which much is held.",
         )?;
         if limit == 0 {
             return Ok(None);

@@ -188,7 +188,13 @@ async fn open_log(
     };
     let retention = HashMap::from([(room::CLASS.to_owned(), retention)]);
     let min_free = config.log.min_free;
-    let options = log::Options { retention, open_tables, min_free, ..log::Options::default() };
+    let mut options = log::Options { retention, open_tables, min_free, ..log::Options::default() };
+    let memory = config.limits.memory;
+    if memory > 0 {
+        // Nobody gives these up when memory is short.
+        options.cache_bytes = options.cache_bytes.min(memory / 8);
+        options.memtable_bytes = Some(memory / 16);
+    }
     let dir = config.data.clone();
     let opened = spawn_blocking(move || Log::open(&dir, options, metrics)).await;
     opened.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))

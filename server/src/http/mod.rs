@@ -80,7 +80,7 @@ pub struct Front {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The address is in use, not one of this machine, or not allowed.
-    #[error("cannot listen on {address}")]
+    #[error("cannot listen on {address}: free it, or choose another one with --listen")]
     Listen {
         /// The address that was asked for.
         address: SocketAddr,

@@ -34,6 +34,9 @@ pub struct Options {
     pub queue_bytes: usize,
     /// The cache of what was read from disk, in bytes.
     pub cache_bytes: u64,
+    /// So many bytes of events may be in memory before they are written out to a table, where that is less than the 32 MiB that it
+    /// always is.
+    pub memtable_bytes: Option<u64>,
     /// Tables that stay open between two reads.
     pub open_tables: usize,
     /// With less than this left on its disk, in bytes, the log says that it is full.
@@ -49,6 +52,7 @@ impl Default for Options {
             sweep_every: Duration::from_secs(10),
             queue_bytes: 16 << 20,
             cache_bytes: 64 << 20,
+            memtable_bytes: None,
             open_tables: 256,
             min_free: 0,
         }
@@ -85,6 +89,7 @@ impl Log {
             noted: Noted::default(),
             delay: Delay::default(),
             watch: Watch::new(dir, options.min_free),
+            memtable_bytes: options.memtable_bytes,
         });
         shared.watch.look(&shared.metrics);
         let (sweeping, stop_sweeping) = mpsc::channel();

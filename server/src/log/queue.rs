@@ -14,7 +14,7 @@ use super::{Entry, Identity, PresenceChange, Unavailable};
 use crate::memory;
 
 /// What an event costs in the queue beyond its stored bytes, generously.
-const EVENT_OVERHEAD: usize = 128;
+pub(super) const EVENT_OVERHEAD: u64 = 128;
 
 /// The bounds of one commit: enough for the fsync to cost next to nothing for each event, and little enough that those who
 /// wait for this commit or for the next one don't wait long.
@@ -67,7 +67,7 @@ impl Task {
 }
 
 fn weight(entries: &[Entry]) -> usize {
-    entries.iter().map(|entry| entry.stored().len() + EVENT_OVERHEAD).sum()
+    entries.iter().map(|entry| entry.stored().len() + EVENT_OVERHEAD as usize).sum()
 }
 
 /// Somebody who waits for a task; told of the failure if it is dropped.

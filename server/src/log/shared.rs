@@ -37,6 +37,8 @@ pub(super) struct Shared {
     /// What the writer waits before each commit.
     pub(super) delay: Delay,
     pub(super) watch: Watch,
+    /// See [`Options`](super::Options).
+    pub(super) memtable_bytes: Option<u64>,
 }
 
 impl Shared {

@@ -33,6 +33,16 @@ impl Store {
         ObjectId(self.next_id.fetch_add(1, Ordering::Relaxed))
     }
 
+    /// What is in memory of what was written, in bytes.
+    pub(super) fn memtable_bytes(&self) -> u64 {
+        self.db.write_buffer_size()
+    }
+
+    /// Begins to write out the events that are in memory to a table.
+    pub(super) fn write_out(&self) -> Result<(), fjall::Error> {
+        self.events.rotate_memtable().map(drop)
+    }
+
     /// Fails if the database takes no more writes, which it does not tell by itself when its background work fails.
     pub(super) fn check(&self) -> Result<(), fjall::Error> {
         self.db.persist(PersistMode::Buffer)

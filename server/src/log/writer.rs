@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 pub(crate) mod stepped;
 
 use super::ObjectId;
-use super::queue::{Task, Work};
+use super::queue::{EVENT_OVERHEAD, Task, Work};
 use super::shared::Shared;
 
 /// How many objects' heads the writer remembers to check the order of appends.
@@ -26,6 +26,7 @@ pub(super) fn run(shared: &Shared) {
     // A fast disk could be filled between two looks of the watch.
     let look_every_bytes = (shared.watch.min_free() / 8).max(1 << 20);
     let mut unwatched = 0;
+    let mut in_memory = shared.store.memtable_bytes();
     while let Some(works) = shared.queue.take() {
         if works.iter().any(|work| work.task.events() > 0) {
             shared.delay.pass();
@@ -33,7 +34,10 @@ pub(super) fn run(shared: &Shared) {
         let started = Instant::now();
         shared.watch.begins();
         match commit(shared, &mut heads, &works) {
-            Ok(bytes) => unwatched += bytes,
+            Ok(bytes) => {
+                unwatched += bytes;
+                in_memory += bytes;
+            }
             Err(error) => return shared.fail(format!("a commit failed: {error}")),
         }
         shared.watch.is_over();
@@ -43,6 +47,12 @@ pub(super) fn run(shared: &Shared) {
             unwatched = 0;
         }
         works.into_iter().for_each(Work::finish);
+        if shared.memtable_bytes.is_some_and(|most| in_memory > most) {
+            in_memory = 0;
+            if let Err(error) = shared.store.write_out() {
+                return shared.fail(format!("events can't be written out: {error}"));
+            }
+        }
         // Whoever waits alone for one commit after another finds nobody here and is not held up; nor is a full commit, which
         // could not grow.
         if shared.queue.is_gathering() {
@@ -63,7 +73,7 @@ impl Drop for End<'_> {
     }
 }
 
-/// Returns the bytes of the events.
+/// Returns what it takes in memory and in the journal, in bytes.
 fn commit(shared: &Shared, heads: &mut Heads, works: &[Work]) -> Result<u64, fjall::Error> {
     let started = Instant::now();
     let mut batch = shared.store.batch();
@@ -106,7 +116,7 @@ fn commit(shared: &Shared, heads: &mut Heads, works: &[Work]) -> Result<u64, fja
             shared.note(object);
         }
     }
-    Ok(bytes)
+    Ok(bytes + (u64::from(stored) + removed) * EVENT_OVERHEAD)
 }
 
 /// The newest offsets of the objects that were appended to lately. A hole or a repeat in a log is a bug in the caller

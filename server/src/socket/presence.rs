@@ -64,6 +64,9 @@ impl Reactor {
         if set.data.as_ref().is_some_and(|data| self.is_too_large(data)) {
             return self.refuse_presence(key, set.id);
         }
+        if set.data.is_some() && self.common.pressure.is(Level::NoRequests) {
+            return self.refuse_for_memory(key, set.id);
+        }
         let (user, holder) = (connection.session, self.holder(key));
         let audience = &self.audiences[joined.audience as usize];
         let number = audience.members[joined.member as usize].number;

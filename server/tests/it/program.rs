@@ -69,7 +69,7 @@ fn an_address_in_use_is_a_clear_error() {
     let output = dormouse(&["--listen", &address]).arg("--data").arg(data.path()).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     let text = String::from_utf8(output.stderr).unwrap();
-    assert!(text.contains(&format!("error: cannot listen on {address}\n  caused by: ")), "{text}");
+    assert!(text.contains(&format!("error: cannot listen on {address}: free it, or choose another one with --listen\n  caused by: ")), "{text}");
     assert!(output.stdout.is_empty());
 }
 

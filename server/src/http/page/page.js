@@ -159,7 +159,7 @@ addEventListener("hashchange", followAddress);
 $("room-form").addEventListener("submit", (event) => {
   event.preventDefault();
   const input = $("room");
-  input.value = input.value.trim().replaceAll(/[^A-Za-z0-9\-_.:~@]+/g, "-");
+  input.value = input.value.trim().replace(/^room\//, "").replaceAll(/[^A-Za-z0-9\-_.:~@]+/g, "-");
   location.hash = hashOf(input.value);
   input.blur();
 });

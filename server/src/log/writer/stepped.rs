@@ -82,6 +82,7 @@ impl Disk {
             delay: Delay::default(),
             // Nobody looks at the room that is left.
             watch: Watch::new(Path::new("."), 0),
+            memtable_bytes: None,
         });
         let inner = Inner {
             shared: shared.clone(),
