@@ -93,6 +93,15 @@ impl Socket {
         SockRef::from(&self.stream).set_recv_buffer_size(bytes)
     }
 
+    /// Has the system acknowledge what arrives when it is read, and not put that off until more arrives, as it may after the first
+    /// words were exchanged (tcp(7), `TCP_QUICKACK`). On the loopback interface that would be the server's processor time, or not, as
+    /// it happens.
+    pub(super) fn acknowledge(&self) -> io::Result<()> {
+        #[cfg(target_os = "linux")]
+        SockRef::from(&self.stream).set_tcp_quickack(true)?;
+        Ok(())
+    }
+
     /// Asks to be told of it.
     pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         self.stream.register(registry, token, Interest::READABLE | Interest::WRITABLE)

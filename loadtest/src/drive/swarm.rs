@@ -134,6 +134,9 @@ impl<W: Wire> Swarm<W> {
                 self.expected()
             );
         }
+        for socket in self.seats.iter().filter_map(|seat| seat.socket.as_ref()) {
+            socket.acknowledge()?;
+        }
         Ok(())
     }
 
