@@ -81,11 +81,12 @@ impl Server {
         let tables = descriptors::share_out(&mut config);
         let log = open_log(&config, tables, log::Metrics::register(metrics.registry())?).await?;
         let health = Health::new(log.clone());
-        let seats = Seats::new(reactor_count(&config))?;
+        let socket_metrics = socket::Metrics::register(metrics.registry())?;
+        let seats = Seats::new(reactor_count(&config), &socket_metrics)?;
         let registry = Registry::new(
             log.clone(),
             classes,
-            seats.outlets(),
+            seats.sinks(),
             object_settings(&config),
             object::Metrics::register(metrics.registry())?,
         );
@@ -95,7 +96,7 @@ impl Server {
             registry.clone(),
             socket_settings(&config),
             pressure.clone(),
-            socket::Metrics::register(metrics.registry())?,
+            socket_metrics,
         )?);
         let hand_over = Arc::new({
             let reactors = reactors.clone();

@@ -6,26 +6,14 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::class::Message;
 use super::handle::Handle;
 use super::life::{Begun, Life, SleepAnswer, SleepReason, SleepRefusal, State, WakeCause};
+use super::mailbox::Message;
 use super::run::run;
 use crate::clock::now_ms;
 
-/// The object has as many messages waiting as it may; the message comes back.
-#[derive(Debug)]
-pub struct Busy(pub Message);
-
 /// For everybody.
 impl Handle {
-    /// Hands a message to the instance, waking the object if it sleeps.
-    pub fn send(self: &Arc<Self>, message: Message) -> Result<(), Busy> {
-        let capacity = self.shared.settings.mailbox;
-        let begun = self.step(|life| life.post(message, capacity, now_ms())).map_err(Busy)?;
-        self.begin(begun);
-        Ok(())
-    }
-
     /// Asks the object to sleep as soon as it has nothing to do.
     pub fn sleep(&self) -> SleepAnswer {
         self.ask_to_sleep(SleepReason::Asked)
@@ -151,7 +139,7 @@ impl Handle {
 }
 
 impl Handle {
-    fn begin(self: &Arc<Self>, begun: Option<Begun>) {
+    pub(super) fn begin(self: &Arc<Self>, begun: Option<Begun>) {
         if let Some(begun) = begun {
             let instances = run(self.clone(), begun, Instant::now());
             self.shared.instances.spawn_on(instances, &self.shared.runtime);
@@ -159,7 +147,7 @@ impl Handle {
     }
 
     /// Every change of the object's life goes through here, so that the states are counted right.
-    fn step<T>(&self, change: impl FnOnce(&mut Life) -> T) -> T {
+    pub(super) fn step<T>(&self, change: impl FnOnce(&mut Life) -> T) -> T {
         let mut life = self.life.lock();
         let before = life.state();
         let result = change(&mut life);

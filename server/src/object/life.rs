@@ -39,7 +39,8 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::Instant;
 
-use super::class::Message;
+use super::input::Verb;
+use super::mailbox::Message;
 
 /// How long others wait for the place of an object that always has something to do. Then it goes to the end of their line.
 const YIELD_AFTER: Duration = Duration::from_secs(1);
@@ -62,6 +63,8 @@ pub enum State {
 pub enum WakeCause {
     /// A member published.
     Publish,
+    /// Another input came that the class is interested in.
+    Input,
     /// It is pinned.
     Pin,
 }
@@ -164,13 +167,14 @@ impl Life {
 
     /// A message arrives: it goes to the mailbox, or comes back where that is full or closed. Whoever gets a [`Begun`] has
     /// woken the object and starts its instances.
+    #[expect(clippy::result_large_err, reason = "what has no room comes back")]
     pub(super) fn post(
         &mut self,
         message: Message,
         capacity: usize,
         now_ms: u64,
     ) -> Result<Option<Begun>, Message> {
-        let begun = self.wake(WakeCause::Publish, capacity, now_ms);
+        let begun = self.wake(WakeCause::of(message.verb()), capacity, now_ms);
         let mailbox = self.active.as_ref().and_then(|active| active.mailbox.as_ref());
         let Some(mailbox) = mailbox else { return Err(message) };
         match mailbox.try_send(message) {
@@ -394,12 +398,17 @@ impl State {
 
 impl WakeCause {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Publish, Self::Pin];
+    pub const ALL: [Self; 3] = [Self::Publish, Self::Input, Self::Pin];
+
+    fn of(verb: Option<Verb>) -> Self {
+        if verb == Some(Verb::Publish) { Self::Publish } else { Self::Input }
+    }
 
     /// Its name in metrics and over HTTP.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Publish => "publish",
+            Self::Input => "input",
             Self::Pin => "pin",
         }
     }

@@ -11,10 +11,10 @@ use tracing::error;
 
 use super::awake::Awake;
 use super::class::Classes;
+use super::delivery::Sink;
 use super::handle::Handle;
 use super::life::State;
 use super::metrics::Metrics;
-use super::outlet::Outlet;
 use super::presence;
 use crate::log::{Log, ReadError, Stored, elsewhere};
 
@@ -79,7 +79,7 @@ pub struct Registry(Arc<Shared>);
 pub(super) struct Shared {
     pub(super) log: Log,
     pub(super) classes: Classes,
-    pub(super) outlets: Box<[Arc<dyn Outlet>]>,
+    pub(super) sinks: Box<[Arc<dyn Sink>]>,
     pub(super) settings: Settings,
     pub(super) metrics: Metrics,
     pub(super) runtime: tokio::runtime::Handle,
@@ -105,21 +105,21 @@ impl Slot {
 }
 
 impl Registry {
-    /// A registry of objects of these classes, which speak through these outlets (at most 64). Instances run on
+    /// A registry of objects of these classes, which speak through these sinks (at most 64). Instances run on
     /// the current tokio runtime.
     pub fn new(
         log: Log,
         classes: Classes,
-        outlets: Box<[Arc<dyn Outlet>]>,
+        sinks: Box<[Arc<dyn Sink>]>,
         settings: Settings,
         metrics: Metrics,
     ) -> Self {
-        assert!(outlets.len() <= 64, "an audience is a 64-bit set");
+        assert!(sinks.len() <= 64, "the subscribed sinks are a 64-bit set");
         let presence = presence::Shared::new(&log, settings.presence, metrics.presence.clone());
         let shared = Arc::new(Shared {
             log,
             classes,
-            outlets,
+            sinks,
             metrics,
             runtime: tokio::runtime::Handle::current(),
             instances: TaskTracker::new(),

@@ -13,15 +13,15 @@ use tokio::task::coop::consume_budget;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, error};
 
-use super::class::Message;
 use super::handle::Handle;
 use super::instance::{Instance, settled};
 use super::life::{Begun, SleepReason, SleepRefusal};
+use super::mailbox::Message;
 
 /// Messages that one turn takes at most.
 const TURN_MESSAGES: usize = 256;
 
-/// What those are told whose messages waited for an object that can't wake.
+/// The error sent for each message in the mailbox when the object fails to wake.
 type Refusal = (ErrorCode, &'static str);
 
 /// Runs instances until one has gone and nothing has arrived meanwhile. The mailbox stays open in between, so a message that
@@ -36,7 +36,7 @@ pub(super) async fn run(handle: Arc<Handle>, begun: Begun, wanted: Instant) {
             Ok(instance) => instance,
             Err((code, why)) => {
                 for message in handle.can_not_wake(&mut mailbox) {
-                    message.reply.refuse(code, why);
+                    message.refuse(code, why);
                 }
                 return;
             }

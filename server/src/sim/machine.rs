@@ -76,12 +76,11 @@ impl Machine {
             .expect("a runtime needs nothing");
         let guard = runtime.enter();
         let (log, writer) = disk.start(metrics.log.clone());
-        let seats = Seats::new(bounds.reactors).expect("there are descriptors");
+        let seats = Seats::new(bounds.reactors, &metrics.socket).expect("there are descriptors");
         let instances = Instances::default();
         let classes = Classes::from([(room::CLASS, instances.class(bounds))]);
         let object_metrics = metrics.object.clone();
-        let registry =
-            Registry::new(log, classes, seats.outlets(), bounds.objects(), object_metrics);
+        let registry = Registry::new(log, classes, seats.sinks(), bounds.objects(), object_metrics);
         let reactors = Reactor::all(seats, &registry, bounds.sockets(), &metrics.socket);
         drop(guard);
         let machine = Rc::new(Self {

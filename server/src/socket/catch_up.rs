@@ -9,21 +9,20 @@ use std::sync::Arc;
 use dormouse_protocol::{
     CaughtUp, CloseCode, ErrorCode, Joined as JoinReply, Reset, ResetReason, ServerMessage, Watch,
 };
-use tracing::error;
 
-use super::audience::Standing;
+use super::audience::{NOWHERE, Standing};
 use super::connection::Joined;
-use super::inbox::{Inbox, Letter};
+use super::inbox::Letter;
 use super::page::{Page, PageKey};
 use super::reactor::Reactor;
-use crate::log::elsewhere;
 use crate::object::Address;
+use crate::object::input::Action;
 use crate::object::presence::Departing;
 
 /// A join whose reply waits for the first page.
 pub(super) struct FirstPage {
     pub(super) request: u32,
-    /// The newest event when it was decided where the member starts.
+    /// The newest event when the connection became a member.
     pub(super) head: u64,
     /// The position was asked for by offset and epoch: the reply says whether it is continued.
     pub(super) is_resume: bool,
@@ -44,20 +43,8 @@ pub(super) struct Reader {
 /// A page that was read, for all who wait for it. None where it can't be.
 #[derive(Clone)]
 pub(super) struct PageRead {
-    key: PageKey,
-    page: Option<Arc<Page>>,
-}
-
-/// A page that is being read: however that ends, by a panic too, those who wait are told.
-struct Reading {
-    inbox: Arc<Inbox>,
-    read: PageRead,
-}
-
-impl Drop for Reading {
-    fn drop(&mut self) {
-        self.inbox.push(Letter::Page(self.read.clone()));
-    }
+    pub(super) key: PageKey,
+    pub(super) page: Option<Arc<Page>>,
 }
 
 impl Reactor {
@@ -105,18 +92,8 @@ impl Reactor {
             let read = PageRead { key: page_key, page: Some(page) };
             return self.inbox.push(Letter::Page(read));
         }
-        let (handle, inbox) = (audience.handle.clone(), self.inbox.clone());
         self.common.metrics.pages.inc();
-        elsewhere(&self.common.runtime, move || {
-            let mut read = Reading { inbox, read: PageRead { key: page_key, page: None } };
-            match Page::read(&handle, page_key) {
-                Ok(page) => read.read.page = Some(Arc::new(page)),
-                Err(error) => {
-                    let object = &handle.identity().name;
-                    error!(%error, %object, "a page of the log can't be read");
-                }
-            }
-        });
+        audience.post(self.index, NOWHERE, Action::Read(page_key.read()));
     }
 
     /// A page has been read.

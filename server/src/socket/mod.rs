@@ -4,6 +4,7 @@
 //! HTTP nor the rules of any class.
 
 mod accepted;
+mod admit;
 mod audience;
 mod catch_up;
 mod census;
@@ -15,6 +16,7 @@ mod fan_out;
 mod form;
 mod frame;
 mod framing;
+mod history;
 mod inbox;
 mod join;
 mod liveness;
@@ -53,7 +55,7 @@ pub use self::metrics::Metrics;
 #[cfg(test)]
 pub(crate) use self::reactor::stepped::Stepped;
 use self::reactor::{Common, Reactor};
-use crate::object::{Outlet, Registry};
+use crate::object::{Registry, Sink};
 use crate::pressure::Pressure;
 
 /// What the operator decides about connections.
@@ -84,13 +86,13 @@ pub struct Seats(Vec<Seat>);
 
 impl Seats {
     /// Makes room for `count` reactors, at most 64.
-    pub fn new(count: usize) -> io::Result<Self> {
-        (0..count).map(|_| Seat::new()).collect::<io::Result<_>>().map(Self)
+    pub fn new(count: usize, metrics: &Metrics) -> io::Result<Self> {
+        (0..count).map(|_| Seat::new(&metrics.signals_dropped)).collect::<io::Result<_>>().map(Self)
     }
 
     /// The ways out for objects, one for each reactor.
-    pub fn outlets(&self) -> Box<[Arc<dyn Outlet>]> {
-        self.0.iter().map(|seat| seat.inbox.clone() as Arc<dyn Outlet>).collect()
+    pub fn sinks(&self) -> Box<[Arc<dyn Sink>]> {
+        self.0.iter().map(|seat| seat.inbox.clone() as Arc<dyn Sink>).collect()
     }
 }
 
@@ -113,7 +115,7 @@ pub struct Reactors {
 }
 
 impl Reactors {
-    /// Starts a thread for each seat. Reads of the log run on the current tokio runtime's blocking threads.
+    /// Starts a thread for each seat.
     pub fn start(
         seats: Seats,
         registry: Registry,
@@ -122,15 +124,7 @@ impl Reactors {
         metrics: Metrics,
     ) -> io::Result<Self> {
         let inboxes: Arc<[_]> = seats.0.iter().map(|seat| seat.inbox.clone()).collect();
-        let runtime = tokio::runtime::Handle::current();
-        let common = Common {
-            registry,
-            runtime,
-            settings,
-            pressure,
-            metrics: metrics.clone(),
-            inboxes: inboxes.clone(),
-        };
+        let common = Common { registry, settings, pressure, metrics: metrics.clone() };
         let start = |(index, seat)| {
             let reactor = Reactor::new(index, seat, common.clone());
             thread::Builder::new().name(format!("reactor-{index}")).spawn(move || {

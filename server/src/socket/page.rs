@@ -9,10 +9,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use dormouse_protocol::encode_events;
 
+use super::catch_up::PageRead;
 use super::form::Form;
 use super::framing;
-use crate::log::{ObjectId, PageLimit, ReadError};
-use crate::object::Handle;
+use crate::log::{self, ObjectId, PageLimit};
+use crate::object::input::{Range, Read};
+use crate::object::{EventsRead, ReadReply};
 
 /// Pages end where the offset is a multiple of this, if not before.
 const STRIDE: u64 = if cfg!(test) { 4 } else { 256 };
@@ -44,19 +46,39 @@ pub(super) struct Page {
     pub(super) frame: Option<Bytes>,
 }
 
+impl PageKey {
+    /// The read that brings the page.
+    pub(super) fn read(self) -> Read {
+        let events = (STRIDE - self.after % STRIDE) as usize;
+        let limit = PageLimit { events, bytes: PAGE_BYTES };
+        Read { range: Range::After(self.after), limit, tag: self.form.tag() }
+    }
+}
+
 impl Page {
-    /// Blocking.
-    pub(super) fn read(handle: &Handle, key: PageKey) -> Result<Self, ReadError> {
-        let PageKey { after, form, .. } = key;
-        let limit = PageLimit { events: (STRIDE - after % STRIDE) as usize, bytes: PAGE_BYTES };
-        let page = handle.page(after, limit)?;
+    /// Makes a page of what was read after an offset.
+    pub(super) fn frame(reply: ReadReply, after: u64) -> PageRead {
+        let form = Form::of_tag(reply.tag);
+        let key = PageKey { object: reply.object, after, form };
+        let page = match reply.outcome {
+            Ok(EventsRead::Page(page)) => Self::of_events(key, &page).map(Arc::new),
+            Ok(EventsRead::Range(_)) | Err(_) => None,
+        };
+        PageRead { key, page }
+    }
+
+    fn of_events(key: PageKey, page: &log::Page) -> Option<Self> {
+        let PageKey { object, after, form } = key;
         let frame = if page.events.is_empty() {
             None
         } else {
-            let message = encode_events(form.encoding, handle.id().0, &page.events)?;
-            Some(framing::message(form, &message))
+            let message = encode_events(form.encoding, object.0, &page.events);
+            let message = message.inspect_err(|error| {
+                tracing::error!(%error, "an event in the log cannot be decoded");
+            });
+            Some(framing::message(form, &message.ok()?))
         };
-        Ok(Self {
+        Some(Self {
             after,
             last: page.last,
             head: page.head,

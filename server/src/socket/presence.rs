@@ -3,11 +3,10 @@
 //!
 //! No version is kept for a member: a roster stands in the inbox exactly before the changes that follow on from it.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
-use dormouse_protocol::{ErrorCode, Join, Payload, PresenceGet, PresenceSet, Watch};
+use dormouse_protocol::{PresenceGet, PresenceSet, Watch};
 
+use super::admit::Demand;
 use super::audience::{Member, Watching};
 use super::connection::{Connection, Joined};
 use super::form::Form;
@@ -15,28 +14,14 @@ use super::framing;
 use super::metrics::Metrics;
 use super::reactor::Reactor;
 use crate::log::ObjectId;
-use crate::object::presence::{Entrant, Holder, PresenceFrames, RosterFrames, RosterFull, View};
-use crate::object::{Address, Handle};
-use crate::pressure::Level;
+use crate::object::Address;
+use crate::object::input::{Action, ReadRoster, SetPresence};
+use crate::object::presence::{Holder, PresenceFrames, RosterFrames, View};
 
 impl Reactor {
     /// The connection as rosters know it.
     pub(super) fn holder(&self, key: usize) -> Holder {
         Holder(self.connections[key].slot.number())
-    }
-
-    /// Gives a member its number, and a place in the roster if it wants one.
-    pub(super) fn enter(
-        &self,
-        key: usize,
-        handle: &Arc<Handle>,
-        join: &Join,
-    ) -> Result<u64, RosterFull> {
-        let member = handle.new_member();
-        let Some(data) = join.presence.clone() else { return Ok(member) };
-        let user = self.connections[key].session;
-        let holder = self.holder(key);
-        handle.present(Entrant { asked: join.member, member, user, holder, data })
     }
 
     /// The member is told from now on what it wants to know. Comes after the reply to its join.
@@ -56,40 +41,32 @@ impl Reactor {
         audience.watch(self.index, joined.member, to, view, since);
     }
 
-    pub(super) fn set_presence(&mut self, key: usize, set: &PresenceSet) {
-        let connection = &self.connections[key];
-        let Some(joined) = connection.joined(ObjectId(set.object)) else {
-            return self.refuse_not_joined(key, Some(set.id));
-        };
-        if set.data.as_ref().is_some_and(|data| self.is_too_large(data)) {
-            return self.refuse_presence(key, set.id);
+    pub(super) fn set_presence(&mut self, key: usize, set: PresenceSet) {
+        let Some(joined) = self.member(key, set.object, Some(set.id)) else { return };
+        if !self.admit(key, Some(set.id), &Demand::SetPresence(set.data.as_ref())) {
+            return;
         }
-        if set.data.is_some() && self.common.pressure.is(Level::NoRequests) {
-            return self.refuse_for_memory(key, set.id);
-        }
-        let (user, holder) = (connection.session, self.holder(key));
         let audience = &self.audiences[joined.audience as usize];
-        let number = audience.members[joined.member as usize].number;
-        match audience.handle.update(number, user, holder, set.data.as_ref()) {
-            Ok(()) => self.done(key, set.id),
-            Err(RosterFull) => self.refuse_full_roster(key, set.id),
-        }
+        let action = Action::SetPresence(SetPresence {
+            member: audience.members[joined.member as usize].number,
+            session: self.connections[key].session,
+            holder: self.holder(key),
+            data: set.data,
+        });
+        self.connections[key].work.begin().in_flight += 1;
+        self.post(key, set.id, joined.object, action);
     }
 
     pub(super) fn read_roster(&mut self, key: usize, get: &PresenceGet) {
-        let connection = &self.connections[key];
-        let Some(joined) = connection.joined(ObjectId(get.object)) else {
-            return self.refuse_not_joined(key, Some(get.id));
-        };
-        if self.common.pressure.is(Level::NoRequests) {
-            return self.refuse_for_memory(key, get.id);
+        let Some(joined) = self.member(key, get.object, Some(get.id)) else { return };
+        if !self.admit(key, Some(get.id), &Demand::Read) {
+            return;
         }
         // Like a page of the log, so that there is one at a time: many could be more than the outbox is meant to hold.
-        let connection = &mut self.connections[key];
-        connection.read_log();
-        let to = connection.address(key, get.id);
-        let handle = &self.audiences[joined.audience as usize].handle;
-        handle.roster(self.index, to, get.since, get.after, get.limit);
+        self.connections[key].read_log();
+        let PresenceGet { since, after, limit, .. } = *get;
+        let action = Action::ReadRoster(ReadRoster { since, after, limit });
+        self.post(key, get.id, joined.object, action);
     }
 
     /// A roster has come for one member: the reply to its request, or what it has to know before it follows the changes.
@@ -183,22 +160,6 @@ impl Reactor {
             Some((joined, view)) => self.begin_watching(key, joined, view, None),
             None => self.connections[key].work.begin().missed_presence = false,
         }
-    }
-
-    pub(super) fn is_too_large(&self, presence: &Payload) -> bool {
-        presence.as_msgpack().len() > self.common.settings.limits.presence_bytes as usize
-    }
-
-    pub(super) fn refuse_presence(&mut self, key: usize, id: u32) {
-        let limit = self.common.settings.limits.presence_bytes;
-        let why = format!("a presence has at most {limit} bytes in MessagePack");
-        self.refuse(key, Some(id), ErrorCode::PresenceTooLarge, &why);
-    }
-
-    pub(super) fn refuse_full_roster(&mut self, key: usize, id: u32) {
-        let why =
-            "the roster holds as many members as it may; join without presence, or try again later";
-        self.refuse(key, Some(id), ErrorCode::RosterFull, why);
     }
 }
 

@@ -12,6 +12,7 @@ mod disk;
 mod guest;
 mod hostile;
 mod http;
+mod interests;
 mod objects;
 mod process;
 mod program;

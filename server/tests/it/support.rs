@@ -110,7 +110,8 @@ impl TestFront {
 fn inside(data: &Path, metrics: &Metrics) -> Inside {
     let counts = log::Metrics::register(metrics.registry()).unwrap();
     let log = Log::open(data, log::Options::default(), counts).unwrap();
-    let seats = Seats::new(0).unwrap();
+    let sockets = socket::Metrics::register(metrics.registry()).unwrap();
+    let seats = Seats::new(0, &sockets).unwrap();
     let settings = object::Settings {
         mailbox: 1,
         max_awake: 1,
@@ -126,7 +127,7 @@ fn inside(data: &Path, metrics: &Metrics) -> Inside {
         },
     };
     let counts = object::Metrics::register(metrics.registry()).unwrap();
-    let registry = Registry::new(log.clone(), Classes::new(), seats.outlets(), settings, counts);
+    let registry = Registry::new(log.clone(), Classes::new(), seats.sinks(), settings, counts);
     let settings = socket::Settings {
         limits: Limits {
             message_bytes: 1,
@@ -145,9 +146,8 @@ fn inside(data: &Path, metrics: &Metrics) -> Inside {
         message_timeout: PATIENCE,
         close_timeout: PATIENCE,
     };
-    let counts = socket::Metrics::register(metrics.registry()).unwrap();
     let reactors =
-        Reactors::start(seats, registry.clone(), settings, Pressure::default(), counts).unwrap();
+        Reactors::start(seats, registry.clone(), settings, Pressure::default(), sockets).unwrap();
     Inside { registry, reactors: Arc::new(reactors), log, pressure: Pressure::default() }
 }
 

@@ -7,7 +7,9 @@ use parking_lot::Mutex;
 use proptest::prelude::*;
 
 use super::*;
-use crate::object::{Address, Delivery, Outlet, ReplyTo};
+use crate::object::input::{Action, Publish};
+use crate::object::reply::ReplyTo;
+use crate::object::{Address, Delivery, Input, Sink, Source};
 use crate::session::Session;
 
 const CAPACITY: usize = 3;
@@ -16,12 +18,15 @@ const CAPACITY: usize = 3;
 #[derive(Default)]
 struct Answers(Mutex<HashMap<u32, u32>>);
 
-impl Outlet for Answers {
+impl Sink for Answers {
     fn deliver(&self, delivery: Delivery) {
         let answers = match delivery {
             Delivery::Answer(answered) => vec![answered],
             Delivery::Commit { answers, .. } => answers,
-            Delivery::Presence(_) | Delivery::Roster { .. } => Vec::new(),
+            Delivery::Presence(_)
+            | Delivery::Roster { .. }
+            | Delivery::Signal(_)
+            | Delivery::Read(_) => Vec::new(),
         };
         for answered in answers {
             *self.0.lock().entry(answered.to.request).or_default() += 1;
@@ -30,13 +35,17 @@ impl Outlet for Answers {
 }
 
 fn message(answers: &Arc<Answers>, request: u32) -> Message {
-    let to = Address { connection: 0, generation: 0, request };
-    Message {
+    let address = Address { connection: 0, generation: 0, request };
+    let publish = Publish {
         sender: Session::new().id,
         kind: "message".parse().unwrap(),
         data: Payload::of(&request).unwrap(),
         key: None,
-        reply: ReplyTo::new(answers.clone(), to, 0),
+        held: 0,
+    };
+    Message {
+        input: Input { source: Source { sink: 0, address }, action: Action::Publish(publish) },
+        reply: Some(ReplyTo::new(answers.clone(), address, Verb::Publish, 0)),
     }
 }
 

@@ -1,5 +1,5 @@
 //! What connections do about presence. Every call returns at once and may come from any thread except from within
-//! [`Outlet::deliver`](crate::object::Outlet::deliver), which is called under the roster's lock.
+//! [`Sink::deliver`](crate::object::Sink::deliver), which is called under the roster's lock.
 
 use std::sync::Arc;
 
@@ -10,8 +10,9 @@ use super::frames::{RosterFrames, View};
 use super::keeper::Kept;
 use super::page::{Page, Range};
 use super::roster::RosterFull;
+use crate::object::delivery::{Address, Delivery};
 use crate::object::handle::Handle;
-use crate::object::outlet::{Address, Delivery};
+use crate::object::input::ReadRoster;
 use crate::session::SessionId;
 
 /// A member that comes into the roster.
@@ -40,7 +41,7 @@ pub enum Departing {
 
 impl Handle {
     /// A number for a new membership: no other of this object has or ever had it. Below 2⁵³.
-    pub fn new_member(&self) -> u64 {
+    pub(in crate::object) fn new_member(&self) -> u64 {
         self.shared.presence.new_member()
     }
 
@@ -48,7 +49,10 @@ impl Handle {
     /// from whatever earlier connection holds it; else a place of its user whose connection was lost; else a new one.
     ///
     /// Whoever comes back to a place is told to nobody, unless it says something else of itself.
-    pub fn present(self: &Arc<Self>, entrant: Entrant) -> Result<u64, RosterFull> {
+    pub(in crate::object) fn present(
+        self: &Arc<Self>,
+        entrant: Entrant,
+    ) -> Result<u64, RosterFull> {
         let Entrant { asked, member, user, holder, data } = entrant;
         let (data, presence) = (Data::new(&data), &self.shared.presence);
         let max = presence.settings.max_members;
@@ -63,7 +67,7 @@ impl Handle {
 
     /// Changes what a member says of itself; `None` takes it out of the roster. A member that is not in the roster comes in
     /// under its number. Nothing happens to one that another connection holds by now.
-    pub fn update(
+    pub(in crate::object) fn update(
         self: &Arc<Self>,
         member: u64,
         user: SessionId,
@@ -77,7 +81,7 @@ impl Handle {
     }
 
     /// Ends a membership. Nothing happens where it is not in the roster, or another connection holds it by now.
-    pub fn depart(self: &Arc<Self>, member: u64, holder: Holder, how: Departing) {
+    pub(in crate::object) fn depart(self: &Arc<Self>, member: u64, holder: Holder, how: Departing) {
         let mut place = self.presence.0.lock();
         let Some(kept) = &mut place.kept else { return };
         let presence = &self.shared.presence;
@@ -91,14 +95,20 @@ impl Handle {
         self.attend(&mut place);
     }
 
-    /// Gives the outlet the roster for a member that watches from now on, and from then on every change, until
+    /// Gives the sink the roster for a member that watches from now on, and from then on every change, until
     /// [`Handle::unwatch`]. `since` is the version that the member has: it is given only what has changed, if
     /// that can be told.
-    pub fn watch(&self, outlet: usize, to: Address, view: View, since: Option<u64>) {
+    pub(in crate::object) fn watch(
+        &self,
+        sink: usize,
+        to: Address,
+        view: View,
+        since: Option<u64>,
+    ) {
         let limit = self.shared.presence.settings.page_members;
         let mut place = self.presence.0.lock();
         let kept = place.keep();
-        kept.watchers |= 1 << outlet;
+        kept.watchers |= 1 << sink;
         let roster = match view {
             View::Counts => {
                 let range = Range { since: None, after: None, limit: 0 };
@@ -109,28 +119,22 @@ impl Handle {
                 None => self.first_page(kept, limit),
             },
         };
-        self.shared.outlets[outlet].deliver(Delivery::Roster { to, roster });
+        self.shared.sinks[sink].deliver(Delivery::Roster { to, roster });
     }
 
-    /// The outlet has no more members that watch.
-    pub fn unwatch(self: &Arc<Self>, outlet: usize) {
+    /// The sink has no more members that watch.
+    pub(in crate::object) fn unwatch(self: &Arc<Self>, sink: usize) {
         let mut place = self.presence.0.lock();
         if let Some(kept) = &mut place.kept {
-            kept.watchers &= !(1 << outlet);
+            kept.watchers &= !(1 << sink);
             self.attend(&mut place);
         }
     }
 
-    /// Answers, through the outlet, the request that is named by `to`: what has changed since a version if that can be
+    /// Answers, through the sink, the request that is named by `to`: what has changed since a version if that can be
     /// told and is asked for; otherwise the members after one, at most `limit`; with 0 only the counts.
-    pub fn roster(
-        &self,
-        outlet: usize,
-        to: Address,
-        since: Option<u64>,
-        after: Option<u64>,
-        limit: Option<u32>,
-    ) {
+    pub(in crate::object) fn roster(&self, sink: usize, to: Address, read: ReadRoster) {
+        let ReadRoster { since, after, limit } = read;
         let most = self.shared.presence.settings.page_members;
         let limit = limit.map_or(most, |limit| most.min(limit as usize));
         let mut place = self.presence.0.lock();
@@ -139,7 +143,7 @@ impl Handle {
             None => Page::empty(place.version()),
         };
         let roster = Arc::new(RosterFrames::new(self.id(), Some(to.request), page));
-        self.shared.outlets[outlet].deliver(Delivery::Roster { to, roster });
+        self.shared.sinks[sink].deliver(Delivery::Roster { to, roster });
     }
 
     /// How many members there are, and how many users they are; as told last.

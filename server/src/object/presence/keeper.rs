@@ -15,8 +15,8 @@ use super::frames::{PresenceFrames, RosterFrames};
 use super::roster::Roster;
 use crate::clock::now_ms;
 use crate::log::{PresenceChange, PresenceRow};
+use crate::object::delivery::Delivery;
 use crate::object::handle::Handle;
-use crate::object::outlet::Delivery;
 
 /// A handle's roster, if there is one.
 #[derive(Default)]
@@ -33,7 +33,7 @@ pub(super) struct Place {
 /// A roster, and what is around it.
 pub(super) struct Kept {
     pub(super) roster: Roster,
-    /// A bit for each outlet with members that watch.
+    /// A bit for each sink with members that watch.
     pub(super) watchers: u64,
     /// The first page of this version, while it is on its way to anybody.
     pub(super) first_page: Weak<RosterFrames>,
@@ -146,8 +146,8 @@ impl Handle {
         metrics.members.add(i64::from(delta.members) - before);
         self.store(&delta);
         let frames = Arc::new(PresenceFrames::new(self.id(), delta));
-        for (outlet, out) in self.shared.outlets.iter().enumerate() {
-            if kept.watchers & 1 << outlet != 0 {
+        for (sink, out) in self.shared.sinks.iter().enumerate() {
+            if kept.watchers & 1 << sink != 0 {
                 out.deliver(Delivery::Presence(frames.clone()));
             }
         }

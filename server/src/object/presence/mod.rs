@@ -3,7 +3,7 @@
 //! A roster belongs to the object's handle and needs no instance (promise 6). What happens to it is gathered and told in
 //! flushes, at most one each interval, so that a storm of joins costs each member a few messages (promise 8). Every flush
 //! makes one version; it is delivered under the roster's lock, and so are the rosters that members are given first: in the
-//! order of an outlet's deliveries a roster stands exactly before the changes that follow on from it.
+//! order of an sink's deliveries a roster stands exactly before the changes that follow on from it.
 //!
 //! `roster.rs`, `flush.rs` and `page.rs` are pure; `keeper.rs` knows the time, `handle.rs` is what connections call.
 
