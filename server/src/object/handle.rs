@@ -1,21 +1,27 @@
 //! One object in use: its door for connections, awake or asleep.
 //!
 //! The handle lives while anything holds it: a sink with members, the instance, a commit under way. Inputs come in through
-//! [`Handle::post`] (`post.rs`) and nothing else; what an object says goes out as [`Delivery`]s. What changes its [`Life`] is in
-//! [`super::control`].
+//! [`Handle::post`] (`post.rs`) and nothing else; what an object says goes out as [`Delivery`]s.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::time::Duration;
 
 use dormouse_protocol::Encoding;
 use parking_lot::Mutex;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::class::{Class, Interests};
 use super::delivery::{Answer, Delivery, EventFrames, Sink};
-use super::life::Life;
+use super::lifecycle::{
+    InstanceStart, Lifecycle, SleepAnswer, SleepReason, SleepRefusal, State, WakeCause,
+};
+use super::mailbox::Message;
 use super::presence;
 use super::registry::Shared;
 use super::reply::ReplyTo;
+use super::task::run;
 use crate::clock::now_ms;
 use crate::log::{Identity, ObjectId};
 
@@ -30,17 +36,17 @@ pub struct Handle {
     appended: AtomicU64,
     /// For each encoding, a bit for each sink with members that speak it.
     subscribed: [AtomicU64; 2],
-    pub(super) presence: presence::Slot,
+    pub(super) presence: presence::Presence,
     /// Whether there is an instance, and the way to it.
-    pub(super) life: Mutex<Life>,
+    pub(super) lifecycle: Mutex<Lifecycle>,
 }
 
 impl Handle {
     pub(super) fn new(identity: Arc<Identity>, head: u64, shared: Arc<Shared>) -> Self {
         let class = shared.classes.get(identity.name.class());
         let interests = class.map(Class::interests).unwrap_or_default();
-        let life = Life::new(shared.settings.pinned.contains(&identity.name), now_ms());
-        shared.metrics.count_in(life.state());
+        let lifecycle = Lifecycle::new(shared.settings.pinned.contains(&identity.name), now_ms());
+        shared.metrics.count_in(lifecycle.state());
         Self {
             identity,
             shared,
@@ -48,8 +54,8 @@ impl Handle {
             head: Mutex::new(head),
             appended: AtomicU64::new(head),
             subscribed: [AtomicU64::new(0), AtomicU64::new(0)],
-            presence: presence::Slot::default(),
-            life: Mutex::new(life),
+            presence: presence::Presence::default(),
+            lifecycle: Mutex::new(lifecycle),
         }
     }
 
@@ -131,9 +137,153 @@ impl Handle {
     }
 }
 
+/// Its lifecycle: every step is counted.
+impl Handle {
+    /// Asks the object to sleep as soon as it has nothing to do.
+    pub fn sleep(&self) -> SleepAnswer {
+        self.ask_to_sleep(SleepReason::Asked)
+    }
+
+    /// Asks the instance to panic as a fault of its class would. False if the object has none.
+    pub fn crash(&self) -> bool {
+        self.step(Lifecycle::ask_to_crash)
+    }
+
+    /// Whether the object has an instance.
+    pub fn state(&self) -> State {
+        self.lifecycle.lock().state()
+    }
+
+    /// Wakes an object that is pinned, unless the server ends.
+    pub(super) fn wake_pinned(self: &Arc<Self>) {
+        if self.shared.instances.is_closed() {
+            return;
+        }
+        let capacity = self.shared.settings.mailbox;
+        let start = self.step(|lifecycle| lifecycle.wake(WakeCause::Pin, capacity, now_ms()));
+        self.begin(start);
+    }
+
+    /// Ends the instance once it has done what waits for it.
+    pub(super) fn end(&self) {
+        self.step(Lifecycle::end);
+    }
+
+    pub(super) fn ask_to_sleep(&self, reason: SleepReason) -> SleepAnswer {
+        let answer = self.step(|lifecycle| lifecycle.ask_to_sleep(reason));
+        if answer == SleepAnswer::Refused {
+            self.refuse_sleep(SleepRefusal::Pinned);
+        }
+        answer
+    }
+
+    pub(super) fn is_pinned(&self) -> bool {
+        self.lifecycle.lock().is_pinned()
+    }
+
+    /// When it was last used, if it may be asked to sleep and was not.
+    pub(super) fn evictable_since(&self) -> Option<Instant> {
+        let lifecycle = self.lifecycle.lock();
+        let may_be_asked = matches!(lifecycle.state(), State::Waking | State::Awake);
+        lifecycle.last_use().filter(|_| may_be_asked && lifecycle.asked_to_sleep().is_none())
+    }
+
+    /// The instance takes messages, so long after it was wanted.
+    pub(super) fn woke(&self, took: Duration) {
+        let cause = self.step(|lifecycle| {
+            lifecycle.woke(took, now_ms());
+            lifecycle.cause()
+        });
+        let metrics = &self.shared.metrics;
+        metrics.wake_seconds.observe(took.as_secs_f64());
+        if let Some(cause) = cause {
+            metrics.woke(cause);
+        }
+    }
+
+    /// The object can't wake: closes the mailbox and gives back what waits in it.
+    pub(super) fn wake_failed(&self, mailbox: &mut mpsc::Receiver<Message>) -> Vec<Message> {
+        self.step(|lifecycle| lifecycle.wake_failed(now_ms()));
+        self.shared.metrics.slept(SleepReason::Failed);
+        std::iter::from_fn(|| mailbox.try_recv().ok()).collect()
+    }
+
+    /// Notes a turn of the instance, which holds so many bytes, or that it has got its place.
+    pub(super) fn used(&self, at: Instant, memory_bytes: usize) {
+        self.lifecycle.lock().used(at, memory_bytes);
+    }
+
+    /// Why the instance should sleep now, if it should.
+    pub(super) fn should_sleep(&self) -> Option<SleepReason> {
+        let lifecycle = self.lifecycle.lock();
+        let is_in_the_way = !lifecycle.is_pinned() && self.shared.awake.is_contended();
+        lifecycle.asked_to_sleep().or_else(|| is_in_the_way.then_some(SleepReason::Evicted))
+    }
+
+    /// See [`Lifecycle::must_yield`].
+    pub(super) fn must_yield(&self) -> bool {
+        self.lifecycle.lock().must_yield()
+    }
+
+    /// Panics if the instance was asked to.
+    pub(super) fn crash_if_asked(&self) {
+        let is_to_crash = self.lifecycle.lock().is_to_crash();
+        assert!(!is_to_crash, "an operator asked this instance to crash");
+    }
+
+    pub(super) fn fall_asleep(&self) {
+        self.step(|lifecycle| lifecycle.fall_asleep(now_ms()));
+    }
+
+    pub(super) fn stay_awake(&self) {
+        self.step(|lifecycle| lifecycle.stay_awake(now_ms()));
+        self.refuse_sleep(SleepRefusal::Message);
+    }
+
+    /// The instance has ended. Whether the object wakes again at once; decided under the lock that senders take, so no
+    /// message is lost in between.
+    pub(super) fn instance_ended(
+        &self,
+        mailbox: &mpsc::Receiver<Message>,
+        reason: SleepReason,
+    ) -> bool {
+        let wakes = self.step(|lifecycle| lifecycle.instance_ended(!mailbox.is_empty(), now_ms()));
+        match (wakes, reason) {
+            (false, _) => self.shared.metrics.slept(reason),
+            (true, SleepReason::Failed) => {}
+            (true, _) => self.refuse_sleep(SleepRefusal::Message),
+        }
+        wakes
+    }
+
+    pub(super) fn refuse_sleep(&self, refusal: SleepRefusal) {
+        self.shared.metrics.refused_sleep(refusal);
+    }
+
+    pub(super) fn begin(self: &Arc<Self>, start: Option<InstanceStart>) {
+        if let Some(start) = start {
+            let instances = run(self.clone(), start, Instant::now());
+            self.shared.instances.spawn_on(instances, &self.shared.runtime);
+        }
+    }
+
+    /// Every change of the object's life goes through here, so that the states are counted right.
+    pub(super) fn step<T>(&self, change: impl FnOnce(&mut Lifecycle) -> T) -> T {
+        let mut lifecycle = self.lifecycle.lock();
+        let before = lifecycle.state();
+        let result = change(&mut lifecycle);
+        let after = lifecycle.state();
+        if before != after {
+            self.shared.metrics.count_out(before);
+            self.shared.metrics.count_in(after);
+        }
+        result
+    }
+}
+
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.shared.metrics.count_out(self.life.get_mut().state());
+        self.shared.metrics.count_out(self.lifecycle.get_mut().state());
         self.shared.forget(&self.identity.name);
     }
 }

@@ -56,7 +56,7 @@ impl Instance {
     }
 
     /// Lets the behaviour decide about inputs, and gives the log what it decides.
-    pub(super) async fn turn(
+    pub(super) async fn handle_batch(
         &mut self,
         handle: &Arc<Handle>,
         messages: impl Iterator<Item = Message>,

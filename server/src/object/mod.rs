@@ -3,24 +3,23 @@
 //! Owns the registry (one handle for each object in use, at most one instance behind it) and the tasks that run
 //! instances. Knows the log below and nothing of sockets: an object takes [`Input`]s and gives [`Delivery`]s to [`Sink`]s.
 
-mod awake;
+mod awake_limit;
 mod class;
-mod control;
 mod dedupe;
 mod delivery;
 mod encoded;
 mod handle;
 pub mod input;
 mod instance;
-mod life;
+mod lifecycle;
 mod mailbox;
 mod metrics;
 mod post;
 pub mod presence;
 mod registry;
 mod reply;
-mod run;
 mod status;
+mod task;
 
 pub use class::{Class, Classes, Context, Object, PublishRequest};
 pub use delivery::{
@@ -30,7 +29,7 @@ pub use delivery::{
 pub use encoded::Encoded;
 pub use handle::Handle;
 pub use input::{Input, Source, Verb};
-pub use life::{LastWake, SleepAnswer, State, WakeCause};
+pub use lifecycle::{LastWake, SleepAnswer, State, WakeCause};
 pub use metrics::Metrics;
 pub use post::Busy;
 pub use registry::{InUse, Opened, Registry, Settings};

@@ -45,9 +45,9 @@ impl Handle {
             .then(|| ReplyTo::new(self.sink(sink).clone(), address, verb, input.held()));
         let message = Message { input, reply };
         let capacity = self.shared.settings.mailbox;
-        match self.step(|life| life.post(message, capacity, now_ms())) {
-            Ok(begun) => {
-                self.begin(begun);
+        match self.step(|lifecycle| lifecycle.post(message, capacity, now_ms())) {
+            Ok(start) => {
+                self.begin(start);
                 Ok(())
             }
             Err(Message { input, reply }) => {

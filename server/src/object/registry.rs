@@ -9,11 +9,11 @@ use parking_lot::Mutex;
 use tokio_util::task::TaskTracker;
 use tracing::error;
 
-use super::awake::Awake;
+use super::awake_limit::AwakeLimit;
 use super::class::Classes;
 use super::delivery::Sink;
 use super::handle::Handle;
-use super::life::State;
+use super::lifecycle::State;
 use super::metrics::Metrics;
 use super::presence;
 use crate::log::{Log, ReadError, Stored, elsewhere};
@@ -84,7 +84,7 @@ pub(super) struct Shared {
     pub(super) metrics: Metrics,
     pub(super) runtime: tokio::runtime::Handle,
     pub(super) instances: TaskTracker,
-    pub(super) awake: Awake,
+    pub(super) awake: AwakeLimit,
     pub(super) presence: presence::Shared,
     slots: Mutex<HashMap<ObjectName, Slot>>,
 }
@@ -123,7 +123,7 @@ impl Registry {
             metrics,
             runtime: tokio::runtime::Handle::current(),
             instances: TaskTracker::new(),
-            awake: Awake::new(settings.max_awake, settings.max_waking),
+            awake: AwakeLimit::new(settings.max_awake, settings.max_waking),
             presence,
             settings,
             slots: Mutex::default(),

@@ -34,10 +34,10 @@ impl Object for Club {
 }
 
 async fn start() -> TestServer {
-    let club = Class::new(|_| Box::new(Club), Duration::from_secs(600))
+    let club = Class::new(|_| Box::new(Club), Duration::from_mins(10))
         .interested_in(Verb::Join)
         .interested_in(Verb::Signal);
-    let plain = Class::new(|_| Box::new(Club), Duration::from_secs(600));
+    let plain = Class::new(|_| Box::new(Club), Duration::from_mins(10));
     TestServer::start_with(Classes::from([("club", club), ("plain", plain)]), |_| {}).await
 }
 

@@ -7,9 +7,9 @@ use dormouse_protocol::Payload;
 
 use super::entry::{Data, Holder};
 use super::frames::{RosterFrames, View};
-use super::keeper::Kept;
 use super::page::{Page, Range};
 use super::roster::RosterFull;
+use super::timer::ActiveRoster;
 use crate::object::delivery::{Address, Delivery};
 use crate::object::handle::Handle;
 use crate::object::input::ReadRoster;
@@ -82,17 +82,17 @@ impl Handle {
 
     /// Ends a membership. Nothing happens where it is not in the roster, or another connection holds it by now.
     pub(in crate::object) fn depart(self: &Arc<Self>, member: u64, holder: Holder, how: Departing) {
-        let mut place = self.presence.0.lock();
-        let Some(kept) = &mut place.kept else { return };
+        let mut state = self.presence.0.lock();
+        let Some(active) = &mut state.active else { return };
         let presence = &self.shared.presence;
         if how == Departing::Lost && presence.grace() > 0 {
-            if kept.roster.lose(member, holder, presence.now() + presence.grace()) {
+            if active.roster.lose(member, holder, presence.now() + presence.grace()) {
                 presence.metrics.lost.inc();
             }
         } else {
-            kept.roster.leave(member, holder);
+            active.roster.leave(member, holder);
         }
-        self.attend(&mut place);
+        self.run_due_and_wait(&mut state);
     }
 
     /// Gives the sink the roster for a member that watches from now on, and from then on every change, until
@@ -106,17 +106,17 @@ impl Handle {
         since: Option<u64>,
     ) {
         let limit = self.shared.presence.settings.page_members;
-        let mut place = self.presence.0.lock();
-        let kept = place.keep();
-        kept.watchers |= 1 << sink;
+        let mut state = self.presence.0.lock();
+        let active = state.activate();
+        active.watchers |= 1 << sink;
         let roster = match view {
             View::Counts => {
                 let range = Range { since: None, after: None, limit: 0 };
-                Arc::new(RosterFrames::new(self.id(), None, kept.roster.page(range)))
+                Arc::new(RosterFrames::new(self.id(), None, active.roster.page(range)))
             }
-            View::Members => match since.and_then(|since| kept.roster.changes(since, limit)) {
+            View::Members => match since.and_then(|since| active.roster.changes(since, limit)) {
                 Some(changes) => Arc::new(RosterFrames::new(self.id(), None, changes)),
-                None => self.first_page(kept, limit),
+                None => self.first_page(active, limit),
             },
         };
         self.shared.sinks[sink].deliver(Delivery::Roster { to, roster });
@@ -124,10 +124,10 @@ impl Handle {
 
     /// The sink has no more members that watch.
     pub(in crate::object) fn unwatch(self: &Arc<Self>, sink: usize) {
-        let mut place = self.presence.0.lock();
-        if let Some(kept) = &mut place.kept {
-            kept.watchers &= !(1 << sink);
-            self.attend(&mut place);
+        let mut state = self.presence.0.lock();
+        if let Some(active) = &mut state.active {
+            active.watchers &= !(1 << sink);
+            self.run_due_and_wait(&mut state);
         }
     }
 
@@ -137,10 +137,10 @@ impl Handle {
         let ReadRoster { since, after, limit } = read;
         let most = self.shared.presence.settings.page_members;
         let limit = limit.map_or(most, |limit| most.min(limit as usize));
-        let mut place = self.presence.0.lock();
-        let page = match &place.kept {
-            Some(kept) => kept.roster.page(Range { since, after, limit }),
-            None => Page::empty(place.version()),
+        let mut state = self.presence.0.lock();
+        let page = match &state.active {
+            Some(active) => active.roster.page(Range { since, after, limit }),
+            None => Page::empty(state.version()),
         };
         let roster = Arc::new(RosterFrames::new(self.id(), Some(to.request), page));
         self.shared.sinks[sink].deliver(Delivery::Roster { to, roster });
@@ -148,19 +148,19 @@ impl Handle {
 
     /// How many members there are, and how many users they are; as told last.
     pub fn counts(&self) -> (u32, u32) {
-        let place = self.presence.0.lock();
-        place.kept.as_ref().map_or((0, 0), |kept| (kept.roster.members, kept.roster.users))
+        let state = self.presence.0.lock();
+        state.active.as_ref().map_or((0, 0), |active| (active.roster.members, active.roster.users))
     }
 
     /// Made once for all who ask for it at the same time: many join at once where the roster is long.
-    fn first_page(&self, kept: &mut Kept, limit: usize) -> Arc<RosterFrames> {
-        let version = kept.roster.version;
-        if let Some(page) = kept.first_page.upgrade().filter(|page| page.version() == version) {
+    fn first_page(&self, active: &mut ActiveRoster, limit: usize) -> Arc<RosterFrames> {
+        let version = active.roster.version;
+        if let Some(page) = active.first_page.upgrade().filter(|page| page.version() == version) {
             return page;
         }
         let range = Range { since: None, after: None, limit };
-        let page = Arc::new(RosterFrames::new(self.id(), None, kept.roster.page(range)));
-        kept.first_page = Arc::downgrade(&page);
+        let page = Arc::new(RosterFrames::new(self.id(), None, active.roster.page(range)));
+        active.first_page = Arc::downgrade(&page);
         page
     }
 }

@@ -37,15 +37,15 @@ fn payload(text: &str) -> Payload {
 
 /// An sink that keeps what it is given.
 #[derive(Default)]
-struct Kept(Mutex<Vec<Delivery>>);
+struct RecordingSink(Mutex<Vec<Delivery>>);
 
-impl Sink for Kept {
+impl Sink for RecordingSink {
     fn deliver(&self, delivery: Delivery) {
         self.0.lock().push(delivery);
     }
 }
 
-impl Kept {
+impl RecordingSink {
     /// What has come since this was last asked, as members see it.
     fn take(&self) -> Vec<ServerMessage> {
         let deliveries = std::mem::take(&mut *self.0.lock());
@@ -86,7 +86,7 @@ fn message(delivery: &Delivery) -> ServerMessage {
 struct World {
     registry: Registry,
     log: Log,
-    sinks: [Arc<Kept>; 2],
+    sinks: [Arc<RecordingSink>; 2],
 }
 
 impl World {
@@ -102,7 +102,7 @@ impl World {
             Settings { interval: INTERVAL, grace: GRACE, max_members: 2_000, page_members: 500 };
         change(&mut presence);
         let settings = registry::Settings { presence, ..registry::Settings::least() };
-        let sinks: [Arc<Kept>; 2] = Default::default();
+        let sinks: [Arc<RecordingSink>; 2] = Default::default();
         let dyn_sinks = sinks.iter().map(|sink| sink.clone() as Arc<dyn Sink>).collect();
         let metrics = metrics::Metrics::register(&prometheus).unwrap();
         let registry = Registry::new(log.clone(), [].into(), dyn_sinks, settings, metrics);

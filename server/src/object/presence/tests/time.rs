@@ -204,7 +204,7 @@ async fn at_rest_there_is_no_task_and_where_nobody_is_no_roster() {
     let dir = tempfile::tempdir().unwrap();
     let world = World::start(dir.path());
     let handle = world.open("room/a").await;
-    let has_roster = || handle.presence.0.lock().kept.is_some();
+    let has_roster = || handle.presence.0.lock().active.is_some();
     assert!(!has_roster());
     let a = come(&handle, 'a', 1, "a");
     assert_eq!(tasks(&handle), 0, "what is due at once is done at once");
