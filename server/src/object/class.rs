@@ -10,6 +10,7 @@ use dormouse_protocol::{ErrorCode, Event, Key, Kind, Payload};
 
 use super::dedupe::{Dedupe, Place};
 use super::outlet::{Answer, ReplyTo};
+use crate::limits::Permit;
 use crate::log::{Entry, Identity, Tail};
 use crate::session::SessionId;
 
@@ -72,6 +73,8 @@ pub struct Message {
     pub key: Option<Key>,
     /// Who waits for the answer.
     pub reply: ReplyTo,
+    /// For the memory of the message, and of its event until that has been delivered.
+    pub permit: Permit,
 }
 
 /// What a behaviour can see and do during one turn.
@@ -89,6 +92,8 @@ pub struct Context<'a> {
 pub(super) struct Effects {
     pub(super) entries: Vec<Entry>,
     pub(super) answers: Vec<(ReplyTo, Answer)>,
+    /// For the memory of the entries.
+    pub(super) permit: Option<Permit>,
 }
 
 impl Context<'_> {
@@ -105,7 +110,7 @@ impl Context<'_> {
     /// Stores the message as the next event and delivers it to every member once it is on disk, unless its key was
     /// seen within the window; then the sender gets the first event's place (promise 4). Refused while the disk is full.
     pub fn publish(&mut self, message: Message) {
-        let Message { sender, kind, data, key, reply } = message;
+        let Message { sender, kind, data, key, reply, permit } = message;
         if let Some(key) = &key
             && let Some(Place { offset, time }) = self.dedupe.find(&sender, key)
         {
@@ -120,6 +125,10 @@ impl Context<'_> {
         }
         let mut event = Event { offset: 0, time: 0, sender: (&*sender).into(), kind, data, key };
         self.effects.entries.push(self.tail.push(&mut event, self.now));
+        match &mut self.effects.permit {
+            Some(all) => all.merge(permit),
+            none => *none = Some(permit),
+        }
         if let Some(key) = &event.key {
             let place = Place { offset: event.offset, time: event.time };
             self.dedupe.insert(&sender, key, place);

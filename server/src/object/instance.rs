@@ -14,6 +14,7 @@ use super::handle::Handle;
 use super::outlet::{Answer, EventFrames, ReplyTo};
 use super::registry::Shared;
 use crate::clock::now_ms;
+use crate::limits::Permit;
 use crate::log::{Append, Identity, PageLimit, ReadError, Tail, elsewhere};
 
 /// An append is not made larger than this by a further message.
@@ -26,6 +27,8 @@ pub(super) struct Instance {
     behaviour: Box<dyn Object>,
     tail: Tail,
     dedupe: Dedupe,
+    /// For what the instance itself holds. Each publish adds less than its own permit was for.
+    permit: Permit,
 }
 
 impl Instance {
@@ -44,7 +47,9 @@ impl Instance {
         .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
         handle.note_appended(tail.offset);
         let behaviour = handle.class().make(&handle.identity);
-        let mut instance = Self { behaviour, tail, dedupe };
+        let permit = shared.settings.budget.charge(0);
+        let mut instance = Self { behaviour, tail, dedupe, permit };
+        instance.permit.charge(instance.memory_bytes());
         let mut effects = Effects::default();
         let (behaviour, mut context) = instance.context(handle, &mut effects);
         behaviour.wake(&mut context);
@@ -70,6 +75,7 @@ impl Instance {
             let (behaviour, mut context) = self.context(handle, &mut effects);
             behaviour.message(&mut context, message);
         }
+        self.permit.charge(self.memory_bytes());
         self.carry_out(handle, effects).await;
     }
 
@@ -88,7 +94,7 @@ impl Instance {
         handle: &'a Handle,
         effects: &'a mut Effects,
     ) -> (&'a mut dyn Object, Context<'a>) {
-        let Self { behaviour, tail, dedupe } = self;
+        let Self { behaviour, tail, dedupe, .. } = self;
         let (identity, is_full) = (&*handle.identity, handle.shared.log.is_full());
         let context = Context { identity, now: now_ms(), is_full, tail, dedupe, effects };
         (&mut **behaviour, context)
@@ -97,12 +103,12 @@ impl Instance {
     /// Gives the turn's events to the log. Its answers go out when they are on disk; so do answers about events
     /// of earlier turns that are not there yet.
     async fn carry_out(&mut self, handle: &Arc<Handle>, effects: Effects) {
-        let Effects { entries, answers } = effects;
+        let Effects { entries, answers, permit } = effects;
         if entries.is_empty() && !handle.has_unfinished_appends() {
             return answer(handle, answers);
         }
         let last = self.tail.offset;
-        let frames = Arc::new(EventFrames::new(handle.id(), last, entries.clone()));
+        let frames = Arc::new(EventFrames::new(handle.id(), last, entries.clone(), permit));
         for encoding in [Encoding::Msgpack, Encoding::Json] {
             // Here it costs no time between the commit and the members.
             if !entries.is_empty() && handle.is_heard_in(encoding) {

@@ -7,6 +7,7 @@ use dormouse_protocol::{Encoding, ErrorCode, encode_events};
 
 use super::encoded::Encoded;
 use super::presence::{PresenceFrames, RosterFrames};
+use crate::limits::Permit;
 use crate::log::{Entry, ObjectId};
 
 /// A reactor as objects see it. Deliveries from one thread arrive in order.
@@ -62,15 +63,23 @@ pub struct EventFrames {
     /// The last event's offset.
     pub last: u64,
     entries: Vec<Entry>,
+    /// For the entries and what is encoded of them.
+    _permit: Option<Permit>,
     /// By encoding.
     encoded: [OnceLock<Encoded>; 2],
 }
 
 impl EventFrames {
     /// The events of an object, the last of them at the offset `last`.
-    pub(super) fn new(object: ObjectId, last: u64, entries: Vec<Entry>) -> Self {
+    pub(super) fn new(
+        object: ObjectId,
+        last: u64,
+        entries: Vec<Entry>,
+        permit: Option<Permit>,
+    ) -> Self {
         let first = last + 1 - entries.len() as u64;
-        Self { object, first, last, entries, encoded: [OnceLock::new(), OnceLock::new()] }
+        let encoded = Default::default();
+        Self { object, first, last, entries, _permit: permit, encoded }
     }
 
     /// The `events` message in an encoding. Whoever asks first encodes it.

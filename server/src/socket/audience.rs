@@ -13,6 +13,7 @@ use super::form::Form;
 use super::framing;
 use super::outgoing::Outgoing;
 use super::page::{Page, PageKey, Pages};
+use crate::limits::{Budget, Permit};
 use crate::object::presence::View;
 use crate::object::{Address, EventFrames, Handle};
 
@@ -39,6 +40,8 @@ pub(super) struct Audience {
     recent: Option<Box<Recent>>,
     /// What goes out next. None for as long as nothing does.
     pub(super) outgoing: Option<Box<Outgoing>>,
+    /// For the memberships, and for the object's being in use.
+    permit: Option<Permit>,
 }
 
 /// Deliveries of late, the oldest first, and pages of the log.
@@ -105,13 +108,14 @@ pub(super) struct Delivered {
 }
 
 impl Delivered {
-    fn new(events: &EventFrames, speakers: Speakers) -> Self {
-        let in_form = |form: Form| {
-            let is_spoken = speakers[form.index()] > 0;
-            is_spoken.then(|| framing::encoded(form, events.encoded(form.encoding)))
-        };
-        let frames = Form::ALL.map(in_form);
-        Self { first: events.first, last: events.last, frames }
+    /// None where there is no memory for a frame.
+    fn new(events: &EventFrames, speakers: Speakers, budget: &Budget) -> Option<Self> {
+        let mut frames = [const { None }; Form::COUNT];
+        for form in Form::ALL.into_iter().filter(|form| speakers[form.index()] > 0) {
+            let frame = framing::encoded(form, events.encoded(form.encoding), budget)?;
+            frames[form.index()] = Some(frame);
+        }
+        Some(Self { first: events.first, last: events.last, frames })
     }
 
     pub(super) fn frame(&self, form: Form) -> Option<&Bytes> {
@@ -147,12 +151,30 @@ impl Audience {
             watching: 0,
             recent: None,
             outgoing: None,
+            permit: None,
         }
     }
 
+    /// Memory of a membership.
+    pub(super) const MEMBER_BYTES: usize = 128;
+    /// Memory of an object in use, besides: its handle, its audience and its name.
+    pub(super) const OBJECT_BYTES: usize = 2 << 10;
+
     /// Adds a member that stands behind and returns its place. The object is heard before its head is read, so that no
-    /// commit falls between what the log shows and what is delivered (promise 5).
-    pub(super) fn add(&mut self, outlet: usize, connection: u32, form: Form, number: u64) -> u32 {
+    /// commit falls between what the log shows and what is delivered (promise 5). The permit is for [`Audience::MEMBER_BYTES`], and for
+    /// [`Audience::OBJECT_BYTES`] where it is the first.
+    pub(super) fn add(
+        &mut self,
+        outlet: usize,
+        connection: u32,
+        form: Form,
+        number: u64,
+        permit: Permit,
+    ) -> u32 {
+        match &mut self.permit {
+            Some(all) => all.merge(permit),
+            none => *none = Some(permit),
+        }
         self.speakers[form.index()] += 1;
         self.handle.listen(outlet, form.encoding);
         #[cfg(test)]
@@ -180,6 +202,9 @@ impl Audience {
         form: Form,
     ) -> (Member, Option<Member>) {
         let gone = self.members.swap_remove(place as usize);
+        if let Some(permit) = &mut self.permit {
+            permit.shrink_to(Self::OBJECT_BYTES + self.members.len() * Self::MEMBER_BYTES);
+        }
         if gone.standing.is_reading() {
             self.one_less_reading();
         }
@@ -204,11 +229,21 @@ impl Audience {
         to: Address,
         view: View,
         since: Option<u64>,
+        permit: Permit,
     ) {
-        let watching = &mut self.members[place as usize].watching;
-        let before = std::mem::replace(watching, Watching::FromNext(view));
+        self.set_watching(place, Watching::FromNext(view));
+        self.handle.watch(outlet, to, view, since, permit);
+    }
+
+    /// The member is to watch, and there is no memory for the roster yet.
+    pub(super) fn watch_later(&mut self, place: u32, view: View) {
+        self.set_watching(place, Watching::Missed(view));
+    }
+
+    fn set_watching(&mut self, place: u32, watching: Watching) {
+        let member = &mut self.members[place as usize];
+        let before = std::mem::replace(&mut member.watching, watching);
         self.watching += u32::from(before == Watching::Nobody);
-        self.handle.watch(outlet, to, view, since);
     }
 
     /// Whether a member speaks an encoding, in whatever form.
@@ -221,14 +256,19 @@ impl Audience {
         self.members.is_empty()
     }
 
-    /// Notes events that came to this reactor, and makes frames of them for the members.
-    pub(super) fn take(&mut self, events: &EventFrames) -> Arc<Delivered> {
-        let delivered = Arc::new(Delivered::new(events, self.speakers));
-        self.newest = self.newest.max(delivered.last);
+    /// Notes events that came to this reactor, and makes frames of them for the members, if there is memory for them.
+    pub(super) fn take(&mut self, events: &EventFrames, budget: &Budget) -> Option<Arc<Delivered>> {
+        self.newest = self.newest.max(events.last);
+        let delivered = Arc::new(Delivered::new(events, self.speakers, budget)?);
         if self.reading > 0 {
             self.recent.get_or_insert_default().keep(&delivered);
         }
-        delivered
+        Some(delivered)
+    }
+
+    /// Forgets what is kept for members that catch up: they can read it again.
+    pub(super) fn forget_recent(&mut self) {
+        self.recent = None;
     }
 
     /// Bytes of what is kept for those who catch up.

@@ -1,5 +1,7 @@
 //! Messages as frames in the form that a connection has agreed on: compressed where that is worth it, and once for all who share
-//! a message.
+//! a message. A frame that is shared carries the permit for its memory.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use dormouse_protocol::Encoding;
@@ -7,7 +9,9 @@ use dormouse_protocol::Encoding;
 use super::deflate::deflate;
 use super::form::Form;
 use super::frame::{self, Opcode};
+use crate::limits::{Budget, Purpose};
 use crate::object::Encoded;
+use crate::object::presence::RosterFrames;
 
 /// A message for one connection.
 pub(super) fn message(form: Form, payload: &[u8]) -> Bytes {
@@ -22,21 +26,38 @@ pub(super) fn data(opcode: Opcode, takes_deflated: bool, payload: &[u8]) -> Byte
     }
 }
 
-/// A message that others get, too.
-pub(super) fn encoded(form: Form, message: &Encoded) -> Bytes {
+/// A message that others get, too; none where the budget has no room for the frame.
+pub(super) fn encoded(form: Form, message: &Encoded, budget: &Budget) -> Option<Bytes> {
     let opcode = frame::opcode(form.encoding);
-    match packed(form, message) {
+    let packed = packed(form, message);
+    let bytes = frame::MAX_HEADER + packed.unwrap_or(message).len();
+    let permit = budget.try_acquire(Purpose::Delivery, bytes)?;
+    Some(permit.attach(match packed {
         Some(small) => frame::deflated(opcode, small),
         None => frame::data(opcode, message),
-    }
+    }))
 }
 
-/// The same without a copy of its payload, which stands behind its header.
-pub(super) fn shared(form: Form, message: &Encoded) -> [Bytes; 2] {
+/// A roster as a frame whose payload is not copied: it stands behind its header, and keeps the roster with its permit.
+pub(super) fn roster(form: Form, roster: &Arc<RosterFrames>) -> [Bytes; 2] {
+    let message = roster.encoded(form.encoding);
     let packed = packed(form, message);
     let payload: &Bytes = packed.unwrap_or(message);
     let header = frame::header(frame::opcode(form.encoding), packed.is_some(), payload.len());
-    [header, payload.clone()]
+    let payload =
+        Bytes::from_owner(RosterPayload { bytes: payload.clone(), _roster: roster.clone() });
+    [header, payload]
+}
+
+struct RosterPayload {
+    bytes: Bytes,
+    _roster: Arc<RosterFrames>,
+}
+
+impl AsRef<[u8]> for RosterPayload {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 fn packed(form: Form, message: &Encoded) -> Option<&Bytes> {
@@ -49,19 +70,26 @@ pub(super) struct Framed {
     frame: Encoded,
     /// Bytes of the frame before the message.
     header: usize,
+    budget: Budget,
 }
 
 impl Framed {
-    pub(super) fn new(encoding: Encoding, payload: &[u8]) -> Self {
-        let frame = frame::message(encoding, payload);
-        Self { header: frame.len() - payload.len(), frame: frame.into() }
+    /// None where the budget has no room for it.
+    pub(super) fn new(encoding: Encoding, payload: &[u8], budget: &Budget) -> Option<Self> {
+        let bytes = frame::MAX_HEADER + payload.len();
+        let permit = budget.try_acquire(Purpose::Signal, bytes)?;
+        let frame = permit.attach(frame::message(encoding, payload));
+        let header = frame.len() - payload.len();
+        Some(Self { frame: frame.into(), header, budget: budget.clone() })
     }
 
     /// The frame for a connection that speaks this encoding.
     pub(super) fn in_form(&self, form: Form) -> &Bytes {
         let compress = |whole: &[u8]| {
             let small = deflate(&whole[self.header..])?;
-            Some(frame::deflated(frame::opcode(form.encoding), &small))
+            let permit =
+                self.budget.try_acquire(Purpose::Signal, frame::MAX_HEADER + small.len())?;
+            Some(permit.attach(frame::deflated(frame::opcode(form.encoding), &small)))
         };
         form.deflated.then(|| self.frame.packed(compress)).flatten().unwrap_or(&self.frame)
     }
@@ -77,26 +105,34 @@ mod tests {
 
     #[test]
     fn only_those_who_take_it_get_a_compressed_frame_and_all_of_them_the_same() {
-        let message = vec![b' '; 1_000];
+        let (message, budget) = (vec![b' '; 1_000], Budget::unlimited());
         let [plain, deflated] = [Form::ALL[1], Form::ALL[3]];
-        let framed = Framed::new(Encoding::Json, &message);
+        let framed = Framed::new(Encoding::Json, &message, &budget).unwrap();
         assert_eq!(framed.in_form(plain)[..4], [0x81, 126, 3, 232]);
         assert_eq!(framed.in_form(deflated)[0], 0xC1);
         assert_eq!(framed.in_form(deflated).as_ptr(), framed.in_form(deflated).as_ptr());
         let whole = super::message(deflated, &message);
         assert_eq!(framed.in_form(deflated), &whole);
         let shared = Encoded::from(message);
-        assert_eq!(encoded(deflated, &shared), whole);
-        let [header, payload] = super::shared(deflated, &shared);
-        assert_eq!([&header[..], &payload[..]].concat(), whole);
-        assert_eq!(payload.as_ptr(), super::shared(deflated, &shared)[1].as_ptr());
-        assert_eq!(encoded(plain, &shared), *framed.in_form(plain));
+        assert_eq!(encoded(deflated, &shared, &budget), Some(whole));
+        assert_eq!(encoded(plain, &shared, &budget).as_ref(), Some(framed.in_form(plain)));
     }
 
     #[test]
     fn a_short_message_is_the_same_for_all() {
-        let framed = Framed::new(Encoding::Msgpack, b"short");
+        let framed = Framed::new(Encoding::Msgpack, b"short", &Budget::unlimited()).unwrap();
         assert_eq!(framed.in_form(Form::ALL[2]), framed.in_form(Form::ALL[0]));
         assert_eq!(framed.len(), 7);
+    }
+
+    #[test]
+    fn what_the_budget_has_no_room_for_is_not_framed() {
+        let budget = Budget::new(100, &prometheus::Registry::new()).unwrap();
+        let (short, long) = (Encoded::from(vec![0; 50]), Encoded::from(vec![0; 100]));
+        let frame = encoded(Form::ALL[0], &short, &budget).unwrap();
+        assert!(encoded(Form::ALL[0], &long, &budget).is_none());
+        assert!(Framed::new(Encoding::Json, &[0; 100], &budget).is_none());
+        drop(frame);
+        assert_eq!(budget.in_use(), 0);
     }
 }

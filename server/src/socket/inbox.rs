@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 
 use bytes::Bytes;
-use dormouse_protocol::{CloseCode, Key};
+use dormouse_protocol::{CloseCode, ErrorCode, Key};
 use mio::{Poll, Waker};
 use parking_lot::Mutex;
 
@@ -27,6 +27,7 @@ use super::census::Question;
 use super::form::Form;
 use super::framing::Framed;
 use super::join::JoinOpened;
+use crate::limits::Budget;
 use crate::log::ObjectId;
 use crate::object::presence::PresenceFrames;
 use crate::object::{Address, Delivery, EventFrames, Outlet};
@@ -46,8 +47,8 @@ pub(super) enum Letter {
     Signal(Arc<SignalFrames>),
     Opened(Box<JoinOpened>),
     Page(PageRead),
-    /// The encoded reply to a request that was worked on elsewhere.
-    Reply(Address, Bytes),
+    /// The reply to a request that was worked on elsewhere.
+    Reply(Address, Reply),
     /// Someone wants to know something.
     Question(Question),
     /// Memory is short: close connections for which so many bytes are held.
@@ -56,6 +57,13 @@ pub(super) enum Letter {
     Drain(CloseCode),
     /// End now.
     Stop,
+}
+
+/// The reply to a request that read the log.
+pub(super) enum Reply {
+    /// A frame that carries the permit for its memory.
+    History(Bytes),
+    Refused(ErrorCode, &'static str),
 }
 
 /// A signal, encoded once for the members on all reactors.
@@ -85,6 +93,7 @@ pub(super) struct Inbox {
     event_bytes: AtomicUsize,
     signal_bytes: AtomicUsize,
     lagging: Mutex<Lagging>,
+    budget: Budget,
 }
 
 /// Objects of which something did not fit.
@@ -95,7 +104,7 @@ pub(super) struct Lagging {
 }
 
 impl Inbox {
-    fn new(waker: Waker) -> (Self, mpsc::Receiver<Letter>) {
+    fn new(waker: Waker, budget: &Budget) -> (Self, mpsc::Receiver<Letter>) {
         let (letters, receiver) = mpsc::channel();
         let inbox = Self {
             letters,
@@ -104,6 +113,7 @@ impl Inbox {
             event_bytes: AtomicUsize::new(0),
             signal_bytes: AtomicUsize::new(0),
             lagging: Mutex::default(),
+            budget: budget.clone(),
         };
         (inbox, receiver)
     }
@@ -189,7 +199,9 @@ impl Outlet for Inbox {
                 }
                 self.lag(|lagging| _ = lagging.events.insert(events.object));
             }
-            Delivery::Presence(changes) if !self.fits(changes.size()) => {
+            Delivery::Presence(changes)
+                if !self.budget.has_room(0) || !self.fits(changes.size()) =>
+            {
                 self.lag(|lagging| _ = lagging.presence.insert(changes.object));
             }
             _ => self.push(Letter::Delivery(delivery)),
@@ -205,9 +217,9 @@ pub(super) struct Seat {
 }
 
 impl Seat {
-    pub(super) fn new() -> io::Result<Self> {
+    pub(super) fn new(budget: &Budget) -> io::Result<Self> {
         let poll = Poll::new()?;
-        let (inbox, letters) = Inbox::new(Waker::new(poll.registry(), WAKER)?);
+        let (inbox, letters) = Inbox::new(Waker::new(poll.registry(), WAKER)?, budget);
         Ok(Self { poll, inbox: Arc::new(inbox), letters })
     }
 }

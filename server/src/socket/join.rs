@@ -7,11 +7,12 @@ use super::audience::Audience;
 use super::catch_up::FirstPage;
 use super::connection::Joined;
 use super::inbox::Letter;
+use super::presence::NotPresent;
 use super::reactor::Reactor;
+use crate::limits::Purpose;
 use crate::log::ObjectId;
 use crate::object::presence::Departing;
 use crate::object::{Address, Opened};
-use crate::pressure::Level;
 
 /// An object was opened for a join.
 pub(super) struct JoinOpened {
@@ -38,9 +39,6 @@ impl Reactor {
         }
         if join.presence.as_ref().is_some_and(|presence| self.is_too_large(presence)) {
             return self.refuse_presence(key, join.id);
-        }
-        if self.common.pressure.is(Level::NoRequests) {
-            return self.refuse_for_memory(key, join.id);
         }
         let connection = &mut self.connections[key];
         connection.read_log();
@@ -81,9 +79,22 @@ impl Reactor {
             self.refuse(key, Some(request), ErrorCode::AlreadyJoined, why);
             return self.finish_reading(key);
         }
-        let Ok(number) = self.enter(key, &handle, &join) else {
-            self.refuse_full_roster(key, request);
+        let is_new = !self.audience_of.contains_key(&object);
+        let bytes = Audience::MEMBER_BYTES + if is_new { Audience::OBJECT_BYTES } else { 0 };
+        let Some(permit) = self.common.budget.try_acquire(Purpose::Join, bytes) else {
+            self.refuse_for_memory(key, request);
             return self.finish_reading(key);
+        };
+        let number = match self.enter(key, &handle, &join) {
+            Ok(number) => number,
+            Err(NotPresent::RosterFull) => {
+                self.refuse_full_roster(key, request);
+                return self.finish_reading(key);
+            }
+            Err(NotPresent::NoMemory) => {
+                self.refuse_for_memory(key, request);
+                return self.finish_reading(key);
+            }
         };
         let connection = &mut self.connections[key];
         let entry = self
@@ -91,7 +102,7 @@ impl Reactor {
             .entry(object)
             .or_insert_with(|| self.audiences.insert(Audience::new(handle.clone())) as u32);
         let audience = &mut self.audiences[*entry as usize];
-        let member = audience.add(self.index, key as u32, connection.form, number);
+        let member = audience.add(self.index, key as u32, connection.form, number, permit);
         self.joins = self.joins.wrapping_add(1);
         let serial = self.joins;
         let joined = Joined { object, audience: *entry, member, serial };

@@ -18,6 +18,7 @@ mod framing;
 mod inbox;
 mod join;
 mod liveness;
+mod memory;
 mod metrics;
 mod outbox;
 mod outgoing;
@@ -42,7 +43,7 @@ use std::time::Duration;
 use dormouse_protocol::{CloseCode, Limits};
 use parking_lot::Mutex;
 
-pub use self::accepted::{Accepted, Slot, Slots};
+pub use self::accepted::{Accepted, NoSlot, Slot, Slots};
 pub use self::census::Census;
 #[cfg(any(test, fuzzing))]
 pub use self::decoder::fuzz::frames;
@@ -53,8 +54,8 @@ pub use self::metrics::Metrics;
 #[cfg(test)]
 pub(crate) use self::reactor::stepped::Stepped;
 use self::reactor::{Common, Reactor};
+use crate::limits::Budget;
 use crate::object::{Outlet, Registry};
-use crate::pressure::Pressure;
 
 /// What the operator decides about connections.
 #[derive(Debug, Clone, Copy)]
@@ -83,9 +84,9 @@ pub struct Settings {
 pub struct Seats(Vec<Seat>);
 
 impl Seats {
-    /// Makes room for `count` reactors, at most 64.
-    pub fn new(count: usize) -> io::Result<Self> {
-        (0..count).map(|_| Seat::new()).collect::<io::Result<_>>().map(Self)
+    /// Makes room for `count` reactors, at most 64, which take their memory out of the budget.
+    pub fn new(count: usize, budget: &Budget) -> io::Result<Self> {
+        (0..count).map(|_| Seat::new(budget)).collect::<io::Result<_>>().map(Self)
     }
 
     /// The ways out for objects, one for each reactor.
@@ -118,7 +119,7 @@ impl Reactors {
         seats: Seats,
         registry: Registry,
         settings: Settings,
-        pressure: Pressure,
+        budget: Budget,
         metrics: Metrics,
     ) -> io::Result<Self> {
         let inboxes: Arc<[_]> = seats.0.iter().map(|seat| seat.inbox.clone()).collect();
@@ -127,7 +128,7 @@ impl Reactors {
             registry,
             runtime,
             settings,
-            pressure,
+            budget,
             metrics: metrics.clone(),
             inboxes: inboxes.clone(),
         };

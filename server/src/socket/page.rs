@@ -11,6 +11,7 @@ use dormouse_protocol::encode_events;
 
 use super::form::Form;
 use super::framing;
+use crate::limits::{Budget, Purpose};
 use crate::log::{ObjectId, PageLimit, ReadError};
 use crate::object::Handle;
 
@@ -20,6 +21,20 @@ const STRIDE: u64 = if cfg!(test) { 4 } else { 256 };
 const PAGE_BYTES: usize = 64 * 1024;
 /// Bytes of pages that are kept for the members of one object on one reactor.
 const KEPT_BYTES: usize = 1 << 20;
+
+/// A page is held as events, as a message and as a frame while it is made.
+const COPIES: usize = 3;
+
+/// Why there is no page.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum PageError {
+    /// The log can't be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The memory budget has no room for it now.
+    #[error("the memory budget has no room for the page")]
+    NoMemory,
+}
 
 /// Which page it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -45,16 +60,26 @@ pub(super) struct Page {
 }
 
 impl Page {
-    /// Blocking.
-    pub(super) fn read(handle: &Handle, key: PageKey) -> Result<Self, ReadError> {
+    /// Reads a page, of events that have at most `event_bytes` each. Blocking.
+    pub(super) fn read(
+        handle: &Handle,
+        key: PageKey,
+        event_bytes: usize,
+        budget: &Budget,
+    ) -> Result<Self, PageError> {
         let PageKey { after, form, .. } = key;
+        let most = COPIES * PAGE_BYTES.max(event_bytes);
+        let mut permit = budget.try_acquire(Purpose::Page, most).ok_or(PageError::NoMemory)?;
         let limit = PageLimit { events: (STRIDE - after % STRIDE) as usize, bytes: PAGE_BYTES };
         let page = handle.page(after, limit)?;
         let frame = if page.events.is_empty() {
             None
         } else {
-            let message = encode_events(form.encoding, handle.id().0, &page.events)?;
-            Some(framing::message(form, &message))
+            let message = encode_events(form.encoding, handle.id().0, &page.events)
+                .map_err(ReadError::from)?;
+            let frame = framing::message(form, &message);
+            permit.charge(frame.len());
+            Some(permit.attach(frame))
         };
         Ok(Self {
             after,

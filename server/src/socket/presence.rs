@@ -14,10 +14,18 @@ use super::form::Form;
 use super::framing;
 use super::metrics::Metrics;
 use super::reactor::Reactor;
+use crate::limits::{Budget, Purpose};
 use crate::log::ObjectId;
-use crate::object::presence::{Entrant, Holder, PresenceFrames, RosterFrames, RosterFull, View};
+use crate::object::presence::{
+    Data, Entrant, Holder, PresenceFrames, RosterFrames, RosterFull, View,
+};
 use crate::object::{Address, Handle};
-use crate::pressure::Level;
+
+/// Why a member did not come into the roster.
+pub(super) enum NotPresent {
+    RosterFull,
+    NoMemory,
+}
 
 impl Reactor {
     /// The connection as rosters know it.
@@ -31,12 +39,20 @@ impl Reactor {
         key: usize,
         handle: &Arc<Handle>,
         join: &Join,
-    ) -> Result<u64, RosterFull> {
+    ) -> Result<u64, NotPresent> {
         let member = handle.new_member();
-        let Some(data) = join.presence.clone() else { return Ok(member) };
+        let Some(payload) = &join.presence else { return Ok(member) };
+        let data = self.hold_presence(payload).ok_or(NotPresent::NoMemory)?;
         let user = self.connections[key].session;
         let holder = self.holder(key);
-        handle.present(Entrant { asked: join.member, member, user, holder, data })
+        let entrant = Entrant { asked: join.member, member, user, holder, data };
+        handle.present(entrant).map_err(|RosterFull| NotPresent::RosterFull)
+    }
+
+    /// What a member says of itself, if there is memory for it.
+    fn hold_presence(&self, payload: &Payload) -> Option<Data> {
+        let permit = self.common.budget.try_acquire(Purpose::Presence, Data::cost(payload))?;
+        Some(Data::new(payload, permit))
     }
 
     /// The member is told from now on what it wants to know. Comes after the reply to its join.
@@ -53,7 +69,13 @@ impl Reactor {
     fn begin_watching(&mut self, key: usize, joined: Joined, view: View, since: Option<u64>) {
         let to = self.connections[key].address(key, joined.serial);
         let audience = &mut self.audiences[joined.audience as usize];
-        audience.watch(self.index, joined.member, to, view, since);
+        let bytes = RosterFrames::most_bytes(view);
+        if let Some(permit) = self.common.budget.try_acquire(Purpose::Roster, bytes) {
+            return audience.watch(self.index, joined.member, to, view, since, permit);
+        }
+        audience.watch_later(joined.member, view);
+        self.connections[key].work.begin().missed_presence = true;
+        self.starve(key);
     }
 
     pub(super) fn set_presence(&mut self, key: usize, set: &PresenceSet) {
@@ -64,13 +86,18 @@ impl Reactor {
         if set.data.as_ref().is_some_and(|data| self.is_too_large(data)) {
             return self.refuse_presence(key, set.id);
         }
-        if set.data.is_some() && self.common.pressure.is(Level::NoRequests) {
-            return self.refuse_for_memory(key, set.id);
-        }
+        let data = match &set.data {
+            None => None,
+            Some(payload) => match self.hold_presence(payload) {
+                Some(data) => Some(data),
+                None => return self.refuse_for_memory(key, set.id),
+            },
+        };
+        let connection = &self.connections[key];
         let (user, holder) = (connection.session, self.holder(key));
         let audience = &self.audiences[joined.audience as usize];
         let number = audience.members[joined.member as usize].number;
-        match audience.handle.update(number, user, holder, set.data.as_ref()) {
+        match audience.handle.update(number, user, holder, data) {
             Ok(()) => self.done(key, set.id),
             Err(RosterFull) => self.refuse_full_roster(key, set.id),
         }
@@ -81,22 +108,23 @@ impl Reactor {
         let Some(joined) = connection.joined(ObjectId(get.object)) else {
             return self.refuse_not_joined(key, Some(get.id));
         };
-        if self.common.pressure.is(Level::NoRequests) {
+        let bytes = RosterFrames::most_bytes(View::Members);
+        let Some(permit) = self.common.budget.try_acquire(Purpose::Roster, bytes) else {
             return self.refuse_for_memory(key, get.id);
-        }
+        };
         // Like a page of the log, so that there is one at a time: many could be more than the outbox is meant to hold.
         let connection = &mut self.connections[key];
         connection.read_log();
         let to = connection.address(key, get.id);
         let handle = &self.audiences[joined.audience as usize].handle;
-        handle.roster(self.index, to, get.since, get.after, get.limit);
+        handle.roster(self.index, to, get.since, get.after, get.limit, permit);
     }
 
     /// A roster has come for one member: the reply to its request, or what it has to know before it follows the changes.
-    pub(super) fn roster(&mut self, to: Address, roster: &RosterFrames) {
+    pub(super) fn roster(&mut self, to: Address, roster: &Arc<RosterFrames>) {
         let Some(key) = self.find(to) else { return };
         if roster.id.is_some() {
-            self.queue_shared(key, roster);
+            self.queue_roster(key, roster);
             return self.finish_reading(key);
         }
         let joined = self.connections[key].joined(roster.object);
@@ -111,7 +139,7 @@ impl Reactor {
         };
         if is_good && connection.work.outbox.bytes() <= self.common.settings.outbound_bytes {
             member.watching = Watching::Following(view);
-            self.queue_shared(key, roster);
+            self.queue_roster(key, roster);
         } else {
             miss(member, view, connection, &self.common.metrics);
             self.tell_missed(key);
@@ -119,29 +147,36 @@ impl Reactor {
     }
 
     /// Many who join at once get the same bytes.
-    fn queue_shared(&mut self, key: usize, roster: &RosterFrames) {
+    fn queue_roster(&mut self, key: usize, roster: &Arc<RosterFrames>) {
         let connection = &mut self.connections[key];
         let form = connection.form;
-        for part in framing::shared(form, roster.encoded(form.encoding)) {
-            connection.queue_frame(part);
-        }
+        let [header, payload] = framing::roster(form, roster);
+        connection.queue_frame(header);
+        connection.queue_shared(payload);
         self.mark_dirty(key);
     }
 
     /// Queues the changes of a roster for the members here that watch.
     pub(super) fn fan_out_presence(&mut self, changes: &PresenceFrames) {
         let Some(&audience) = self.audience_of.get(&changes.object) else { return };
-        let mut frames = Frames::new(changes);
+        let mut missed = Vec::new();
+        let mut frames = Frames::new(changes, &self.common.budget);
         for member in &mut self.audiences[audience as usize].members {
             let Watching::Following(view) = member.watching else { continue };
             let connection = &mut self.connections[member.connection as usize];
-            if connection.work.outbox.bytes() > self.common.settings.outbound_bytes {
+            let has_room = connection.work.outbox.bytes() <= self.common.settings.outbound_bytes
+                && connection.work.has_memory(&self.common.budget);
+            let Some(frame) = frames.get(connection.form, view).filter(|_| has_room) else {
                 miss(member, view, connection, &self.common.metrics);
+                missed.push(member.connection as usize);
                 continue;
-            }
-            connection.queue_frame(frames.get(connection.form, view));
+            };
+            connection.queue_shared(frame);
             self.dirty.add(member.connection, connection);
             self.common.metrics.delivered_presence.inc();
+        }
+        for key in missed {
+            self.tell_missed(key);
         }
     }
 
@@ -168,7 +203,7 @@ impl Reactor {
         let connection = &self.connections[key];
         let work = &connection.work;
         let is_full = work.outbox.bytes() > self.common.settings.outbound_bytes;
-        if !work.missed_presence || is_full || !connection.is_open() {
+        if !work.missed_presence || is_full || work.starved || !connection.is_open() {
             return;
         }
         let missed = connection.joins.iter().find_map(|joined| {
@@ -212,19 +247,23 @@ fn miss(member: &mut Member, view: View, connection: &mut Connection, metrics: &
 /// The changes of a roster as WebSocket frames, made where the first member needs them.
 struct Frames<'a> {
     changes: &'a PresenceFrames,
+    budget: &'a Budget,
     /// By view and form.
     made: [[Option<Bytes>; Form::COUNT]; 2],
 }
 
 impl<'a> Frames<'a> {
-    fn new(changes: &'a PresenceFrames) -> Self {
-        Self { changes, made: Default::default() }
+    fn new(changes: &'a PresenceFrames, budget: &'a Budget) -> Self {
+        Self { changes, budget, made: Default::default() }
     }
 
-    fn get(&mut self, form: Form, view: View) -> Bytes {
+    /// None where there is no memory for it.
+    fn get(&mut self, form: Form, view: View) -> Option<Bytes> {
         let made = &mut self.made[view as usize][form.index()];
-        let changes = self.changes;
-        let frame = || framing::encoded(form, changes.encoded(form.encoding, view));
-        made.get_or_insert_with(frame).clone()
+        if made.is_none() {
+            let message = self.changes.encoded(form.encoding, view);
+            *made = framing::encoded(form, message, self.budget);
+        }
+        made.clone()
     }
 }

@@ -2,25 +2,33 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use dormouse_protocol::{
     ClientMessage, Done, ErrorCode, ErrorReply, Event, History, HistoryPage, Publish, ServerMessage,
 };
 use tracing::error;
 
 use super::framing;
-use super::inbox::Letter;
+use super::inbox::{Letter, Reply};
 use super::reactor::Reactor;
 use super::work::Stalled;
+use crate::limits::Purpose;
 use crate::log::{Entry, ObjectId, PageLimit, ReadError, elsewhere};
 use crate::object::presence::Departing;
 use crate::object::{Address, Busy, Handle, Message, ReplyTo};
-use crate::pressure::Level;
 
 /// How long a publish waits for room in its object's mailbox.
 const STALL: Duration = Duration::from_secs(5);
+/// Memory of a publish until its event has been delivered, for each byte of its message: the message, the event in the log's queue,
+/// and what is encoded for members.
+const PUBLISH_COPIES: usize = 4;
+/// And besides: the mailbox, the queue, the key in the instance's memory.
+const PUBLISH_BYTES: usize = 512;
+/// A page of history is held as events, decoded, as a message and as a frame while it is made.
+const HISTORY_COPIES: usize = 4;
 /// Bytes of one page of history.
 const HISTORY_BYTES: usize = 64 * 1024;
+
+const SHORT_OF_MEMORY: &str = "the server is short of memory; try again later";
 
 impl Reactor {
     /// A whole message has arrived.
@@ -62,9 +70,10 @@ impl Reactor {
         if self.has_too_many_in_flight(key) {
             return self.refuse_in_flight(key, publish.id);
         }
-        if self.common.pressure.is(Level::NoRequests) {
+        let bytes = PUBLISH_BYTES + PUBLISH_COPIES * size;
+        let Some(permit) = self.common.budget.try_acquire(Purpose::Publish, bytes) else {
             return self.refuse_for_memory(key, publish.id);
-        }
+        };
         let connection = &mut self.connections[key];
         let work = connection.work.begin();
         work.in_flight += 1;
@@ -79,6 +88,7 @@ impl Reactor {
                 connection.address(key, publish.id),
                 size as u32,
             ),
+            permit,
         };
         if let Err(Busy(message)) = self.audiences[joined.audience as usize].handle.send(message) {
             // To refuse it and take the next one would turn the client's order round: let it wait.
@@ -121,9 +131,6 @@ impl Reactor {
             let why = "a page holds at least one event: `limit` is 1 or more";
             return self.refuse(key, Some(request.id), ErrorCode::BadRequest, why);
         }
-        if self.common.pressure.is(Level::NoRequests) {
-            return self.refuse_for_memory(key, request.id);
-        }
         let connection = &mut self.connections[key];
         connection.read_log();
         let most = self.common.settings.limits.history_events;
@@ -135,20 +142,26 @@ impl Reactor {
         let form = connection.form;
         let handle = self.audiences[joined.audience as usize].handle.clone();
         let (inbox, request) = (self.inbox.clone(), request.clone());
+        let budget = self.common.budget.clone();
+        let event_bytes = self.common.settings.limits.message_bytes as usize;
+        let most_bytes = HISTORY_COPIES * HISTORY_BYTES.max(event_bytes);
         elsewhere(&self.common.runtime, move || {
-            let page = read_history(&handle, &request, limit);
-            let reply = page.map_or_else(
-                |error| {
-                    error!(%error, object = %handle.identity().name, "history can't be read");
-                    refusal(
-                        request.id,
-                        ErrorCode::Unavailable,
-                        "the log can't be read at present; try again later",
-                    )
+            let reply = match budget.try_acquire(Purpose::History, most_bytes) {
+                None => Reply::Refused(ErrorCode::Overloaded, SHORT_OF_MEMORY),
+                Some(mut permit) => match read_history(&handle, &request, limit) {
+                    Ok(page) => {
+                        let page = ServerMessage::History(page);
+                        let frame = framing::message(form, &form.encoding.encode_server(&page));
+                        permit.charge(frame.len());
+                        Reply::History(permit.attach(frame))
+                    }
+                    Err(error) => {
+                        error!(%error, object = %handle.identity().name, "history can't be read");
+                        let why = "the log can't be read at present; try again later";
+                        Reply::Refused(ErrorCode::Unavailable, why)
+                    }
                 },
-                ServerMessage::History,
-            );
-            let reply = framing::message(form, &form.encoding.encode_server(&reply));
+            };
             inbox.push(Letter::Reply(address, reply));
         });
     }
@@ -165,9 +178,12 @@ impl Reactor {
     }
 
     /// The reply to a request that read the log.
-    pub(super) fn reply(&mut self, address: Address, reply: Bytes) {
+    pub(super) fn reply(&mut self, address: Address, reply: Reply) {
         let Some(key) = self.find(address) else { return };
-        self.connections[key].queue_frame(reply);
+        match reply {
+            Reply::History(frame) => self.connections[key].queue_shared(frame),
+            Reply::Refused(code, why) => self.refuse(key, Some(address.request), code, why),
+        }
         self.mark_dirty(key);
         self.finish_reading(key);
     }
@@ -210,8 +226,7 @@ impl Reactor {
 
     /// Refuses a request that would take memory.
     pub(super) fn refuse_for_memory(&mut self, key: usize, id: u32) {
-        let why = "the server is short of memory; try again later";
-        self.refuse(key, Some(id), ErrorCode::Overloaded, why);
+        self.refuse(key, Some(id), ErrorCode::Overloaded, SHORT_OF_MEMORY);
     }
 
     /// Refuses a request about an object that the connection has not joined.
@@ -227,10 +242,6 @@ impl Reactor {
         self.connections[key].queue(&message);
         self.mark_dirty(key);
     }
-}
-
-fn refusal(id: u32, code: ErrorCode, why: &str) -> ServerMessage {
-    ServerMessage::Error(ErrorReply { id: Some(id), code, message: why.into() })
 }
 
 /// Blocking.

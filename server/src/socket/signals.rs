@@ -14,6 +14,7 @@ use super::inbox::SignalFrames;
 use super::metrics::Metrics;
 use super::reactor::Reactor;
 use super::work::{Busy, KeptSignal};
+use crate::limits::Budget;
 use crate::log::ObjectId;
 
 /// What became of a signal that its socket did not take.
@@ -68,12 +69,17 @@ pub(super) fn keep_signals(
     connection: &mut Connection,
     signals: &[Arc<SignalFrames>],
     settings: &Settings,
+    budget: &Budget,
     metrics: &Metrics,
 ) {
     let form = connection.form;
     let work = connection.work.begin();
     for signal in signals {
         let Some(frame) = signal.frame(form) else { continue };
+        if !work.has_memory(budget) {
+            metrics.signals_dropped.inc();
+            continue;
+        }
         match work.keep_signal(signal, frame, settings.kept_signals, settings.outbound_bytes) {
             Kept::Added => {}
             Kept::Replaced => metrics.signals_conflated.inc(),
@@ -96,11 +102,16 @@ impl Reactor {
             SignalItem { sender: (&*sender).into(), data: signal.data, key: signal.key.clone() };
         let message =
             ServerMessage::Signals(Signals { object: signal.object, signals: vec![item] });
-        let encoded = |encoding: Encoding| {
-            let heard = handle.is_heard_in(encoding);
-            heard.then(|| Framed::new(encoding, &encoding.encode_server(&message)))
-        };
-        let frames = [encoded(Encoding::Msgpack), encoded(Encoding::Json)];
+        let mut frames = [const { None }; 2];
+        for encoding in [Encoding::Msgpack, Encoding::Json] {
+            if handle.is_heard_in(encoding) {
+                let payload = encoding.encode_server(&message);
+                let Some(made) = Framed::new(encoding, &payload, &self.common.budget) else {
+                    return self.refuse_signal(key, signal.id);
+                };
+                frames[encoding as usize] = Some(made);
+            }
+        }
         let signal_frames = Arc::new(SignalFrames { object, sender, key: signal.key, frames });
         for outlet in handle.listeners() {
             if outlet == self.index {
@@ -111,6 +122,13 @@ impl Reactor {
         }
         if let Some(id) = signal.id {
             self.done(key, id);
+        }
+    }
+
+    fn refuse_signal(&mut self, key: usize, id: Option<u32>) {
+        self.common.metrics.signals_dropped.inc();
+        if let Some(id) = id {
+            self.refuse_for_memory(key, id);
         }
     }
 
@@ -129,7 +147,7 @@ impl Reactor {
     pub(super) fn release_signals(&mut self, key: usize) {
         let Some(work) = self.connections[key].work.go_on() else { return };
         for kept in std::mem::take(&mut work.signals) {
-            work.outbox.push(kept.frame);
+            work.outbox.push_shared(kept.frame);
             self.common.metrics.delivered_signals.inc();
         }
     }

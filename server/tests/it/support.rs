@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 
 use dormouse::config::Config;
 use dormouse::http::{Front, Health, Inside};
+use dormouse::limits::{Budget, Pressure};
 use dormouse::log::{self, Log};
 use dormouse::metrics::Metrics;
 use dormouse::object::{self, Classes, Registry};
-use dormouse::pressure::Pressure;
 use dormouse::socket::{self, Accepted, Reactors, Seats};
 use dormouse_protocol::Limits;
 use parking_lot::Mutex;
@@ -110,7 +110,8 @@ impl TestFront {
 fn inside(data: &Path, metrics: &Metrics) -> Inside {
     let counts = log::Metrics::register(metrics.registry()).unwrap();
     let log = Log::open(data, log::Options::default(), counts).unwrap();
-    let seats = Seats::new(0).unwrap();
+    let budget = Budget::unlimited();
+    let seats = Seats::new(0, &budget).unwrap();
     let settings = object::Settings {
         mailbox: 1,
         max_awake: 1,
@@ -124,6 +125,7 @@ fn inside(data: &Path, metrics: &Metrics) -> Inside {
             max_members: 1,
             page_members: 1,
         },
+        budget: budget.clone(),
     };
     let counts = object::Metrics::register(metrics.registry()).unwrap();
     let registry = Registry::new(log.clone(), Classes::new(), seats.outlets(), settings, counts);
@@ -147,8 +149,8 @@ fn inside(data: &Path, metrics: &Metrics) -> Inside {
     };
     let counts = socket::Metrics::register(metrics.registry()).unwrap();
     let reactors =
-        Reactors::start(seats, registry.clone(), settings, Pressure::default(), counts).unwrap();
-    Inside { registry, reactors: Arc::new(reactors), log, pressure: Pressure::default() }
+        Reactors::start(seats, registry.clone(), settings, budget.clone(), counts).unwrap();
+    Inside { registry, reactors: Arc::new(reactors), log, pressure: Pressure::default(), budget }
 }
 
 /// A handshake in order, with further header lines.

@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use proptest::prelude::*;
 
 use super::*;
+use crate::limits::Budget;
 use crate::object::{Address, Delivery, Outlet, ReplyTo};
 use crate::session::Session;
 
@@ -37,6 +38,7 @@ fn message(answers: &Arc<Answers>, request: u32) -> Message {
         data: Payload::of(&request).unwrap(),
         key: None,
         reply: ReplyTo::new(answers.clone(), to, 0),
+        permit: Budget::unlimited().charge(0),
     }
 }
 

@@ -3,13 +3,12 @@
 
 use std::sync::Arc;
 
-use dormouse_protocol::Payload;
-
 use super::entry::{Data, Holder};
 use super::frames::{RosterFrames, View};
 use super::keeper::Kept;
 use super::page::{Page, Range};
 use super::roster::RosterFull;
+use crate::limits::Permit;
 use crate::object::handle::Handle;
 use crate::object::outlet::{Address, Delivery};
 use crate::session::SessionId;
@@ -26,7 +25,7 @@ pub struct Entrant {
     /// Its connection.
     pub holder: Holder,
     /// What it says of itself.
-    pub data: Payload,
+    pub data: Data,
 }
 
 /// How a member goes.
@@ -50,7 +49,7 @@ impl Handle {
     /// Whoever comes back to a place is told to nobody, unless it says something else of itself.
     pub fn present(self: &Arc<Self>, entrant: Entrant) -> Result<u64, RosterFull> {
         let Entrant { asked, member, user, holder, data } = entrant;
-        let (data, presence) = (Data::new(&data), &self.shared.presence);
+        let presence = &self.shared.presence;
         let max = presence.settings.max_members;
         let placed = self
             .with_roster(|roster| roster.present(asked, member, user, holder, data, max))
@@ -68,9 +67,9 @@ impl Handle {
         member: u64,
         user: SessionId,
         holder: Holder,
-        data: Option<&Payload>,
+        data: Option<Data>,
     ) -> Result<(), RosterFull> {
-        let (data, presence) = (data.map(Data::new), &self.shared.presence);
+        let presence = &self.shared.presence;
         let max = presence.settings.max_members;
         self.with_roster(|roster| roster.update(member, user, holder, data, max))
             .inspect_err(|_| presence.metrics.full.inc())
@@ -93,8 +92,15 @@ impl Handle {
 
     /// Gives the outlet the roster for a member that watches from now on, and from then on every change, until
     /// [`Handle::unwatch`]. `since` is the version that the member has: it is given only what has changed, if
-    /// that can be told.
-    pub fn watch(&self, outlet: usize, to: Address, view: View, since: Option<u64>) {
+    /// that can be told. The permit is for the roster: see [`RosterFrames::most_bytes`].
+    pub fn watch(
+        &self,
+        outlet: usize,
+        to: Address,
+        view: View,
+        since: Option<u64>,
+        permit: Permit,
+    ) {
         let limit = self.shared.presence.settings.page_members;
         let mut place = self.presence.0.lock();
         let kept = place.keep();
@@ -102,11 +108,11 @@ impl Handle {
         let roster = match view {
             View::Counts => {
                 let range = Range { since: None, after: None, limit: 0 };
-                Arc::new(RosterFrames::new(self.id(), None, kept.roster.page(range)))
+                Arc::new(RosterFrames::new(self.id(), None, kept.roster.page(range), permit))
             }
             View::Members => match since.and_then(|since| kept.roster.changes(since, limit)) {
-                Some(changes) => Arc::new(RosterFrames::new(self.id(), None, changes)),
-                None => self.first_page(kept, limit),
+                Some(changes) => Arc::new(RosterFrames::new(self.id(), None, changes, permit)),
+                None => self.first_page(kept, limit, permit),
             },
         };
         self.shared.outlets[outlet].deliver(Delivery::Roster { to, roster });
@@ -122,7 +128,7 @@ impl Handle {
     }
 
     /// Answers, through the outlet, the request that is named by `to`: what has changed since a version if that can be
-    /// told and is asked for; otherwise the members after one, at most `limit`; with 0 only the counts.
+    /// told and is asked for; otherwise the members after one, at most `limit`; with 0 only the counts. The permit is for that.
     pub fn roster(
         &self,
         outlet: usize,
@@ -130,6 +136,7 @@ impl Handle {
         since: Option<u64>,
         after: Option<u64>,
         limit: Option<u32>,
+        permit: Permit,
     ) {
         let most = self.shared.presence.settings.page_members;
         let limit = limit.map_or(most, |limit| most.min(limit as usize));
@@ -138,7 +145,7 @@ impl Handle {
             Some(kept) => kept.roster.page(Range { since, after, limit }),
             None => Page::empty(place.version()),
         };
-        let roster = Arc::new(RosterFrames::new(self.id(), Some(to.request), page));
+        let roster = Arc::new(RosterFrames::new(self.id(), Some(to.request), page, permit));
         self.shared.outlets[outlet].deliver(Delivery::Roster { to, roster });
     }
 
@@ -149,13 +156,13 @@ impl Handle {
     }
 
     /// Made once for all who ask for it at the same time: many join at once where the roster is long.
-    fn first_page(&self, kept: &mut Kept, limit: usize) -> Arc<RosterFrames> {
+    fn first_page(&self, kept: &mut Kept, limit: usize, permit: Permit) -> Arc<RosterFrames> {
         let version = kept.roster.version;
         if let Some(page) = kept.first_page.upgrade().filter(|page| page.version() == version) {
             return page;
         }
         let range = Range { since: None, after: None, limit };
-        let page = Arc::new(RosterFrames::new(self.id(), None, kept.roster.page(range)));
+        let page = Arc::new(RosterFrames::new(self.id(), None, kept.roster.page(range), permit));
         kept.first_page = Arc::downgrade(&page);
         page
     }

@@ -7,8 +7,8 @@ use mio::Events;
 use tokio::time::Instant;
 
 use super::{Common, Reactor};
+use crate::limits::Budget;
 use crate::object::{Address, Registry};
-use crate::pressure::Pressure;
 use crate::socket::inbox::Letter;
 use crate::socket::{Accepted, Metrics, Seats, Settings};
 
@@ -25,6 +25,7 @@ impl Stepped {
         seats: Seats,
         registry: &Registry,
         settings: Settings,
+        budget: &Budget,
         metrics: &Metrics,
     ) -> Vec<Self> {
         let common = Common {
@@ -32,7 +33,7 @@ impl Stepped {
             runtime: tokio::runtime::Handle::current(),
             settings,
             metrics: metrics.clone(),
-            pressure: Pressure::default(),
+            budget: budget.clone(),
             inboxes: seats.0.iter().map(|seat| seat.inbox.clone()).collect(),
         };
         let stepped = |(index, seat)| Self {
