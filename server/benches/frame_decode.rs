@@ -9,6 +9,8 @@ use std::hint::black_box;
 use std::io::Cursor;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use dormouse::limits;
+use dormouse::limits::Budget;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use tokio_tungstenite::tungstenite::protocol::frame::{Frame, FrameHeader};
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocket, WebSocketConfig};
@@ -21,11 +23,16 @@ mod socket {
     pub(super) mod deflate;
     pub(super) mod frame;
 
+    use super::Budget;
+
     /// How many messages there are in the bytes.
     pub(super) fn count(mut input: &mut [u8]) -> usize {
-        let mut decoder = decoder::Decoder::default();
+        let (mut decoder, budget) = (decoder::Decoder::default(), Budget::unlimited());
         let mut count = 0;
-        while decoder.next(&mut input, 1 << 20, false).is_ok_and(|incoming| incoming.is_some()) {
+        while decoder
+            .next(&mut input, 1 << 20, false, &budget)
+            .is_ok_and(|incoming| incoming.is_some())
+        {
             count += 1;
         }
         count

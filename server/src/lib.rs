@@ -8,11 +8,11 @@ pub mod config;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 pub mod http;
+pub mod limits;
 pub mod log;
 pub mod memory;
 pub mod metrics;
 pub mod object;
-pub mod pressure;
 pub mod room;
 pub mod session;
 pub mod socket;

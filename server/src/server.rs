@@ -18,10 +18,10 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::Config;
 use crate::http::{Front, Health, Inside};
+use crate::limits::{Budget, Level, Pressure, Watch, budget_bytes};
 use crate::log::{Log, OpenError};
 use crate::metrics::Metrics;
 use crate::object::{Classes, Registry};
-use crate::pressure::{Level, Pressure, Watch};
 use crate::socket::{Reactors, Seats};
 use crate::{descriptors, http, log, object, probe, room, socket};
 
@@ -40,7 +40,7 @@ pub struct Server {
     log: Log,
     data: PathBuf,
     /// Keeps the memory below its limit.
-    _memory: Option<AbortOnDropHandle<()>>,
+    _memory: AbortOnDropHandle<()>,
     shutdown_timeout: Duration,
 }
 
@@ -79,15 +79,18 @@ impl Server {
         }
         let metrics = Metrics::new()?;
         let tables = descriptors::share_out(&mut config);
-        let log = open_log(&config, tables, log::Metrics::register(metrics.registry())?).await?;
+        let (log_memory, budget) = share_memory(&config, metrics.registry())?;
+        let log =
+            open_log(&config, tables, log_memory, log::Metrics::register(metrics.registry())?)
+                .await?;
         let health = Health::new(log.clone());
         let socket_metrics = socket::Metrics::register(metrics.registry())?;
-        let seats = Seats::new(reactor_count(&config), &socket_metrics)?;
+        let seats = Seats::new(reactor_count(&config), &budget, &socket_metrics)?;
         let registry = Registry::new(
             log.clone(),
             classes,
             seats.sinks(),
-            object_settings(&config),
+            object_settings(&config, budget.clone()),
             object::Metrics::register(metrics.registry())?,
         );
         let pressure = Pressure::default();
@@ -95,20 +98,22 @@ impl Server {
             seats,
             registry.clone(),
             socket_settings(&config),
-            pressure.clone(),
+            budget.clone(),
             socket_metrics,
         )?);
         let hand_over = Arc::new({
             let reactors = reactors.clone();
             move |accepted| reactors.accept(accepted)
         });
-        let memory = Watch::new(config.limits.memory, pressure.clone(), metrics.registry())?;
-        let relieved = memory.map(|memory| watch_memory(memory, &registry, &reactors));
+        let limit = config.limits.memory;
+        let watch = Watch::new(budget.clone(), limit, pressure.clone(), metrics.registry())?;
+        let relieved = watch_memory(watch, &registry, &reactors);
         let inside = Inside {
             registry: registry.clone(),
             reactors: reactors.clone(),
             log: log.clone(),
             pressure,
+            budget,
         };
         let front = Front::start(&config, &metrics, health.clone(), inside, hand_over)?;
         registry.wake_pinned();
@@ -175,10 +180,34 @@ impl Server {
     }
 }
 
+/// What the log keeps in memory. It does not give this up when memory is short.
+struct LogMemory {
+    cache_bytes: u64,
+    memtable_bytes: Option<u64>,
+}
+
+/// Shares `limits.memory` out: to the log, and to the budget of what clients make the server hold.
+fn share_memory(
+    config: &Config,
+    metrics: &prometheus::Registry,
+) -> prometheus::Result<(LogMemory, Budget)> {
+    let (limit, default) = (config.limits.memory, log::Options::default().cache_bytes);
+    let log = if limit == 0 {
+        LogMemory { cache_bytes: default, memtable_bytes: None }
+    } else {
+        LogMemory { cache_bytes: default.min(limit / 8), memtable_bytes: Some(limit / 16) }
+    };
+    // One memtable fills while another one is written out.
+    let log_bytes = log.cache_bytes + 2 * log.memtable_bytes.unwrap_or_default();
+    let budget = Budget::new(budget_bytes(limit, log_bytes), metrics)?;
+    Ok((log, budget))
+}
+
 /// Opening blocks: after a crash it replays the journal.
 async fn open_log(
     config: &Config,
     open_tables: usize,
+    memory: LogMemory,
     metrics: log::Metrics,
 ) -> Result<Log, OpenError> {
     let kept = &config.classes.room.retention;
@@ -189,13 +218,15 @@ async fn open_log(
     };
     let retention = HashMap::from([(room::CLASS.to_owned(), retention)]);
     let min_free = config.log.min_free;
-    let mut options = log::Options { retention, open_tables, min_free, ..log::Options::default() };
-    let memory = config.limits.memory;
-    if memory > 0 {
-        // Nobody gives these up when memory is short.
-        options.cache_bytes = options.cache_bytes.min(memory / 8);
-        options.memtable_bytes = Some(memory / 16);
-    }
+    let LogMemory { cache_bytes, memtable_bytes } = memory;
+    let options = log::Options {
+        retention,
+        cache_bytes,
+        memtable_bytes,
+        open_tables,
+        min_free,
+        ..log::Options::default()
+    };
     let dir = config.data.clone();
     let opened = spawn_blocking(move || Log::open(&dir, options, metrics)).await;
     opened.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
@@ -223,7 +254,7 @@ fn reactor_count(config: &Config) -> usize {
     }
 }
 
-fn object_settings(config: &Config) -> object::Settings {
+fn object_settings(config: &Config, budget: Budget) -> object::Settings {
     object::Settings {
         mailbox: config.limits.mailbox,
         max_awake: config.objects.max_awake,
@@ -237,6 +268,7 @@ fn object_settings(config: &Config) -> object::Settings {
             max_members: config.limits.roster_members,
             page_members: config.limits.roster_page,
         },
+        budget,
     }
 }
 

@@ -37,10 +37,10 @@ use self::crowd::Crowd;
 use self::seldom::Seldom;
 use self::spare::Spare;
 use crate::config::Config;
+use crate::limits::{Budget, Pressure};
 use crate::log::Log;
 use crate::metrics::Metrics;
 use crate::object::Registry;
-use crate::pressure::Pressure;
 use crate::socket::{Accepted, Reactors, Slots};
 
 #[cfg(any(test, fuzzing))]
@@ -60,6 +60,8 @@ pub struct Inside {
     pub log: Log,
     /// Whether memory is short.
     pub pressure: Pressure,
+    /// The memory that may be held for clients.
+    pub budget: Budget,
 }
 
 /// Each connection watches the deadline itself; this only covers its last turn.
@@ -109,7 +111,7 @@ impl Front {
         let most = config.limits.http_connections.min(Semaphore::MAX_PERMITS);
         let in_http = Arc::new(Semaphore::new(most));
         let shared = Arc::new(routes::Shared {
-            slots: Slots::new(config.limits.connections),
+            slots: Slots::new(config.limits.connections, inside.budget.clone()),
             origins: origin::Origins::new(&config.allowed_origins),
             health,
             inside,

@@ -20,9 +20,9 @@ use super::metrics::Counts;
 use super::origin::Origins;
 use super::seldom::Seldom;
 use super::{Inside, objects, page};
+use crate::limits::Level;
 use crate::metrics::Metrics;
-use crate::pressure::Level;
-use crate::socket::{Slot, Slots};
+use crate::socket::{NoSlot, Slot, Slots};
 
 /// What the routes use.
 pub(super) struct Shared {
@@ -51,7 +51,10 @@ impl Shared {
         if self.inside.pressure.is(Level::NoConnections) {
             return Err(Refusal::Memory);
         }
-        let slot = self.slots.take().ok_or(Refusal::Full)?;
+        let slot = self.slots.take().map_err(|why| match why {
+            NoSlot::Full => Refusal::Full,
+            NoSlot::Memory => Refusal::Memory,
+        })?;
         Ok((handshake, slot))
     }
 

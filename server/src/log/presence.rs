@@ -4,9 +4,9 @@
 //! with the next commit of events.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use bytes::Bytes;
 use dormouse_protocol::ObjectName;
 
 use super::keys::presence;
@@ -20,7 +20,7 @@ pub struct PresenceRow {
     /// Whose connection it is.
     pub user: Box<str>,
     /// What it says of itself: a payload in its `MessagePack` form.
-    pub data: Arc<[u8]>,
+    pub data: Bytes,
 }
 
 /// What has changed in an object's roster.

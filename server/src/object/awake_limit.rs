@@ -21,10 +21,10 @@ const IDLE: Duration = Duration::from_millis(100);
 
 /// The permits of awake objects, and the queue of those that wake.
 pub(super) struct AwakeLimit {
-    /// Places and waking_permits are given in the order in which they are asked for: a storm is served, nobody is passed over.
+    /// Permits are given in the order in which they are asked for: a storm is served, nobody is passed over.
     awake_permits: Semaphore,
     waking_permits: Semaphore,
-    /// The awake_permits that may be asked for. An object's last task may still have one when the next has got another.
+    /// The objects that may be asked to sleep. An object's last task may still have one when the next has got another.
     objects: Mutex<Slab<Weak<Handle>>>,
     /// Objects that wait for a place.
     waiting: AtomicUsize,

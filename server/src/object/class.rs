@@ -12,6 +12,7 @@ use super::dedupe::{Dedupe, Place};
 use super::delivery::{Answer, Refusal};
 use super::input::{Input, Publish, Verb};
 use super::reply::ReplyTo;
+use crate::limits::Permit;
 use crate::log::{Entry, Identity, Tail};
 
 /// What an object does while it is awake: one input at a time, in the order of arrival (promise 1).
@@ -96,6 +97,8 @@ pub struct PublishRequest {
     /// The event that is wanted.
     pub publish: Publish,
     pub(super) reply: ReplyTo,
+    /// For the memory of the request, and of its event until that has been delivered.
+    pub(super) permit: Permit,
 }
 
 /// What a behaviour can see and do during one turn.
@@ -113,6 +116,8 @@ pub struct Context<'a> {
 pub(super) struct Effects {
     pub(super) entries: Vec<Entry>,
     pub(super) answers: Vec<(ReplyTo, Answer)>,
+    /// For the memory of the entries.
+    pub(super) permit: Option<Permit>,
 }
 
 impl Context<'_> {
@@ -129,7 +134,8 @@ impl Context<'_> {
     /// Stores the next event and delivers it to every member once it is on disk, unless its key was seen within the window;
     /// then the sender gets the offset of the first event (promise 4). Refused while the disk is full.
     pub fn publish(&mut self, request: PublishRequest) {
-        let PublishRequest { publish: Publish { sender, kind, data, key, .. }, reply } = request;
+        let PublishRequest { publish, reply, permit } = request;
+        let Publish { sender, kind, data, key, .. } = publish;
         if let Some(key) = &key
             && let Some(Place { offset, time }) = self.dedupe.find(&sender, key)
         {
@@ -145,6 +151,10 @@ impl Context<'_> {
         }
         let mut event = Event { offset: 0, time: 0, sender: (&*sender).into(), kind, data, key };
         self.effects.entries.push(self.tail.push(&mut event, self.now));
+        match &mut self.effects.permit {
+            Some(all) => all.merge(permit),
+            none => *none = Some(permit),
+        }
         if let Some(key) = &event.key {
             let place = Place { offset: event.offset, time: event.time };
             self.dedupe.insert(&sender, key, place);

@@ -11,6 +11,7 @@ use dormouse_protocol::{
 use super::encoded::Encoded;
 use super::input::{Range, Verb};
 use super::presence::{PresenceFrames, RosterFrames};
+use crate::limits::Permit;
 use crate::log::{Entry, HistoryRange, ObjectId, Page};
 use crate::session::SessionId;
 
@@ -130,6 +131,8 @@ pub struct ReadReply {
     pub epoch: u32,
     /// The events.
     pub outcome: Result<EventsRead, Refusal>,
+    /// For [`Read::bytes`](super::input::Read::bytes) of memory, unless nothing was read.
+    pub permit: Option<Permit>,
 }
 
 /// Events that were read, by the range that was asked for.
@@ -151,15 +154,22 @@ pub struct EventFrames {
     /// The last event's offset.
     pub last: u64,
     entries: Vec<Entry>,
+    /// For the entries and what is encoded of them.
+    _permit: Option<Permit>,
     /// By encoding.
     encoded: [OnceLock<Encoded>; 2],
 }
 
 impl EventFrames {
     /// The events of an object, the last of them at the offset `last`.
-    pub(super) fn new(object: ObjectId, last: u64, entries: Vec<Entry>) -> Self {
+    pub(super) fn new(
+        object: ObjectId,
+        last: u64,
+        entries: Vec<Entry>,
+        permit: Option<Permit>,
+    ) -> Self {
         let first = last + 1 - entries.len() as u64;
-        Self { object, first, last, entries, encoded: [OnceLock::new(), OnceLock::new()] }
+        Self { object, first, last, entries, _permit: permit, encoded: Default::default() }
     }
 
     /// The `events` message in an encoding, which is encoded at the first call.
@@ -187,6 +197,8 @@ pub struct SignalFrames {
     pub key: Option<Key>,
     message: ServerMessage,
     size: usize,
+    /// For the message and what is encoded of it.
+    _permit: Permit,
     /// By encoding.
     encoded: [OnceLock<Encoded>; 2],
 }
@@ -197,11 +209,12 @@ impl SignalFrames {
         sender: SessionId,
         data: Payload,
         key: Option<Key>,
+        permit: Permit,
     ) -> Self {
         let size = data.as_msgpack().len();
         let item = SignalItem { sender: (&*sender).into(), data, key: key.clone() };
         let message = ServerMessage::Signals(Signals { object: object.0, signals: vec![item] });
-        Self { object, sender, key, message, size, encoded: Default::default() }
+        Self { object, sender, key, message, size, _permit: permit, encoded: Default::default() }
     }
 
     /// The `signals` message in an encoding, which is encoded at the first call.

@@ -168,6 +168,8 @@ pub struct Read {
     pub range: Range,
     /// How many at most.
     pub limit: PageLimit,
+    /// The most memory that the events, and what the sink makes of them, may take in bytes.
+    pub bytes: usize,
     /// Chosen by the sink, which gets it back with the events.
     pub tag: u32,
 }

@@ -17,6 +17,7 @@ use super::mailbox::Message;
 use super::registry::Shared;
 use super::reply::ReplyTo;
 use crate::clock::now_ms;
+use crate::limits::Permit;
 use crate::log::{Append, Identity, PageLimit, ReadError, Tail, elsewhere};
 
 /// An append is not made larger than this by a further message.
@@ -29,6 +30,8 @@ pub(super) struct Instance {
     behaviour: Box<dyn Object>,
     tail: Tail,
     dedupe: Dedupe,
+    /// For what the instance itself holds. Each publish adds less than its own permit was for.
+    permit: Permit,
 }
 
 impl Instance {
@@ -47,7 +50,9 @@ impl Instance {
         .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
         handle.note_appended(tail.offset);
         let behaviour = handle.class().make(&handle.identity);
-        let mut instance = Self { behaviour, tail, dedupe };
+        let permit = shared.settings.budget.charge(0);
+        let mut instance = Self { behaviour, tail, dedupe, permit };
+        instance.permit.charge(instance.memory_bytes());
         let mut effects = Effects::default();
         let (behaviour, mut context) = instance.context(handle, &mut effects);
         behaviour.wake(&mut context);
@@ -64,7 +69,7 @@ impl Instance {
         let mut effects = Effects::default();
         let mut size = 0;
         self.dedupe.expire(self.tail.offset, now_ms());
-        for Message { input, reply } in messages {
+        for Message { input, reply, permit } in messages {
             size += input.size();
             if size > APPEND_BYTES && !effects.entries.is_empty() {
                 self.carry_out(handle, std::mem::take(&mut effects)).await;
@@ -73,7 +78,7 @@ impl Instance {
             let (behaviour, mut context) = self.context(handle, &mut effects);
             match (input.action, reply) {
                 (Action::Publish(publish), Some(reply)) => {
-                    behaviour.publish(&mut context, PublishRequest { publish, reply });
+                    behaviour.publish(&mut context, PublishRequest { publish, reply, permit });
                 }
                 (action, reply) => {
                     let input = Input { source: input.source, action };
@@ -89,6 +94,7 @@ impl Instance {
                 }
             }
         }
+        self.permit.charge(self.memory_bytes());
         self.carry_out(handle, effects).await;
     }
 
@@ -107,7 +113,7 @@ impl Instance {
         handle: &'a Handle,
         effects: &'a mut Effects,
     ) -> (&'a mut dyn Object, Context<'a>) {
-        let Self { behaviour, tail, dedupe } = self;
+        let Self { behaviour, tail, dedupe, .. } = self;
         let (identity, is_full) = (&*handle.identity, handle.shared.log.is_full());
         let context = Context { identity, now: now_ms(), is_full, tail, dedupe, effects };
         (&mut **behaviour, context)
@@ -116,12 +122,12 @@ impl Instance {
     /// Gives the turn's events to the log. Its answers go out when they are on disk; so do answers about events
     /// of earlier turns that are not there yet.
     async fn carry_out(&mut self, handle: &Arc<Handle>, effects: Effects) {
-        let Effects { entries, answers } = effects;
+        let Effects { entries, answers, permit } = effects;
         if entries.is_empty() && !handle.has_unfinished_appends() {
             return answer(handle, answers);
         }
         let last = self.tail.offset;
-        let frames = Arc::new(EventFrames::new(handle.id(), last, entries.clone()));
+        let frames = Arc::new(EventFrames::new(handle.id(), last, entries.clone(), permit));
         for encoding in [Encoding::Msgpack, Encoding::Json] {
             // Here it costs no time between the commit and the members.
             if !entries.is_empty() && handle.is_spoken(encoding) {

@@ -5,13 +5,21 @@ use dormouse_protocol::ErrorCode;
 use super::delivery::{Answer, Answered, Refusal};
 use super::input::{Action, Input, Verb};
 use super::reply::ReplyTo;
+use crate::limits::Permit;
 
-/// An input in an object's mailbox, with the duty to answer it.
+/// Memory of a publish until its event has been delivered, for each byte of its request: the input, the event in the log's queue,
+/// and what is encoded for members.
+const COPIES: usize = 4;
+/// And besides: the mailbox, the queue, the key in the instance's memory.
+const OVERHEAD_BYTES: usize = 512;
+
+/// An input in an object's mailbox, with the duty to answer it and the permit for its memory.
 #[derive(Debug)]
 pub(super) struct Message {
     pub(super) input: Input,
     /// `None` where no answer is wanted.
     pub(super) reply: Option<ReplyTo>,
+    pub(super) permit: Permit,
 }
 
 impl Message {
@@ -54,6 +62,11 @@ impl Input {
             held: self.held(),
             answer: Answer::Refused(refusal),
         }
+    }
+
+    /// Memory that it takes in the mailbox and, of a publish, until its event has been delivered.
+    pub(super) fn memory_bytes(&self) -> usize {
+        OVERHEAD_BYTES + COPIES * self.held() as usize
     }
 
     /// Whether the client waits for an answer.

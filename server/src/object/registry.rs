@@ -16,6 +16,7 @@ use super::handle::Handle;
 use super::lifecycle::State;
 use super::metrics::Metrics;
 use super::presence;
+use crate::limits::Budget;
 use crate::log::{Log, ReadError, Stored, elsewhere};
 
 /// What the operator decides about objects.
@@ -35,6 +36,8 @@ pub struct Settings {
     pub dedupe_events: u64,
     /// About rosters.
     pub presence: presence::Settings,
+    /// The memory that may be held for clients.
+    pub budget: Budget,
 }
 
 #[cfg(test)]
@@ -54,6 +57,7 @@ impl Settings {
                 max_members: 1,
                 page_members: 1,
             },
+            budget: Budget::unlimited(),
         }
     }
 }

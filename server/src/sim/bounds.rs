@@ -6,6 +6,7 @@ use std::time::Duration;
 use dormouse_protocol::Limits;
 
 use super::chance::{below, between, one_in, pick};
+use crate::limits::Budget;
 use crate::{object, socket};
 
 #[derive(Debug)]
@@ -28,6 +29,7 @@ pub(super) struct Bounds {
     outbound_bytes: usize,
     in_flight_bytes: usize,
     interval: Duration,
+    pub(super) budget: Budget,
 }
 
 impl Bounds {
@@ -48,6 +50,7 @@ impl Bounds {
             outbound_bytes: pick(&[100, 1000, 256 << 10]),
             in_flight_bytes: pick(&[500, 1 << 20]),
             interval: Duration::from_millis(10 + below(100) as u64),
+            budget: Budget::unlimited(),
         }
     }
 
@@ -65,6 +68,7 @@ impl Bounds {
                 max_members: 1000,
                 page_members: 100,
             },
+            budget: self.budget.clone(),
         }
     }
 

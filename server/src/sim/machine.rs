@@ -76,19 +76,21 @@ impl Machine {
             .expect("a runtime needs nothing");
         let guard = runtime.enter();
         let (log, writer) = disk.start(metrics.log.clone());
-        let seats = Seats::new(bounds.reactors, &metrics.socket).expect("there are descriptors");
+        let seats = Seats::new(bounds.reactors, &bounds.budget, &metrics.socket)
+            .expect("there are descriptors");
         let instances = Instances::default();
         let classes = Classes::from([(room::CLASS, instances.class(bounds))]);
         let object_metrics = metrics.object.clone();
         let registry = Registry::new(log, classes, seats.sinks(), bounds.objects(), object_metrics);
-        let reactors = Reactor::all(seats, &registry, bounds.sockets(), &metrics.socket);
+        let reactors =
+            Reactor::all(seats, &registry, bounds.sockets(), &bounds.budget, &metrics.socket);
         drop(guard);
         let machine = Rc::new(Self {
             reactors: reactors.into_iter().map(RefCell::new).collect(),
             writer: RefCell::new(writer),
             registry,
             committed: RefCell::default(),
-            slots: Slots::new(usize::MAX),
+            slots: Slots::new(usize::MAX, bounds.budget.clone()),
             accepted: Cell::new(0),
             has_failed: Cell::new(false),
             instances,

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use bytes::Bytes;
 
 use super::form::Form;
+use crate::limits::{Budget, Held, Purpose};
 use crate::session::{BadToken, Session};
 
 /// A connection whose WebSocket handshake is done.
@@ -32,7 +33,19 @@ pub struct Accepted {
     pub slot: Slot,
 }
 
-/// Counts the WebSocket connections that are open, up to a bound.
+/// Memory of a connection: its entry and work, its kernel socket's least, and twice [`Held::FREE`] for what it sends and is sent.
+const CONNECTION_BYTES: usize = (1 << 10) + 2 * Held::FREE;
+
+/// There is no place for another connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoSlot {
+    /// As many are open as may be.
+    Full,
+    /// The memory budget has no room.
+    Memory,
+}
+
+/// Counts the WebSocket connections that are open, up to a bound, and takes the memory for them out of the budget.
 #[derive(Debug, Clone)]
 pub struct Slots(Arc<Count>);
 
@@ -41,6 +54,7 @@ struct Count {
     open: AtomicUsize,
     granted: AtomicU64,
     limit: usize,
+    budget: Budget,
 }
 
 /// One open connection's place; dropping it makes room for another.
@@ -51,19 +65,24 @@ pub struct Slot {
 }
 
 impl Slots {
-    /// Room for `limit` connections.
-    pub fn new(limit: usize) -> Self {
+    /// Room for `limit` connections, as far as the budget has room for them.
+    pub fn new(limit: usize, budget: Budget) -> Self {
         let (open, granted) = Default::default();
-        Self(Arc::new(Count { open, granted, limit }))
+        Self(Arc::new(Count { open, granted, limit, budget }))
     }
 
-    /// A place, or `None` when all are taken.
-    pub fn take(&self) -> Option<Slot> {
+    /// A place, if there is one.
+    pub fn take(&self) -> Result<Slot, NoSlot> {
         let count = &self.0;
+        let permit = count.budget.try_acquire(Purpose::Connection, CONNECTION_BYTES);
+        let permit = permit.ok_or(NoSlot::Memory)?;
         let free = |open| (open < count.limit).then_some(open + 1);
-        count.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, free).ok()?;
+        let taken = count.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, free);
+        taken.map_err(|_| NoSlot::Full)?;
+        // The slot gives it back: there are many at rest, and each byte of them counts.
+        permit.forget();
         let number = count.granted.fetch_add(1, Ordering::Relaxed);
-        Some(Slot { count: Arc::clone(count), number })
+        Ok(Slot { count: Arc::clone(count), number })
     }
 }
 
@@ -78,6 +97,7 @@ impl Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         self.count.open.fetch_sub(1, Ordering::Relaxed);
+        self.count.budget.remember(CONNECTION_BYTES);
     }
 }
 
@@ -87,13 +107,26 @@ mod tests {
 
     #[test]
     fn a_dropped_slot_makes_room() {
-        let slots = Slots::new(2);
+        let budget = Budget::unlimited();
+        let slots = Slots::new(2, budget.clone());
         let first = slots.take().unwrap();
         let second = slots.take().unwrap();
-        assert!(slots.take().is_none());
+        assert_eq!(slots.take().unwrap_err(), NoSlot::Full);
         drop(first);
         let third = slots.take().unwrap();
-        assert!(slots.take().is_none());
+        assert_eq!(slots.take().unwrap_err(), NoSlot::Full);
         assert!(second.number() < third.number(), "the later one is known");
+        drop((second, third));
+        assert_eq!(budget.in_use(), 0);
+    }
+
+    #[test]
+    fn a_connection_needs_memory() {
+        let budget = Budget::new(CONNECTION_BYTES, &prometheus::Registry::new()).unwrap();
+        let slots = Slots::new(2, budget);
+        let first = slots.take().unwrap();
+        assert_eq!(slots.take().unwrap_err(), NoSlot::Memory);
+        drop(first);
+        assert!(slots.take().is_ok());
     }
 }

@@ -1,4 +1,5 @@
-//! What may be posted: the one decision about every request, made before anything is done for it.
+//! What may be posted: the one decision about every request, made before anything is done for it. Memory is decided where it is
+//! taken, by a permit of the budget.
 
 use dormouse_protocol::{ErrorCode, Join, Payload};
 
@@ -6,7 +7,9 @@ use super::connection::Joined;
 use super::reactor::Reactor;
 use crate::log::ObjectId;
 use crate::object::Refusal;
-use crate::pressure::Level;
+
+/// Why a request is refused for which the budget has no room.
+pub(super) const SHORT_OF_MEMORY: &str = "the server is short of memory; try again later";
 
 /// What a request wants, with what it costs.
 pub(super) enum Demand<'a> {
@@ -50,7 +53,6 @@ impl Reactor {
     fn decide(&self, key: usize, demand: &Demand<'_>) -> Result<(), Refusal> {
         let connection = &self.connections[key];
         let limits = &self.common.settings.limits;
-        let mut takes_memory = true;
         match demand {
             Demand::Join(join) => {
                 let class = join.object.class();
@@ -70,17 +72,8 @@ impl Reactor {
                 let why = format!("{limit} requests wait for their reply; wait for one of them");
                 return Err(Refusal::new(ErrorCode::TooManyInFlight, why));
             }
-            Demand::SetPresence(data) => {
-                self.presence_fits(*data)?;
-                takes_memory = data.is_some();
-            }
-            // Its memory is bounded where it is queued, by dropping it.
-            Demand::Signal => takes_memory = false,
-            Demand::Publish | Demand::Read => {}
-        }
-        if takes_memory && self.common.pressure.is(Level::NoRequests) {
-            let why = "the server is short of memory; try again later";
-            return Err(Refusal::new(ErrorCode::Overloaded, why));
+            Demand::SetPresence(data) => self.presence_fits(*data)?,
+            Demand::Publish | Demand::Signal | Demand::Read => {}
         }
         Ok(())
     }

@@ -13,6 +13,7 @@ use super::form::Form;
 use super::framing;
 use super::outgoing::Outgoing;
 use super::page::{Page, PageKey, Pages};
+use crate::limits::{Budget, Permit};
 use crate::object::input::{Action, Watch};
 use crate::object::presence::View;
 use crate::object::{Address, EventFrames, Handle, Input, Source};
@@ -43,6 +44,8 @@ pub(super) struct Audience {
     recent: Option<Box<Recent>>,
     /// What goes out next. None for as long as nothing does.
     pub(super) outgoing: Option<Box<Outgoing>>,
+    /// For the memberships, and for the object's being in use.
+    permit: Option<Permit>,
 }
 
 /// Deliveries of late, the oldest first, and pages of the log.
@@ -109,13 +112,14 @@ pub(super) struct Delivered {
 }
 
 impl Delivered {
-    fn new(events: &EventFrames, speakers: Speakers) -> Self {
-        let in_form = |form: Form| {
-            let is_spoken = speakers[form.index()] > 0;
-            is_spoken.then(|| framing::encoded(form, events.encoded(form.encoding)))
-        };
-        let frames = Form::ALL.map(in_form);
-        Self { first: events.first, last: events.last, frames }
+    /// None where there is no memory for a frame.
+    fn new(events: &EventFrames, speakers: Speakers, budget: &Budget) -> Option<Self> {
+        let mut frames = [const { None }; Form::COUNT];
+        for form in Form::ALL.into_iter().filter(|form| speakers[form.index()] > 0) {
+            let frame = framing::encoded(form, events.encoded(form.encoding), budget)?;
+            frames[form.index()] = Some(frame);
+        }
+        Some(Self { first: events.first, last: events.last, frames })
     }
 
     pub(super) fn frame(&self, form: Form) -> Option<&Bytes> {
@@ -151,8 +155,14 @@ impl Audience {
             watching: 0,
             recent: None,
             outgoing: None,
+            permit: None,
         }
     }
+
+    /// Memory of a membership.
+    pub(super) const MEMBER_BYTES: usize = 128;
+    /// Memory of an object in use, besides: its handle, its audience and its name.
+    pub(super) const OBJECT_BYTES: usize = 2 << 10;
 
     /// A member that speaks this form is to come: the object's events come to this sink from now on, until
     /// [`Audience::drop_speaker`].
@@ -160,8 +170,13 @@ impl Audience {
         self.speakers[form.index()] += 1;
     }
 
-    /// Adds a member that was expected, behind, and returns its place.
-    pub(super) fn add(&mut self, connection: u32, number: u64, head: u64) -> u32 {
+    /// Adds a member that was expected, behind, and returns its place. The permit is for [`Audience::MEMBER_BYTES`], and for
+    /// [`Audience::OBJECT_BYTES`] where it is the first.
+    pub(super) fn add(&mut self, connection: u32, number: u64, head: u64, permit: Permit) -> u32 {
+        match &mut self.permit {
+            Some(all) => all.merge(permit),
+            none => *none = Some(permit),
+        }
         self.newest = self.newest.max(head);
         if self.members.len() == self.members.capacity() {
             // Half as many again: what is left over would lie there for as long as the members do.
@@ -193,6 +208,9 @@ impl Audience {
         form: Form,
     ) -> (Member, Option<Member>) {
         let gone = self.members.swap_remove(place as usize);
+        if let Some(permit) = &mut self.permit {
+            permit.shrink_to(Self::OBJECT_BYTES + self.members.len() * Self::MEMBER_BYTES);
+        }
         if gone.standing.is_reading() {
             self.one_less_reading();
         }
@@ -215,10 +233,19 @@ impl Audience {
         view: View,
         since: Option<u64>,
     ) {
-        let watching = &mut self.members[place as usize].watching;
-        let before = std::mem::replace(watching, Watching::FromNext(view));
-        self.watching += u32::from(before == Watching::Nobody);
+        self.set_watching(place, Watching::FromNext(view));
         self.post(sink, to, Action::Watch(Watch { view, since }));
+    }
+
+    /// The member is to watch, and there is no memory for the roster yet.
+    pub(super) fn watch_later(&mut self, place: u32, view: View) {
+        self.set_watching(place, Watching::Missed(view));
+    }
+
+    fn set_watching(&mut self, place: u32, watching: Watching) {
+        let member = &mut self.members[place as usize];
+        let before = std::mem::replace(&mut member.watching, watching);
+        self.watching += u32::from(before == Watching::Nobody);
     }
 
     /// Whether a member speaks an encoding, in whatever form.
@@ -238,14 +265,19 @@ impl Audience {
         debug_assert!(posted.is_ok(), "no class decides about it");
     }
 
-    /// Notes events that came to this reactor, and makes frames of them for the members.
-    pub(super) fn take(&mut self, events: &EventFrames) -> Arc<Delivered> {
-        let delivered = Arc::new(Delivered::new(events, self.speakers));
-        self.newest = self.newest.max(delivered.last);
+    /// Notes events that came to this reactor, and makes frames of them for the members, if there is memory for them.
+    pub(super) fn take(&mut self, events: &EventFrames, budget: &Budget) -> Option<Arc<Delivered>> {
+        self.newest = self.newest.max(events.last);
+        let delivered = Arc::new(Delivered::new(events, self.speakers, budget)?);
         if self.reading > 0 {
             self.recent.get_or_insert_default().keep(&delivered);
         }
-        delivered
+        Some(delivered)
+    }
+
+    /// Forgets what is kept for members that catch up: they can read it again.
+    pub(super) fn forget_recent(&mut self) {
+        self.recent = None;
     }
 
     /// Bytes of what is kept for those who catch up.

@@ -10,6 +10,7 @@ use dormouse_protocol::{
     CaughtUp, CloseCode, ErrorCode, Joined as JoinReply, Reset, ResetReason, ServerMessage, Watch,
 };
 
+use super::admit::SHORT_OF_MEMORY;
 use super::audience::{NOWHERE, Standing};
 use super::connection::Joined;
 use super::inbox::Letter;
@@ -40,11 +41,20 @@ pub(super) struct Reader {
     join: Option<FirstPage>,
 }
 
-/// A page that was read, for all who wait for it. None where it can't be.
+/// A page that was read, for all who wait for it.
 #[derive(Clone)]
 pub(super) struct PageRead {
     pub(super) key: PageKey,
-    pub(super) page: Option<Arc<Page>>,
+    pub(super) page: Result<Arc<Page>, NoPage>,
+}
+
+/// Why there is no page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NoPage {
+    /// There is no memory for it now.
+    Memory,
+    /// The log can't be read.
+    Failed,
 }
 
 impl Reactor {
@@ -52,7 +62,8 @@ impl Reactor {
     pub(super) fn catch_up(&mut self, key: usize) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         let is_full = connection.work.outbox.bytes() > self.common.settings.outbound_bytes;
-        if connection.work.reading_page || is_full || !connection.is_open() {
+        let waits = connection.work.reading_page || connection.work.starved;
+        if waits || is_full || !connection.is_open() {
             return;
         }
         let behind = connection.joins.iter().position(|joined| {
@@ -89,28 +100,31 @@ impl Reactor {
             Entry::Vacant(nobody) => _ = nobody.insert(vec![reader]),
         }
         if let Some(page) = audience.kept_page(page_key) {
-            let read = PageRead { key: page_key, page: Some(page) };
+            let read = PageRead { key: page_key, page: Ok(page) };
             return self.inbox.push(Letter::Page(read));
         }
         self.common.metrics.pages.inc();
-        audience.post(self.index, NOWHERE, Action::Read(page_key.read()));
+        let event_bytes = self.common.settings.limits.message_bytes as usize;
+        audience.post(self.index, NOWHERE, Action::Read(page_key.read(event_bytes)));
     }
 
     /// A page has been read.
     pub(super) fn page_read(&mut self, read: PageRead) {
         let PageRead { key: page_key, page } = read;
-        if let Some(page) = &page
+        let has_room = || self.common.budget.has_room(self.common.budget.limit() / 2);
+        if let Ok(page) = &page
+            && has_room()
             && let Some(&audience) = self.audience_of.get(&page_key.object)
         {
             self.audiences[audience as usize].keep_page(page_key, page);
         }
         for reader in self.readers.remove(&page_key).unwrap_or_default() {
-            self.page_read_for(reader, page_key, page.as_deref());
+            self.page_read_for(reader, page_key, page.as_deref().map_err(|why| *why));
         }
     }
 
     /// A page has come for a reader, or can't be read.
-    fn page_read_for(&mut self, reader: Reader, page_key: PageKey, page: Option<&Page>) {
+    fn page_read_for(&mut self, reader: Reader, page_key: PageKey, page: Result<&Page, NoPage>) {
         let Reader { connection, serial, join } = reader;
         let Some(key) = self.find(connection) else { return };
         let connection = &mut self.connections[key];
@@ -126,18 +140,30 @@ impl Reactor {
             return self.connections[key].work.rest();
         };
         match (page, join) {
-            (Some(page), join) => {
+            (Ok(page), join) => {
                 self.take_page(key, joined, page, join);
                 self.catch_up(key);
             }
-            (None, Some(first)) => {
+            (Err(why), Some(first)) => {
                 self.leave(key, page_key.object, Departing::Leave);
-                let why = "the log can't be read at present; try again later";
-                self.refuse(key, Some(first.request), ErrorCode::Unavailable, why);
+                match why {
+                    NoPage::Memory => {
+                        let request = Some(first.request);
+                        self.refuse(key, request, ErrorCode::Overloaded, SHORT_OF_MEMORY);
+                    }
+                    NoPage::Failed => {
+                        let why = "the log can't be read at present; try again later";
+                        self.refuse(key, Some(first.request), ErrorCode::Unavailable, why);
+                    }
+                }
                 self.finish_reading(key);
             }
+            (Err(NoPage::Memory), None) => {
+                self.audiences[joined.audience as usize].stand(joined.member, Standing::Behind);
+                self.starve(key);
+            }
             // To go on without the page would be a hole.
-            (None, None) => self.close(key, CloseCode::Internal),
+            (Err(NoPage::Failed), None) => self.close(key, CloseCode::Internal),
         }
     }
 
@@ -170,7 +196,7 @@ impl Reactor {
             self.common.metrics.resets.inc();
         }
         if let Some(frame) = &page.frame {
-            connection.work.begin().outbox.push(frame.clone());
+            connection.work.begin().outbox.push_shared(frame.clone());
             self.common.metrics.caught_up_events.inc_by(page.events);
         }
         audience.members[joined.member as usize].position = page.last.max(from);
@@ -190,7 +216,7 @@ impl Reactor {
         let audience = &mut self.audiences[joined.audience as usize];
         let Some(missed) = audience.rejoin(joined.member, connection.form) else { return };
         for frame in missed {
-            connection.work.begin().outbox.push(frame);
+            connection.work.begin().outbox.push_shared(frame);
         }
         let offset = audience.members[joined.member as usize].position;
         let object = joined.object.0;

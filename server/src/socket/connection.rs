@@ -87,10 +87,17 @@ impl Connection {
         self.queue_frame(framing::message(self.form, &payload));
     }
 
-    /// Queues a frame. After a close frame nothing may follow: RFC 6455, section 5.5.1.
+    /// Queues a frame for this connection alone. After a close frame nothing may follow: RFC 6455, section 5.5.1.
     pub(super) fn queue_frame(&mut self, frame: Bytes) {
         if self.is_open() {
             self.work.begin().outbox.push(frame);
+        }
+    }
+
+    /// Queues a frame that carries the permit for its memory.
+    pub(super) fn queue_shared(&mut self, frame: Bytes) {
+        if self.is_open() {
+            self.work.begin().outbox.push_shared(frame);
         }
     }
 

@@ -9,6 +9,7 @@ use super::deflate;
 use super::frame::{
     Header, MAX_CONTROL, MAX_HEADER, Opcode, Violation, is_valid_close_code, unmask,
 };
+use crate::limits::{Budget, Held, Purpose};
 
 /// What a client sent.
 #[derive(Debug, PartialEq, Eq)]
@@ -63,6 +64,7 @@ struct Partial {
     control: Vec<u8>,
     /// The message so far, unmasked.
     message: Vec<u8>,
+    held: Held,
     /// What the message is, from its first frame on.
     kind: Option<Kind>,
     /// How much of it is known to be UTF-8, if it is text.
@@ -96,14 +98,25 @@ impl Decoder {
         self.0.as_ref().map_or(0, |partial| partial.message.capacity())
     }
 
+    /// Makes sure that there is memory for so many more bytes of a message; false if there is none.
+    #[must_use]
+    pub(super) fn try_reserve(&mut self, bytes: usize, budget: &Budget) -> bool {
+        let Some(partial) = &mut self.0 else { return budget.has_room(bytes) };
+        let held = partial.message.capacity();
+        // It doubles where it has to grow.
+        partial.held.try_hold(budget, Purpose::Input, held + held.max(bytes))
+    }
+
     /// Takes the next message off the front of `input`; `None` when it needs more bytes, and then all of `input` is
     /// taken. A message may be at most `limit` bytes long, over all its fragments, and when it has been inflated; whether it may
-    /// be compressed at all is `deflates`.
+    /// be compressed at all is `deflates`. What has to be kept of it counts in the budget; an inflated message that finds no room there is
+    /// a violation with the code `overloaded`.
     pub(super) fn next<'decoder, 'input: 'decoder>(
         &'decoder mut self,
         input: &mut Input<'input>,
         limit: usize,
         deflates: bool,
+        budget: &Budget,
     ) -> Result<Option<Incoming<'decoder>>, Violation> {
         // What the call before gave out has been used by now.
         if self.0.as_ref().is_some_and(|partial| partial.is_idle()) {
@@ -125,7 +138,7 @@ impl Decoder {
         if input.is_empty() {
             return Ok(None);
         }
-        self.0.get_or_insert_default().next(input, limit, deflates)
+        self.0.get_or_insert_default().next(input, limit, deflates, budget)
     }
 }
 
@@ -135,6 +148,7 @@ impl Partial {
         input: &mut Input<'_>,
         limit: usize,
         deflates: bool,
+        budget: &Budget,
     ) -> Result<Option<Incoming<'_>>, Violation> {
         loop {
             let (header, done) = match self.frame {
@@ -152,6 +166,7 @@ impl Partial {
             let target =
                 if header.opcode.is_control() { &mut self.control } else { &mut self.message };
             target.extend_from_slice(payload);
+            self.held.hold(budget, self.message.capacity());
             let done = done + payload.len() as u64;
             let is_whole = done == header.len;
             let is_end = header.opcode.is_control() || is_whole && header.fin;
@@ -169,7 +184,9 @@ impl Partial {
             if header.fin {
                 let Kind { opcode, deflated } = self.kind.take().expect("a message has begun");
                 if deflated {
-                    self.message = deflate::inflate(&self.message, limit)?;
+                    let mut held = Held::default();
+                    self.message = deflate::inflate(&self.message, limit, budget, &mut held)?;
+                    self.held = held;
                 }
                 return deliver(opcode, &self.message).map(Some);
             }

@@ -9,6 +9,7 @@ use dormouse_protocol::CloseCode;
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 
 use super::frame::Violation;
+use crate::limits::{Budget, Held, Purpose};
 
 /// Messages are compressed within a window of 2 to this power of bytes: what a client offers to keep may be as little. A larger one
 /// gains next to nothing where each message is for itself.
@@ -21,7 +22,7 @@ const LEVEL: u32 = 3;
 const TAIL: [u8; 4] = [0x00, 0x00, 0xFF, 0xFF];
 const BROKEN: Violation = Violation(CloseCode::ProtocolError);
 /// The first piece of memory for a message that is inflated.
-const FIRST_BYTES: usize = 4 << 10;
+const FIRST_BYTES: usize = Held::FREE;
 
 thread_local! {
     static COMPRESS: RefCell<Compress> = RefCell::new(compress());
@@ -60,14 +61,23 @@ pub(super) fn bound(limit: usize) -> usize {
     limit + limit / 256 + 64
 }
 
-/// The message that was compressed, of `limit` bytes at most: it is inflated no further than to the first byte that is too much.
-pub(super) fn inflate(message: &[u8], limit: usize) -> Result<Vec<u8>, Violation> {
+/// The message that was compressed, of `limit` bytes at most: it is inflated no further than to the first byte that is too much, and
+/// only as far as there is memory for it, which is held in `held`.
+pub(super) fn inflate(
+    message: &[u8],
+    limit: usize,
+    budget: &Budget,
+    held: &mut Held,
+) -> Result<Vec<u8>, Violation> {
     DECOMPRESS.with_borrow_mut(|state| {
         state.reset(false);
         let mut out = Vec::new();
+        let mut has_room = |bytes| held.try_hold(budget, Purpose::Input, bytes);
         let mut has_ended = false;
         for mut input in [message, &TAIL] {
-            while inflate_on(state, &mut input, &mut out, limit)? == Status::StreamEnd {
+            while inflate_on(state, &mut input, &mut out, limit, &mut has_room)?
+                == Status::StreamEnd
+            {
                 // A block may say that it is the last of its stream, and what follows is another one: 7.2.3.4. Nobody needs a third.
                 if std::mem::replace(&mut has_ended, true) {
                     return Err(BROKEN);
@@ -85,10 +95,15 @@ fn inflate_on(
     input: &mut &[u8],
     out: &mut Vec<u8>,
     limit: usize,
+    has_room: &mut impl FnMut(usize) -> bool,
 ) -> Result<Status, Violation> {
     loop {
         if out.len() == out.capacity() {
-            out.reserve_exact(out.len().max(FIRST_BYTES).min(limit + 1 - out.len()));
+            let more = out.len().max(FIRST_BYTES).min(limit + 1 - out.len());
+            if !has_room(out.len() + more) {
+                return Err(Violation(CloseCode::Overloaded));
+            }
+            out.reserve_exact(more);
         }
         let (taken, made) = (state.total_in(), out.len());
         let status = state.decompress_vec(input, out, FlushDecompress::Sync);
@@ -97,11 +112,11 @@ fn inflate_on(
         if out.len() > limit {
             return Err(Violation(CloseCode::TooLarge));
         }
-        let has_room = out.len() < out.capacity();
-        if status == Status::StreamEnd || input.is_empty() && has_room {
+        let has_space = out.len() < out.capacity();
+        if status == Status::StreamEnd || input.is_empty() && has_space {
             return Ok(status);
         }
-        if has_room && state.total_in() == taken && out.len() == made {
+        if has_space && state.total_in() == taken && out.len() == made {
             return Err(BROKEN);
         }
     }
@@ -112,6 +127,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    fn inflate(message: &[u8], limit: usize) -> Result<Vec<u8>, Violation> {
+        super::inflate(message, limit, &Budget::unlimited(), &mut Held::default())
+    }
 
     fn text(bytes: usize) -> Vec<u8> {
         b"{\"offset\":12,\"time\":1795438298879,\"kind\":\"chat\"}"
@@ -175,6 +194,18 @@ mod tests {
         let small = deflate(&text(1_001)).unwrap();
         assert_eq!(inflate(&small, 1_000), Err(Violation(CloseCode::TooLarge)));
         assert_eq!(inflate(&small, 1_001), Ok(text(1_001)));
+    }
+
+    #[test]
+    fn a_message_is_inflated_as_far_as_there_is_memory() {
+        let bomb = deflate(&vec![b' '; 1 << 20]).unwrap();
+        let budget = Budget::new(64 << 10, &prometheus::Registry::new()).unwrap();
+        let mut held = Held::default();
+        let inflated = super::inflate(&bomb, 1 << 20, &budget, &mut held);
+        assert_eq!(inflated, Err(Violation(CloseCode::Overloaded)));
+        assert!(budget.in_use() <= budget.limit());
+        drop(held);
+        assert_eq!(budget.in_use(), 0);
     }
 
     #[test]

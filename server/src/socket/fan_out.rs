@@ -42,7 +42,8 @@ impl Reactor {
     fn take_events(&mut self, events: &EventFrames) {
         let object = events.object;
         let Some(&key) = self.audience_of.get(&object) else { return };
-        let delivered = self.audiences[key as usize].take(events);
+        let delivered = self.audiences[key as usize].take(events, &self.common.budget);
+        let Some(delivered) = delivered else { return self.fall_behind(key) };
         let outgoing = self.gather(key, object);
         if outgoing.is_full() || !outgoing.precedes(&delivered) {
             self.fan_out(object);
@@ -86,7 +87,7 @@ impl Reactor {
         else {
             return;
         };
-        let (mut joined, is_swept) = outgoing.take(&audience.speakers);
+        let (mut joined, is_swept) = outgoing.take(&audience.speakers, &self.common.budget);
         if !is_swept {
             audience.outgoing = None;
         }
@@ -95,7 +96,8 @@ impl Reactor {
         for place in 0..audience.members.len() {
             let member = audience.members[place];
             let connection = &mut self.connections[member.connection as usize];
-            let has_room = connection.work.outbox.bytes() <= settings.outbound_bytes;
+            let has_room = connection.work.outbox.bytes() <= settings.outbound_bytes
+                && connection.work.has_memory(&self.common.budget);
             if let Some(last) = joined.last()
                 && member.standing == Standing::Live
                 && member.position < last
@@ -119,7 +121,13 @@ impl Reactor {
                     self.dirty.add_shared(member.connection, connection, frames);
                     signals += joined.signals.len() as u64;
                 } else {
-                    keep_signals(connection, &joined.signals, settings, metrics);
+                    keep_signals(
+                        connection,
+                        &joined.signals,
+                        settings,
+                        &self.common.budget,
+                        metrics,
+                    );
                 }
             }
         }
@@ -153,14 +161,20 @@ impl Reactor {
         for (object, last) in events {
             self.common.metrics.lagged.inc();
             let Some(&audience) = self.audience_of.get(&object) else { continue };
-            let audience = &mut self.audiences[audience as usize];
-            audience.newest = audience.newest.max(last);
-            for place in 0..audience.members.len() {
-                let member = audience.members[place];
-                if member.standing == Standing::Live && member.position < audience.newest {
-                    audience.stand(place as u32, Standing::Behind);
-                    self.behind.push(member.connection);
-                }
+            let lagging = &mut self.audiences[audience as usize];
+            lagging.newest = lagging.newest.max(last);
+            self.fall_behind(audience);
+        }
+    }
+
+    /// The live members of an object that lack its newest events read them from the log.
+    fn fall_behind(&mut self, audience: u32) {
+        let audience = &mut self.audiences[audience as usize];
+        for place in 0..audience.members.len() {
+            let member = audience.members[place];
+            if member.standing == Standing::Live && member.position < audience.newest {
+                audience.stand(place as u32, Standing::Behind);
+                self.behind.push(member.connection);
             }
         }
     }

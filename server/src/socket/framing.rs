@@ -1,12 +1,16 @@
 //! Messages as frames in the form that a connection has agreed on: compressed where that is worth it, and once for all who share
-//! a message.
+//! a message. A frame that is shared carries the permit for its memory.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::deflate::deflate;
 use super::form::Form;
 use super::frame::{self, Opcode};
+use crate::limits::{Budget, Purpose};
 use crate::object::Encoded;
+use crate::object::presence::RosterFrames;
 
 /// A message for one connection.
 pub(super) fn message(form: Form, payload: &[u8]) -> Bytes {
@@ -21,21 +25,38 @@ pub(super) fn data(opcode: Opcode, takes_deflated: bool, payload: &[u8]) -> Byte
     }
 }
 
-/// A message that others get, too.
-pub(super) fn encoded(form: Form, message: &Encoded) -> Bytes {
+/// A message that others get, too; none where the budget has no room for the frame.
+pub(super) fn encoded(form: Form, message: &Encoded, budget: &Budget) -> Option<Bytes> {
     let opcode = frame::opcode(form.encoding);
-    match compressed(form, message) {
+    let compressed = compressed(form, message);
+    let bytes = frame::MAX_HEADER + compressed.unwrap_or(message).len();
+    let permit = budget.try_acquire(Purpose::Delivery, bytes)?;
+    Some(permit.attach(match compressed {
         Some(small) => frame::deflated(opcode, small),
         None => frame::data(opcode, message),
-    }
+    }))
 }
 
-/// The same without a copy of its payload, which stands behind its header.
-pub(super) fn shared(form: Form, message: &Encoded) -> [Bytes; 2] {
+/// A roster as a frame whose payload is not copied: it stands behind its header, and keeps the roster with its permit.
+pub(super) fn roster(form: Form, roster: &Arc<RosterFrames>) -> [Bytes; 2] {
+    let message = roster.encoded(form.encoding);
     let compressed = compressed(form, message);
     let payload: &Bytes = compressed.unwrap_or(message);
     let header = frame::header(frame::opcode(form.encoding), compressed.is_some(), payload.len());
-    [header, payload.clone()]
+    let payload =
+        Bytes::from_owner(RosterPayload { bytes: payload.clone(), _roster: roster.clone() });
+    [header, payload]
+}
+
+struct RosterPayload {
+    bytes: Bytes,
+    _roster: Arc<RosterFrames>,
+}
+
+impl AsRef<[u8]> for RosterPayload {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 fn compressed(form: Form, message: &Encoded) -> Option<&Bytes> {
@@ -49,22 +70,31 @@ mod tests {
 
     #[test]
     fn only_those_who_take_it_get_a_compressed_frame_and_all_of_them_the_same() {
-        let message = vec![b' '; 1_000];
+        let (message, budget) = (vec![b' '; 1_000], Budget::unlimited());
         let [plain, deflated] = [Form::ALL[1], Form::ALL[3]];
         let shared = Encoded::from(message.clone());
-        assert_eq!(encoded(plain, &shared)[..4], [0x81, 126, 3, 232]);
-        assert_eq!(encoded(deflated, &shared)[0], 0xC1);
-        let whole = super::message(deflated, &message);
-        assert_eq!(encoded(deflated, &shared), whole);
-        let [header, payload] = super::shared(deflated, &shared);
-        assert_eq!([&header[..], &payload[..]].concat(), whole);
-        assert_eq!(payload.as_ptr(), super::shared(deflated, &shared)[1].as_ptr());
+        let plain = encoded(plain, &shared, &budget).unwrap();
+        assert_eq!(plain[..4], [0x81, 126, 3, 232]);
+        let small = encoded(deflated, &shared, &budget).unwrap();
+        assert_eq!(small[0], 0xC1);
+        assert_eq!(small, super::message(deflated, &message));
     }
 
     #[test]
     fn a_short_message_is_the_same_for_all() {
-        let short = Encoded::from(b"short".to_vec());
-        assert_eq!(encoded(Form::ALL[2], &short), encoded(Form::ALL[0], &short));
-        assert_eq!(encoded(Form::ALL[0], &short).len(), 7);
+        let (short, budget) = (Encoded::from(b"short".to_vec()), Budget::unlimited());
+        let frame = encoded(Form::ALL[0], &short, &budget).unwrap();
+        assert_eq!(encoded(Form::ALL[2], &short, &budget).unwrap(), frame);
+        assert_eq!(frame.len(), 7);
+    }
+
+    #[test]
+    fn what_the_budget_has_no_room_for_is_not_framed() {
+        let budget = Budget::new(100, &prometheus::Registry::new()).unwrap();
+        let (short, long) = (Encoded::from(vec![0; 50]), Encoded::from(vec![0; 100]));
+        let frame = encoded(Form::ALL[0], &short, &budget).unwrap();
+        assert!(encoded(Form::ALL[0], &long, &budget).is_none());
+        drop(frame);
+        assert_eq!(budget.in_use(), 0);
     }
 }

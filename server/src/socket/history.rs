@@ -1,9 +1,7 @@
 //! Pages of history, which a client asks for.
 
 use bytes::Bytes;
-use dormouse_protocol::{
-    DecodeError, ErrorCode, ErrorReply, Event, History, HistoryPage, ServerMessage,
-};
+use dormouse_protocol::{DecodeError, ErrorCode, Event, History, HistoryPage, ServerMessage};
 
 use super::admit::Demand;
 use super::form::Form;
@@ -11,10 +9,12 @@ use super::framing;
 use super::reactor::Reactor;
 use crate::log::{Entry, PageLimit};
 use crate::object::input::{Action, Range, Read};
-use crate::object::{EventsRead, ReadReply, Refusal};
+use crate::object::{Address, EventsRead, ReadReply, Refusal};
 
 /// Bytes of one page of history.
 const HISTORY_BYTES: usize = 64 * 1024;
+/// A page of history is held as events, decoded, as a message and as a frame while it is made.
+const COPIES: usize = 4;
 
 impl Reactor {
     pub(super) fn history(&mut self, key: usize, request: &History) {
@@ -35,22 +35,39 @@ impl Reactor {
         };
         let (after, before, reverse) = (request.after, request.before, request.reverse);
         let range = Range::Between { after, before, reverse };
-        let read = Read { range, limit, tag: connection.form.tag() };
+        let event_bytes = self.common.settings.limits.message_bytes as usize;
+        let bytes = COPIES * HISTORY_BYTES.max(event_bytes);
+        let read = Read { range, limit, bytes, tag: connection.form.tag() };
         self.post(key, request.id, joined.object, Action::Read(read));
+    }
+
+    /// The log was read for a request.
+    pub(super) fn history_read(&mut self, address: Address, reply: Result<Bytes, Refusal>) {
+        let Some(key) = self.find(address) else { return };
+        match reply {
+            Ok(frame) => self.connections[key].queue_shared(frame),
+            Err(Refusal { code, message }) => {
+                self.refuse(key, Some(address.request), code, &message);
+            }
+        }
+        self.mark_dirty(key);
+        self.finish_reading(key);
     }
 }
 
-/// The reply to a request for history, as a frame.
-pub(super) fn frame(reply: ReadReply) -> Bytes {
-    let ReadReply { to, tag, epoch, outcome, .. } = reply;
+/// The reply to a request for history, as a frame that carries the permit for its memory.
+pub(super) fn frame(reply: ReadReply) -> Result<Bytes, Refusal> {
+    let ReadReply { to, tag, epoch, outcome, permit, .. } = reply;
     let form = Form::of_tag(tag);
-    let message = match outcome.and_then(|read| page(to.request, epoch, read)) {
-        Ok(page) => ServerMessage::History(page),
-        Err(Refusal { code, message }) => {
-            ServerMessage::Error(ErrorReply { id: Some(to.request), code, message })
+    let page = ServerMessage::History(page(to.request, epoch, outcome?)?);
+    let frame = framing::message(form, &form.encoding.encode_server(&page));
+    Ok(match permit {
+        Some(mut permit) => {
+            permit.charge(frame.len());
+            permit.attach(frame)
         }
-    };
-    framing::message(form, &form.encoding.encode_server(&message))
+        None => frame,
+    })
 }
 
 fn page(id: u32, epoch: u32, read: EventsRead) -> Result<HistoryPage, Refusal> {

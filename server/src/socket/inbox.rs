@@ -28,10 +28,11 @@ use super::census::Question;
 use super::history;
 use super::join::JoinOpened;
 use super::page::Page;
+use crate::limits::Budget;
 use crate::log::ObjectId;
 use crate::object::input::Range;
 use crate::object::presence::PresenceFrames;
-use crate::object::{Address, Delivery, EventFrames, SignalFrames, Sink};
+use crate::object::{Address, Delivery, EventFrames, Refusal, SignalFrames, Sink};
 
 /// Bytes of events and of presence that may wait for a reactor. What does not fit is read again from the log and the roster.
 const EVENT_BYTES: usize = if cfg!(test) { 1 << 10 } else { 32 << 20 };
@@ -46,8 +47,8 @@ pub(super) enum Letter {
     Lagging,
     Opened(Box<JoinOpened>),
     Page(PageRead),
-    /// The encoded reply to a request that was worked on elsewhere.
-    Reply(Address, Bytes),
+    /// A page of history, as a frame that carries the permit for its memory.
+    History(Address, Result<Bytes, Refusal>),
     /// Someone wants to know something.
     Question(Question),
     /// Memory is short: close connections for which so many bytes are held.
@@ -67,6 +68,7 @@ pub(super) struct Inbox {
     signal_bytes: AtomicUsize,
     lagging: Mutex<Lagging>,
     signals_dropped: IntCounter,
+    budget: Budget,
 }
 
 /// Objects of which something did not fit.
@@ -78,7 +80,11 @@ pub(super) struct Lagging {
 }
 
 impl Inbox {
-    fn new(waker: Waker, signals_dropped: IntCounter) -> (Self, mpsc::Receiver<Letter>) {
+    fn new(
+        waker: Waker,
+        budget: &Budget,
+        signals_dropped: IntCounter,
+    ) -> (Self, mpsc::Receiver<Letter>) {
         let (letters, receiver) = mpsc::channel();
         let inbox = Self {
             letters,
@@ -88,6 +94,7 @@ impl Inbox {
             signal_bytes: AtomicUsize::new(0),
             lagging: Mutex::default(),
             signals_dropped,
+            budget: budget.clone(),
         };
         (inbox, receiver)
     }
@@ -179,7 +186,9 @@ impl Sink for Inbox {
                     *last = events.last.max(*last);
                 });
             }
-            Delivery::Presence(changes) if !self.fits(changes.size()) => {
+            Delivery::Presence(changes)
+                if !self.budget.has_room(0) || !self.fits(changes.size()) =>
+            {
                 self.lag(|lagging| _ = lagging.presence.insert(changes.object));
             }
             Delivery::Signal(signal) if !self.fits_signal(signal.size()) => {
@@ -188,7 +197,7 @@ impl Sink for Inbox {
             // Framed here, on the thread that has read the log.
             Delivery::Read(reply) => self.push(match reply.range {
                 Range::After(after) => Letter::Page(Page::frame(reply, after)),
-                Range::Between { .. } => Letter::Reply(reply.to, history::frame(reply)),
+                Range::Between { .. } => Letter::History(reply.to, history::frame(reply)),
             }),
             _ => self.push(Letter::Delivery(delivery)),
         }
@@ -203,10 +212,10 @@ pub(super) struct Seat {
 }
 
 impl Seat {
-    pub(super) fn new(signals_dropped: &IntCounter) -> io::Result<Self> {
+    pub(super) fn new(budget: &Budget, signals_dropped: &IntCounter) -> io::Result<Self> {
         let poll = Poll::new()?;
         let (inbox, letters) =
-            Inbox::new(Waker::new(poll.registry(), WAKER)?, signals_dropped.clone());
+            Inbox::new(Waker::new(poll.registry(), WAKER)?, budget, signals_dropped.clone());
         Ok(Self { poll, inbox: Arc::new(inbox), letters })
     }
 }

@@ -5,13 +5,14 @@ use dormouse_protocol::{
 };
 use tracing::error;
 
-use super::admit::Demand;
+use super::admit::{Demand, SHORT_OF_MEMORY};
 use super::audience::Audience;
 use super::catch_up::FirstPage;
 use super::connection::Joined;
 use super::form::Form;
 use super::inbox::Letter;
 use super::reactor::Reactor;
+use crate::limits::{Permit, Purpose};
 use crate::log::ObjectId;
 use crate::object::input::{self, Action, Leave};
 use crate::object::presence::{Departing, Holder};
@@ -33,6 +34,8 @@ pub(super) struct PendingJoin {
     join: Join,
     holder: Holder,
     form: Form,
+    /// For the memory of the membership.
+    permit: Permit,
 }
 
 impl Reactor {
@@ -81,6 +84,12 @@ impl Reactor {
             return self.finish_reading(key);
         }
         let form = connection.form;
+        let is_new = !self.audience_of.contains_key(&object);
+        let bytes = Audience::MEMBER_BYTES + if is_new { Audience::OBJECT_BYTES } else { 0 };
+        let Some(permit) = self.common.budget.try_acquire(Purpose::Join, bytes) else {
+            self.refuse(key, Some(request), ErrorCode::Overloaded, SHORT_OF_MEMORY);
+            return self.finish_reading(key);
+        };
         let entry = self
             .audience_of
             .entry(object)
@@ -95,20 +104,20 @@ impl Reactor {
             member: join.member,
             presence: join.presence.clone(),
         });
-        self.joining.insert(joiner, PendingJoin { object, join, holder, form });
+        self.joining.insert(joiner, PendingJoin { object, join, holder, form, permit });
         self.post(key, request, object, action);
     }
 
     /// The object has answered a join.
     pub(super) fn join_answered(&mut self, to: Address, answer: Answer) {
         let Some(pending) = self.joining.remove(&to) else { return };
-        let PendingJoin { object, join, holder, form } = pending;
+        let PendingJoin { object, join, holder, form, permit } = pending;
         let Some(&entry) = self.audience_of.get(&object) else { return };
         let connection = self.find(to).filter(|key| self.connections[*key].is_open());
         match (answer, connection) {
             (Answer::Joined { member: number, head }, Some(key)) => {
                 let audience = &mut self.audiences[entry as usize];
-                let member = audience.add(key as u32, number, head);
+                let member = audience.add(key as u32, number, head, permit);
                 self.joins = self.joins.wrapping_add(1);
                 let joined = Joined { object, audience: entry, member, serial: self.joins };
                 self.connections[key].joins.push(joined);

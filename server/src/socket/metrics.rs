@@ -26,6 +26,7 @@ pub struct Metrics {
     pub(super) missed_presence: IntCounter,
     pub(super) pings: IntCounter,
     pub(super) stalls: IntCounter,
+    pub(super) starved: IntCounter,
     joins: IntCounterVec,
     errors: IntCounterVec,
     closes: IntCounterVec,
@@ -114,6 +115,10 @@ impl Metrics {
             stalls: counter(
                 "dormouse_publish_stalls_total",
                 "Publishes that waited for room in their object's mailbox.",
+            )?,
+            starved: counter(
+                "dormouse_memory_waits_total",
+                "Times that a connection waited for room in the memory budget.",
             )?,
             joins: vec(
                 "dormouse_joins_total",

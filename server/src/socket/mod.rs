@@ -20,6 +20,7 @@ mod history;
 mod inbox;
 mod join;
 mod liveness;
+mod memory;
 mod metrics;
 mod outbox;
 mod outgoing;
@@ -44,7 +45,7 @@ use std::time::Duration;
 use dormouse_protocol::{CloseCode, Limits};
 use parking_lot::Mutex;
 
-pub use self::accepted::{Accepted, Slot, Slots};
+pub use self::accepted::{Accepted, NoSlot, Slot, Slots};
 pub use self::census::Census;
 #[cfg(any(test, fuzzing))]
 pub use self::decoder::fuzz::frames;
@@ -55,8 +56,8 @@ pub use self::metrics::Metrics;
 #[cfg(test)]
 pub(crate) use self::reactor::stepped::Stepped;
 use self::reactor::{Common, Reactor};
+use crate::limits::Budget;
 use crate::object::{Registry, Sink};
-use crate::pressure::Pressure;
 
 /// What the operator decides about connections.
 #[derive(Debug, Clone, Copy)]
@@ -85,9 +86,10 @@ pub struct Settings {
 pub struct Seats(Vec<Seat>);
 
 impl Seats {
-    /// Makes room for `count` reactors, at most 64.
-    pub fn new(count: usize, metrics: &Metrics) -> io::Result<Self> {
-        (0..count).map(|_| Seat::new(&metrics.signals_dropped)).collect::<io::Result<_>>().map(Self)
+    /// Makes room for `count` reactors, at most 64, which take their memory out of the budget.
+    pub fn new(count: usize, budget: &Budget, metrics: &Metrics) -> io::Result<Self> {
+        let seat = |_| Seat::new(budget, &metrics.signals_dropped);
+        (0..count).map(seat).collect::<io::Result<_>>().map(Self)
     }
 
     /// The ways out for objects, one for each reactor.
@@ -120,11 +122,11 @@ impl Reactors {
         seats: Seats,
         registry: Registry,
         settings: Settings,
-        pressure: Pressure,
+        budget: Budget,
         metrics: Metrics,
     ) -> io::Result<Self> {
         let inboxes: Arc<[_]> = seats.0.iter().map(|seat| seat.inbox.clone()).collect();
-        let common = Common { registry, settings, pressure, metrics: metrics.clone() };
+        let common = Common { registry, settings, budget, metrics: metrics.clone() };
         let start = |(index, seat)| {
             let reactor = Reactor::new(index, seat, common.clone());
             thread::Builder::new().name(format!("reactor-{index}")).spawn(move || {

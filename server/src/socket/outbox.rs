@@ -1,4 +1,6 @@
 //! What waits to be written to one socket.
+//!
+//! A shared frame carries the permit for its memory; the outbox itself counts what it holds alone.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -19,33 +21,53 @@ pub(super) struct Written {
     pub(super) all: bool,
 }
 
-/// Frames in order, shared with whoever else gets them. Owns no memory for a single one, which is the common case.
+/// Frames in order. Owns no memory for a single one, which is the common case.
 #[derive(Default)]
 pub(super) struct Outbox {
-    first: Option<Bytes>,
+    first: Option<Frame>,
     /// Those behind it.
-    rest: VecDeque<Bytes>,
+    rest: VecDeque<Frame>,
     bytes: usize,
+    /// Of those, the bytes that no other permit covers.
+    own_bytes: usize,
+}
+
+/// A frame or a part of it.
+struct Frame {
+    bytes: Bytes,
+    /// It carries the permit for its bytes.
+    is_shared: bool,
+}
+
+impl Frame {
+    /// The bytes that are the outbox's own, of so many of its bytes.
+    fn own(&self, bytes: usize) -> usize {
+        if self.is_shared { 0 } else { bytes }
+    }
 }
 
 impl Outbox {
-    pub(super) const NEW: Self = Self { first: None, rest: VecDeque::new(), bytes: 0 };
+    pub(super) const NEW: Self =
+        Self { first: None, rest: VecDeque::new(), bytes: 0, own_bytes: 0 };
 
     pub(super) fn is_empty(&self) -> bool {
         self.first.is_none()
     }
 
-    pub(super) fn push(&mut self, frame: Bytes) {
-        self.bytes += frame.len() + FRAME_COST;
-        match self.first {
-            None => self.first = Some(frame),
-            Some(_) => self.rest.push_back(frame),
-        }
+    /// Queues a frame for this connection alone.
+    pub(super) fn push(&mut self, bytes: Bytes) {
+        self.push_back(Frame { bytes, is_shared: false });
     }
 
-    /// Queues a frame before all others.
-    pub(super) fn push_front(&mut self, frame: Bytes) {
-        self.bytes += frame.len() + FRAME_COST;
+    /// Queues a frame that carries the permit for its memory.
+    pub(super) fn push_shared(&mut self, bytes: Bytes) {
+        self.push_back(Frame { bytes, is_shared: true });
+    }
+
+    /// The same, before all others.
+    pub(super) fn push_shared_front(&mut self, bytes: Bytes) {
+        let frame = Frame { bytes, is_shared: true };
+        self.count(&frame);
         if let Some(second) = self.first.replace(frame) {
             self.rest.push_front(second);
         }
@@ -54,6 +76,24 @@ impl Outbox {
     /// Memory that what waits takes, roughly.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// The part of it that no frame carries a permit for.
+    pub(super) fn own_bytes(&self) -> usize {
+        self.own_bytes
+    }
+
+    fn push_back(&mut self, frame: Frame) {
+        self.count(&frame);
+        match self.first {
+            None => self.first = Some(frame),
+            Some(_) => self.rest.push_back(frame),
+        }
+    }
+
+    fn count(&mut self, frame: &Frame) {
+        self.bytes += frame.bytes.len() + FRAME_COST;
+        self.own_bytes += frame.own(frame.bytes.len()) + FRAME_COST;
     }
 
     /// Writes as much as the socket takes, many frames at a time, which are joined in `buffer`.
@@ -78,13 +118,13 @@ impl Outbox {
 
     /// What one system call is to take: a large frame by itself, or as many as can be joined.
     fn next<'a>(&'a self, buffer: &'a mut [u8]) -> Option<&'a [u8]> {
-        let first = self.first.as_ref()?;
+        let first = &self.first.as_ref()?.bytes;
         let most = buffer.len().min(JOINED_BYTES);
         if self.rest.is_empty() || first.len() > most {
             return Some(first);
         }
         let mut end = 0;
-        for frame in std::iter::once(first).chain(&self.rest) {
+        for frame in std::iter::once(first).chain(self.rest.iter().map(|frame| &frame.bytes)) {
             let Some(space) = buffer[..most].get_mut(end..end + frame.len()) else { break };
             space.copy_from_slice(frame);
             end += frame.len();
@@ -95,11 +135,14 @@ impl Outbox {
     fn advance(&mut self, mut written: usize) {
         self.bytes -= written;
         while let Some(frame) = &mut self.first {
-            if written < frame.len() {
-                return frame.advance(written);
+            let len = frame.bytes.len();
+            self.own_bytes -= frame.own(len.min(written));
+            if written < len {
+                return frame.bytes.advance(written);
             }
-            written -= frame.len();
+            written -= len;
             self.bytes -= FRAME_COST;
+            self.own_bytes -= FRAME_COST;
             self.first = self.rest.pop_front();
         }
     }
@@ -149,25 +192,31 @@ mod tests {
         for frame in ["ab", "cdefg", "", "hij"] {
             outbox.push(Bytes::from_static(frame.as_bytes()));
         }
+        outbox.push_shared(Bytes::from_static(b"k"));
+        assert_eq!(
+            (outbox.bytes(), outbox.own_bytes()),
+            (11 + 5 * FRAME_COST, 10 + 5 * FRAME_COST)
+        );
         let mut socket = Narrow(Vec::new());
         // In which two of the frames can be joined.
         let mut buffer = [0; 7];
         let written = outbox.write_to(&mut socket, &mut buffer).unwrap();
         assert_eq!(written, Written { bytes: 7, all: false });
-        assert_eq!((&*socket.0, outbox.bytes()), (&b"abcdefg"[..], 3 + FRAME_COST));
+        assert_eq!((&*socket.0, outbox.bytes()), (&b"abcdefg"[..], 4 + 2 * FRAME_COST));
         socket.0.clear();
         let written = outbox.write_to(&mut socket, &mut buffer).unwrap();
-        assert_eq!(written, Written { bytes: 3, all: true });
-        assert_eq!((&*socket.0, outbox.bytes()), (&b"hij"[..], 0));
+        assert_eq!(written, Written { bytes: 4, all: true });
+        assert_eq!((&*socket.0, outbox.bytes(), outbox.own_bytes()), (&b"hijk"[..], 0, 0));
         assert!(outbox.is_empty());
     }
+
     #[test]
     fn what_is_put_in_front_goes_first() {
         let mut outbox = Outbox::default();
         for frame in ["b", "c"] {
             outbox.push(Bytes::from_static(frame.as_bytes()));
         }
-        outbox.push_front(Bytes::from_static(b"a"));
+        outbox.push_shared_front(Bytes::from_static(b"a"));
         let mut socket = Narrow(Vec::new());
         assert!(outbox.write_to(&mut socket, &mut [0; 7]).unwrap().all);
         assert_eq!((&*socket.0, outbox.bytes()), (&b"abc"[..], 0));

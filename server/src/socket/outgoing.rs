@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::audience::{Delivered, Speakers};
 use super::form::Form;
 use super::signals::FramedSignal;
+use crate::limits::{Budget, Purpose};
 
 /// Audiences from this size on are swept; a smaller one is written to in less than a millisecond.
 const SWEPT_MEMBERS: u32 = if cfg!(test) { 2 } else { 128 };
@@ -65,6 +66,7 @@ pub(super) struct Joined {
     /// What the last member got of the events who lacked only some of them: many have caught up at the same offset.
     latter_events: Option<(u64, Form, Option<Arc<Bytes>>)>,
     signal_frames: [Option<Arc<Bytes>>; Form::COUNT],
+    budget: Budget,
 }
 
 impl Outgoing {
@@ -107,13 +109,13 @@ impl Outgoing {
     }
 
     /// Takes what was gathered, for so many members. True if that is a sweep, whose end is to be told.
-    pub(super) fn take(&mut self, members: &Speakers) -> (Joined, bool) {
+    pub(super) fn take(&mut self, members: &Speakers, budget: &Budget) -> (Joined, bool) {
         let gathered = std::mem::take(self);
         let is_swept = members.iter().sum::<u32>() >= SWEPT_MEMBERS;
         if is_swept {
             self.pace = Pace::Sweeping(Instant::now(), gathered.count);
         }
-        (gathered.join(members), is_swept)
+        (gathered.join(members, budget), is_swept)
     }
 
     /// The sweep has ended.
@@ -127,20 +129,21 @@ impl Outgoing {
         };
     }
 
-    fn join(self, members: &Speakers) -> Joined {
+    fn join(self, members: &Speakers, budget: &Budget) -> Joined {
         let Self { deliveries, signals, .. } = self;
         let is_spoken = |form: &Form| members[form.index()] > 0;
         let spoken = Form::ALL.map(|form| Some(form).filter(is_spoken));
         let signal_frames = |form: Form| {
             let frames = signals.iter().filter_map(|signal| signal.frame(form));
-            join(&frames.collect::<Vec<_>>())
+            join(&frames.collect::<Vec<_>>(), budget)
         };
         Joined {
-            event_frames: spoken.map(|form| join_events(&deliveries, form?)),
+            event_frames: spoken.map(|form| join_events(&deliveries, form?, budget)),
             latter_events: None,
             signal_frames: spoken.map(|form| signal_frames(form?)),
             deliveries,
             signals,
+            budget: budget.clone(),
         }
     }
 }
@@ -151,7 +154,7 @@ impl Joined {
         self.deliveries.last().map(|delivered| delivered.last)
     }
 
-    /// The events after an offset; none where they do not follow on from it, or are not there in this encoding.
+    /// The events after an offset; none where they do not follow on from it, are not there in this encoding, or find no memory.
     pub(super) fn events_after(&mut self, offset: u64, form: Form) -> Option<Arc<Bytes>> {
         let whole = self.deliveries.first()?;
         if whole.first == offset + 1 {
@@ -172,7 +175,7 @@ impl Joined {
         let known = self.deliveries.iter().take_while(|delivered| delivered.last <= offset);
         let rest = &self.deliveries[known.count()..];
         let follows = rest.first().is_some_and(|next| next.first == offset + 1);
-        join_events(rest, form).filter(|_| follows)
+        join_events(rest, form, &self.budget).filter(|_| follows)
     }
 
     pub(super) fn signal_frames(&self, form: Form) -> Option<&Arc<Bytes>> {
@@ -180,17 +183,22 @@ impl Joined {
     }
 }
 
-/// None where one of them is missing: the whole would have a hole.
-fn join_events(deliveries: &[Arc<Delivered>], form: Form) -> Option<Arc<Bytes>> {
+/// None where one of them is missing, since the whole would have a hole, or where there is no memory.
+fn join_events(deliveries: &[Arc<Delivered>], form: Form, budget: &Budget) -> Option<Arc<Bytes>> {
     let frames = deliveries.iter().map(|delivered| delivered.frame(form));
-    join(&frames.collect::<Option<Vec<_>>>()?)
+    join(&frames.collect::<Option<Vec<_>>>()?, budget)
 }
 
-fn join(frames: &[&Bytes]) -> Option<Arc<Bytes>> {
+fn join(frames: &[&Bytes], budget: &Budget) -> Option<Arc<Bytes>> {
     let joined = match *frames {
         [] => return None,
         [frame] => Bytes::clone(frame),
-        _ => frames.iter().map(|frame| &frame[..]).collect::<Vec<_>>().concat().into(),
+        _ => {
+            let bytes = frames.iter().map(|frame| frame.len()).sum();
+            let permit = budget.try_acquire(Purpose::Delivery, bytes)?;
+            let joined = frames.iter().map(|frame| &frame[..]).collect::<Vec<_>>().concat();
+            permit.attach(joined)
+        }
     };
     Some(Arc::new(joined))
 }
@@ -215,7 +223,7 @@ mod tests {
             outgoing.add_delivery(next);
         }
         assert!(!outgoing.precedes(&delivered(12, 12, "h")));
-        let (mut joined, is_swept) = outgoing.take(&[1, 0, 0, 0]);
+        let (mut joined, is_swept) = outgoing.take(&[1, 0, 0, 0], &Budget::unlimited());
         assert!(!is_swept && outgoing.is_empty());
         assert_eq!(joined.last(), Some(10));
         let mut after = |offset| joined.events_after(offset, MSGPACK);
@@ -240,16 +248,16 @@ mod tests {
         let mut outgoing = Outgoing::default();
         outgoing.add_delivery(delivered(1, 2, "ab"));
         assert!(matches!(outgoing.when(), When::Now));
-        assert!(outgoing.take(&[SWEPT_MEMBERS - 1, 1, 0, 0]).1);
+        assert!(outgoing.take(&[SWEPT_MEMBERS - 1, 1, 0, 0], &Budget::unlimited()).1);
         outgoing.add_delivery(delivered(3, 3, "c"));
         assert!(matches!(outgoing.when(), When::AfterSweep));
         outgoing.end_sweep();
         assert!(!matches!(outgoing.when(), When::AfterSweep));
-        outgoing.take(&[SWEPT_MEMBERS - 1, 1, 0, 0]);
+        outgoing.take(&[SWEPT_MEMBERS - 1, 1, 0, 0], &Budget::unlimited());
         outgoing.add_delivery(delivered(4, 4, vec![b'x'; GATHERED_BYTES + 1]));
         assert!(outgoing.is_full());
         assert!(matches!(outgoing.when(), When::Now));
-        outgoing.take(&[SWEPT_MEMBERS - 1, 1, 0, 0]);
+        outgoing.take(&[SWEPT_MEMBERS - 1, 1, 0, 0], &Budget::unlimited());
         assert!(!outgoing.is_full());
     }
 }

@@ -7,11 +7,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use dormouse_protocol::encode_events;
+use dormouse_protocol::{ErrorCode, encode_events};
 
-use super::catch_up::PageRead;
+use super::catch_up::{NoPage, PageRead};
 use super::form::Form;
 use super::framing;
+use crate::limits::Permit;
 use crate::log::{self, ObjectId, PageLimit};
 use crate::object::input::{Range, Read};
 use crate::object::{EventsRead, ReadReply};
@@ -22,6 +23,9 @@ const STRIDE: u64 = if cfg!(test) { 4 } else { 256 };
 const PAGE_BYTES: usize = 64 * 1024;
 /// Bytes of pages that are kept for the members of one object on one reactor.
 const KEPT_BYTES: usize = 1 << 20;
+
+/// A page is held as events, as a message and as a frame while it is made.
+const COPIES: usize = 3;
 
 /// Which page it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -47,11 +51,12 @@ pub(super) struct Page {
 }
 
 impl PageKey {
-    /// The read that brings the page.
-    pub(super) fn read(self) -> Read {
+    /// The read that brings the page, of events that have at most `event_bytes` each.
+    pub(super) fn read(self, event_bytes: usize) -> Read {
         let events = (STRIDE - self.after % STRIDE) as usize;
         let limit = PageLimit { events, bytes: PAGE_BYTES };
-        Read { range: Range::After(self.after), limit, tag: self.form.tag() }
+        let bytes = COPIES * PAGE_BYTES.max(event_bytes);
+        Read { range: Range::After(self.after), limit, bytes, tag: self.form.tag() }
     }
 }
 
@@ -61,24 +66,34 @@ impl Page {
         let form = Form::of_tag(reply.tag);
         let key = PageKey { object: reply.object, after, form };
         let page = match reply.outcome {
-            Ok(EventsRead::Page(page)) => Self::of_events(key, &page).map(Arc::new),
-            Ok(EventsRead::Range(_)) | Err(_) => None,
+            Ok(EventsRead::Page(page)) => Self::of_events(key, &page, reply.permit),
+            Err(refusal) if refusal.code == ErrorCode::Overloaded => Err(NoPage::Memory),
+            Ok(EventsRead::Range(_)) | Err(_) => Err(NoPage::Failed),
         };
-        PageRead { key, page }
+        PageRead { key, page: page.map(Arc::new) }
     }
 
-    fn of_events(key: PageKey, page: &log::Page) -> Option<Self> {
+    /// The frame carries the permit.
+    fn of_events(key: PageKey, page: &log::Page, permit: Option<Permit>) -> Result<Self, NoPage> {
         let PageKey { object, after, form } = key;
         let frame = if page.events.is_empty() {
             None
         } else {
             let message = encode_events(form.encoding, object.0, &page.events);
-            let message = message.inspect_err(|error| {
+            let message = message.map_err(|error| {
                 tracing::error!(%error, "an event in the log cannot be decoded");
-            });
-            Some(framing::message(form, &message.ok()?))
+                NoPage::Failed
+            })?;
+            let frame = framing::message(form, &message);
+            Some(match permit {
+                Some(mut permit) => {
+                    permit.charge(frame.len());
+                    permit.attach(frame)
+                }
+                None => frame,
+            })
         };
-        Some(Self {
+        Ok(Self {
             after,
             last: page.last,
             head: page.head,

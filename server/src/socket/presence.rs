@@ -3,6 +3,8 @@
 //!
 //! No version is kept for a member: a roster stands in the inbox exactly before the changes that follow on from it.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use dormouse_protocol::{PresenceGet, PresenceSet, Watch};
 
@@ -13,6 +15,7 @@ use super::form::Form;
 use super::framing;
 use super::metrics::Metrics;
 use super::reactor::Reactor;
+use crate::limits::Budget;
 use crate::log::ObjectId;
 use crate::object::Address;
 use crate::object::input::{Action, ReadRoster, SetPresence};
@@ -38,7 +41,13 @@ impl Reactor {
     fn begin_watching(&mut self, key: usize, joined: Joined, view: View, since: Option<u64>) {
         let to = self.connections[key].address(key, joined.serial);
         let audience = &mut self.audiences[joined.audience as usize];
-        audience.watch(self.index, joined.member, to, view, since);
+        let bytes = RosterFrames::most_bytes(view);
+        if self.common.budget.has_room(bytes) {
+            return audience.watch(self.index, joined.member, to, view, since);
+        }
+        audience.watch_later(joined.member, view);
+        self.connections[key].work.begin().missed_presence = true;
+        self.starve(key);
     }
 
     pub(super) fn set_presence(&mut self, key: usize, set: PresenceSet) {
@@ -70,10 +79,10 @@ impl Reactor {
     }
 
     /// A roster has come for one member: the reply to its request, or what it has to know before it follows the changes.
-    pub(super) fn roster(&mut self, to: Address, roster: &RosterFrames) {
+    pub(super) fn roster(&mut self, to: Address, roster: &Arc<RosterFrames>) {
         let Some(key) = self.find(to) else { return };
         if roster.id.is_some() {
-            self.queue_shared(key, roster);
+            self.queue_roster(key, roster);
             return self.finish_reading(key);
         }
         let joined = self.connections[key].joined(roster.object);
@@ -88,7 +97,7 @@ impl Reactor {
         };
         if is_good && connection.work.outbox.bytes() <= self.common.settings.outbound_bytes {
             member.watching = Watching::Following(view);
-            self.queue_shared(key, roster);
+            self.queue_roster(key, roster);
         } else {
             miss(member, view, connection, &self.common.metrics);
             self.tell_missed(key);
@@ -96,29 +105,36 @@ impl Reactor {
     }
 
     /// Many who join at once get the same bytes.
-    fn queue_shared(&mut self, key: usize, roster: &RosterFrames) {
+    fn queue_roster(&mut self, key: usize, roster: &Arc<RosterFrames>) {
         let connection = &mut self.connections[key];
         let form = connection.form;
-        for part in framing::shared(form, roster.encoded(form.encoding)) {
-            connection.queue_frame(part);
-        }
+        let [header, payload] = framing::roster(form, roster);
+        connection.queue_frame(header);
+        connection.queue_shared(payload);
         self.mark_dirty(key);
     }
 
     /// Queues the changes of a roster for the members here that watch.
     pub(super) fn fan_out_presence(&mut self, changes: &PresenceFrames) {
         let Some(&audience) = self.audience_of.get(&changes.object) else { return };
-        let mut frames = Frames::new(changes);
+        let mut missed = Vec::new();
+        let mut frames = Frames::new(changes, &self.common.budget);
         for member in &mut self.audiences[audience as usize].members {
             let Watching::Following(view) = member.watching else { continue };
             let connection = &mut self.connections[member.connection as usize];
-            if connection.work.outbox.bytes() > self.common.settings.outbound_bytes {
+            let has_room = connection.work.outbox.bytes() <= self.common.settings.outbound_bytes
+                && connection.work.has_memory(&self.common.budget);
+            let Some(frame) = frames.get(connection.form, view).filter(|_| has_room) else {
                 miss(member, view, connection, &self.common.metrics);
+                missed.push(member.connection as usize);
                 continue;
-            }
-            connection.queue_frame(frames.get(connection.form, view));
+            };
+            connection.queue_shared(frame);
             self.dirty.add(member.connection, connection);
             self.common.metrics.delivered_presence.inc();
+        }
+        for key in missed {
+            self.tell_missed(key);
         }
     }
 
@@ -145,7 +161,7 @@ impl Reactor {
         let connection = &self.connections[key];
         let work = &connection.work;
         let is_full = work.outbox.bytes() > self.common.settings.outbound_bytes;
-        if !work.missed_presence || is_full || !connection.is_open() {
+        if !work.missed_presence || is_full || work.starved || !connection.is_open() {
             return;
         }
         let missed = connection.joins.iter().find_map(|joined| {
@@ -173,19 +189,23 @@ fn miss(member: &mut Member, view: View, connection: &mut Connection, metrics: &
 /// The changes of a roster as WebSocket frames, made where the first member needs them.
 struct Frames<'a> {
     changes: &'a PresenceFrames,
+    budget: &'a Budget,
     /// By view and form.
     made: [[Option<Bytes>; Form::COUNT]; 2],
 }
 
 impl<'a> Frames<'a> {
-    fn new(changes: &'a PresenceFrames) -> Self {
-        Self { changes, made: Default::default() }
+    fn new(changes: &'a PresenceFrames, budget: &'a Budget) -> Self {
+        Self { changes, budget, made: Default::default() }
     }
 
-    fn get(&mut self, form: Form, view: View) -> Bytes {
+    /// None where there is no memory for it.
+    fn get(&mut self, form: Form, view: View) -> Option<Bytes> {
         let made = &mut self.made[view as usize][form.index()];
-        let changes = self.changes;
-        let frame = || framing::encoded(form, changes.encoded(form.encoding, view));
-        made.get_or_insert_with(frame).clone()
+        if made.is_none() {
+            let message = self.changes.encoded(form.encoding, view);
+            *made = framing::encoded(form, message, self.budget);
+        }
+        made.clone()
     }
 }

@@ -24,6 +24,7 @@ use super::catch_up::Reader;
 use super::connection::{Connection, Phase};
 use super::inbox::{Inbox, Letter, Seat};
 use super::join::PendingJoin;
+use super::memory::RETRY as RETRY_MEMORY;
 use super::metrics::Metrics;
 use super::page::PageKey;
 use super::read::LINE_WORK;
@@ -31,10 +32,10 @@ use super::wheel::Wheel;
 use super::work::{Unread, Work};
 use super::write::Dirty;
 use super::{Accepted, Settings};
+use crate::limits::Budget;
 use crate::log::ObjectId;
 use crate::memory::Tidy;
 use crate::object::{Address, Registry};
-use crate::pressure::Pressure;
 use crate::session::Session;
 
 /// Bytes that one read takes.
@@ -51,7 +52,7 @@ const RETRY: Duration = Duration::from_millis(1);
 pub(super) struct Common {
     pub(super) registry: Registry,
     pub(super) settings: Settings,
-    pub(super) pressure: Pressure,
+    pub(super) budget: Budget,
     pub(super) metrics: Metrics,
 }
 
@@ -78,6 +79,8 @@ pub(super) struct Reactor {
     pub(super) readers: HashMap<PageKey, Vec<Reader>>,
     /// Connections with a publish that waits for room.
     pub(super) stalled: Vec<Address>,
+    /// Connections that wait for memory.
+    pub(super) starved: VecDeque<Address>,
     /// Connections to go on reading from.
     pub(super) ready: VecDeque<Address>,
     pub(super) poll: Poll,
@@ -111,6 +114,7 @@ impl Reactor {
             joining: HashMap::new(),
             readers: HashMap::new(),
             stalled: Vec::new(),
+            starved: VecDeque::new(),
             ready: VecDeque::new(),
             poll: seat.poll,
             letters: seat.letters,
@@ -159,6 +163,7 @@ impl Reactor {
         }
         self.fan_out_all();
         self.retry_all_stalled();
+        self.feed_starved();
         for key in std::mem::take(&mut self.behind) {
             self.catch_up(key as usize);
         }
@@ -175,8 +180,9 @@ impl Reactor {
         }
         let now = Instant::now();
         let retry = (!self.stalled.is_empty()).then_some(RETRY);
+        let starved = (!self.starved.is_empty()).then_some(RETRY_MEMORY);
         let sweep = self.next_sweep.map(|at| at.saturating_duration_since(now));
-        [self.wheel.timeout(now), self.tidy.due_in(now.into_std()), retry, sweep]
+        [self.wheel.timeout(now), self.tidy.due_in(now.into_std()), retry, starved, sweep]
             .into_iter()
             .flatten()
             .min()
@@ -213,7 +219,7 @@ impl Reactor {
             Letter::Lagging => self.lagging(),
             Letter::Opened(join) => self.join_opened(*join),
             Letter::Page(page) => self.page_read(page),
-            Letter::Reply(address, reply) => self.reply(address, reply),
+            Letter::History(address, reply) => self.history_read(address, reply),
             Letter::Question(question) => question(self),
             Letter::Shed(bytes) => self.shed(bytes),
             Letter::Drain(code) => self.drain(code),
@@ -283,7 +289,7 @@ impl Reactor {
         self.mark_dirty(key);
         // A copy: the bytes may be a corner of a large buffer.
         if !read.is_empty() {
-            self.connections[key].work.begin().unread = Unread::new(&read);
+            self.connections[key].work.begin().unread = Unread::new(&read, &self.common.budget);
         }
         self.go_on(key);
     }

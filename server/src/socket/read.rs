@@ -18,6 +18,7 @@ use super::inbox::WAKER;
 use super::reactor::Reactor;
 use super::wheel;
 use super::work::Unread;
+use crate::limits::Held;
 use crate::object::presence::Departing;
 
 /// Work that one connection gets done before others have their turn.
@@ -26,6 +27,8 @@ const TURN_WORK: u64 = 4_096;
 pub(super) const LINE_WORK: u64 = 4 * TURN_WORK;
 /// A request; what it costs beyond that is counted where it is carried out.
 const MESSAGE_WORK: u64 = 16;
+/// Bytes that are read at once while memory is short.
+const SHORT_READ: usize = 1 << 10;
 /// A ping, a pong or a close.
 const CONTROL_WORK: u64 = 2;
 /// Bytes of a message that may have been inflated which count like one more message: a few bytes can become many.
@@ -81,12 +84,13 @@ impl Reactor {
         }
     }
 
-    /// Requests of this connection wait: for room in an object, for a read of the log, or for its own socket. Once it is
+    /// Requests of this connection wait: for room in an object, for a read of the log, for memory, or for its own socket. Once it is
     /// closing there are none, and the peer's close frame must be seen.
     pub(super) fn is_paused(&self, connection: &Connection) -> bool {
         connection.is_open()
             && (connection.work.reading_log
                 || connection.work.stalled.is_some()
+                || connection.work.starved
                 || connection.work.in_flight_bytes > self.common.settings.in_flight_bytes
                 || connection.work.outbox.bytes() > self.common.settings.outbound_bytes
                 || self.draining.is_some())
@@ -122,10 +126,14 @@ impl Reactor {
     }
 
     fn read_socket(&mut self, key: usize) {
+        let most = self.readable_bytes(key);
+        if most == 0 {
+            return self.starve(key);
+        }
         let mut buffer = std::mem::take(&mut self.buffer);
         let connection = &mut self.connections[key];
         let address = connection.address(key, 0);
-        match connection.socket.read(&mut buffer) {
+        match connection.socket.read(&mut buffer[..most]) {
             Ok(0) if connection.is_open() => self.lost(key),
             // It may only have closed its half, and still reads what is queued and our close frame.
             Ok(0) => {
@@ -137,7 +145,7 @@ impl Reactor {
             Ok(count) => {
                 // A short read has emptied the socket: the poller tells when there is more, but not of an end that
                 // it has told of already.
-                connection.readable = count == buffer.len() || connection.hung_up;
+                connection.readable = count == most || connection.hung_up;
                 connection.heard = self.wheel.now();
                 connection.unanswered = 0;
                 connection.pong_due = None;
@@ -146,7 +154,8 @@ impl Reactor {
                 if let Some(key) = self.find(address) {
                     let connection = &mut self.connections[key];
                     if left > 0 {
-                        connection.work.begin().unread = Unread::new(&buffer[count - left..count]);
+                        connection.work.begin().unread =
+                            Unread::new(&buffer[count - left..count], &self.common.budget);
                     } else {
                         connection.work.rest();
                     }
@@ -166,6 +175,23 @@ impl Reactor {
             }
         }
         self.buffer = buffer;
+    }
+
+    /// How many bytes may be read at once: all that is read may have to be kept, and a message that has begun may need as much again
+    /// as it has. Where there is no memory for that, a few bytes still may, which the connection's own permit covers: short requests
+    /// find their way though others hold all memory.
+    fn readable_bytes(&mut self, key: usize) -> usize {
+        let (most, budget) = (self.buffer.len(), &self.common.budget);
+        let connection = &mut self.connections[key];
+        let has_room = match connection.work.go_on() {
+            Some(work) => work.decoder.try_reserve(most, budget),
+            None => budget.has_room(most),
+        };
+        if has_room || !connection.is_open() {
+            return most;
+        }
+        let held = connection.work.decoder.held_bytes();
+        if held + SHORT_READ <= Held::FREE { SHORT_READ } else { 0 }
     }
 
     /// Carries out what the bytes hold, and returns how many of them, at the end, have to wait: for the requests before
@@ -192,7 +218,12 @@ impl Reactor {
             if self.is_paused(connection) || self.work >= end {
                 break rest.len();
             }
-            match decoder.next(&mut rest, limit, deflates) {
+            let connection = &mut self.connections[key];
+            if connection.is_open() && !connection.work.has_memory(&self.common.budget) {
+                self.starve(key);
+                break rest.len();
+            }
+            match decoder.next(&mut rest, limit, deflates, &self.common.budget) {
                 Ok(Some(incoming)) => {
                     if !incoming.is_control() {
                         begun = now;

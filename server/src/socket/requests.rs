@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use dormouse_protocol::{ClientMessage, Done, ErrorCode, ErrorReply, Publish, ServerMessage};
 
 use super::admit::Demand;
@@ -10,7 +9,7 @@ use super::reactor::Reactor;
 use super::work::Stalled;
 use crate::log::ObjectId;
 use crate::object::input::{self, Action};
-use crate::object::{Address, Busy, Input, Refusal, Source};
+use crate::object::{Busy, Input, Refusal, Source};
 
 /// How long an input waits for room in its object's mailbox.
 const STALL: Duration = Duration::from_secs(5);
@@ -109,14 +108,6 @@ impl Reactor {
                 self.stalled.push(address);
             }
         }
-    }
-
-    /// The reply to a request that read the log.
-    pub(super) fn reply(&mut self, address: Address, reply: Bytes) {
-        let Some(key) = self.find(address) else { return };
-        self.connections[key].queue_frame(reply);
-        self.mark_dirty(key);
-        self.finish_reading(key);
     }
 
     /// The request that read the log or a roster has its reply.

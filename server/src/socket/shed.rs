@@ -14,10 +14,10 @@ use crate::memory;
 const WORTH: usize = 16 << 10;
 
 impl Reactors {
-    /// Gives freed memory back to the system, and closes connections for which so many bytes are held, all together, as
+    /// Gives freed memory back to the system, forgets what is only kept to be fast, and closes connections for which so many bytes are held, all together, as
     /// far as there are such. Returns at once.
-    pub fn shed(&self, bytes: u64) {
-        let share = usize::try_from(bytes).unwrap_or(usize::MAX) / self.inboxes.len().max(1);
+    pub fn shed(&self, bytes: usize) {
+        let share = bytes / self.inboxes.len().max(1);
         for inbox in &*self.inboxes {
             inbox.push(Letter::Shed(share));
         }
@@ -26,6 +26,9 @@ impl Reactors {
 
 impl Reactor {
     pub(super) fn shed(&mut self, bytes: usize) {
+        for (_, audience) in &mut self.audiences {
+            audience.forget_recent();
+        }
         let mut hoarders: Vec<_> = self
             .connections
             .iter()

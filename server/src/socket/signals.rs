@@ -14,6 +14,7 @@ use super::framing;
 use super::metrics::Metrics;
 use super::reactor::Reactor;
 use super::work::{Busy, KeptSignal};
+use crate::limits::Budget;
 use crate::log::ObjectId;
 use crate::object::SignalFrames;
 use crate::object::input::{self, Action};
@@ -71,12 +72,17 @@ pub(super) fn keep_signals(
     connection: &mut Connection,
     signals: &[FramedSignal],
     settings: &Settings,
+    budget: &Budget,
     metrics: &Metrics,
 ) {
     let form = connection.form;
     let work = connection.work.begin();
     for signal in signals {
         let Some(frame) = signal.frame(form) else { continue };
+        if !work.has_memory(budget) {
+            metrics.signals_dropped.inc();
+            continue;
+        }
         match work.keep_signal(signal, frame, settings.kept_signals, settings.outbound_bytes) {
             Kept::Added => {}
             Kept::Replaced => metrics.signals_conflated.inc(),
@@ -90,15 +96,17 @@ pub(super) struct FramedSignal {
     object: ObjectId,
     sender: SessionId,
     key: Option<Key>,
-    /// By form; none where nobody speaks it.
+    /// By form; none where nobody speaks it, or the budget has no room.
     frames: [Option<Bytes>; Form::COUNT],
 }
 
 impl FramedSignal {
-    pub(super) fn new(signal: &SignalFrames, speakers: &Speakers) -> Self {
+    pub(super) fn new(signal: &SignalFrames, speakers: &Speakers, budget: &Budget) -> Self {
         let in_form = |form: Form| {
             let is_spoken = speakers[form.index()] > 0;
-            is_spoken.then(|| framing::encoded(form, signal.encoded(form.encoding)))
+            is_spoken
+                .then(|| framing::encoded(form, signal.encoded(form.encoding), budget))
+                .flatten()
         };
         let frames = Form::ALL.map(in_form);
         let SignalFrames { object, sender, ref key, .. } = *signal;
@@ -140,7 +148,7 @@ impl Reactor {
         let Some(&key) = self.audience_of.get(&object) else { return };
         let audience = &self.audiences[key as usize];
         self.work += audience.members.len() as u64;
-        let signal = FramedSignal::new(signal, &audience.speakers);
+        let signal = FramedSignal::new(signal, &audience.speakers, &self.common.budget);
         if self.gather(key, object).is_full() {
             self.fan_out(object);
         }
@@ -151,7 +159,7 @@ impl Reactor {
     pub(super) fn release_signals(&mut self, key: usize) {
         let Some(work) = self.connections[key].work.go_on() else { return };
         for kept in std::mem::take(&mut work.signals) {
-            work.outbox.push(kept.frame);
+            work.outbox.push_shared(kept.frame);
             self.common.metrics.delivered_signals.inc();
         }
     }

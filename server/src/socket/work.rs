@@ -8,6 +8,7 @@ use dormouse_protocol::Key;
 use super::decoder::Decoder;
 use super::outbox::Outbox;
 use super::wheel::Tick;
+use crate::limits::{Budget, Held, Purpose};
 use crate::log::ObjectId;
 use crate::object::Input;
 use crate::session::SessionId;
@@ -48,6 +49,10 @@ pub(super) struct Busy {
     pub(super) stalled: Option<Box<Stalled>>,
     /// Signals kept while the socket takes nothing, the newest for each sender and key.
     pub(super) signals: Vec<KeptSignal>,
+    /// It waits for memory, and is in the line for that.
+    pub(super) starved: bool,
+    /// For what waits for the socket and is nobody else's.
+    held: Held,
 }
 
 static NOTHING: Busy = Busy {
@@ -64,6 +69,8 @@ static NOTHING: Busy = Busy {
     progress: 0,
     stalled: None,
     signals: Vec::new(),
+    starved: false,
+    held: Held::NOTHING,
 };
 
 impl Deref for Work {
@@ -83,6 +90,11 @@ impl Work {
     /// The work to go on with, if there is any.
     pub(super) fn go_on(&mut self) -> Option<&mut Busy> {
         self.0.as_deref_mut()
+    }
+
+    /// Whether there is memory for what waits for the socket: asked before more is added to it.
+    pub(super) fn has_memory(&mut self, budget: &Budget) -> bool {
+        self.go_on().is_none_or(|work| work.has_memory(budget))
     }
 
     /// Forgets what has arrived and was not carried out.
@@ -115,6 +127,22 @@ impl Busy {
             && !self.reading_page
             && !self.missed_presence
             && self.signals.is_empty()
+            && !self.starved
+    }
+
+    pub(super) fn has_memory(&mut self, budget: &Budget) -> bool {
+        let bytes = self.own_bytes();
+        self.held.try_hold(budget, Purpose::Output, bytes)
+    }
+
+    /// Counts what waits for the socket, after that has taken some.
+    pub(super) fn count_memory(&mut self, budget: &Budget) {
+        let bytes = self.own_bytes();
+        self.held.hold(budget, bytes);
+    }
+
+    fn own_bytes(&self) -> usize {
+        self.outbox.own_bytes() + self.signals.len() * KeptSignal::COST
     }
 }
 
@@ -124,13 +152,17 @@ pub(super) struct Unread {
     bytes: Vec<u8>,
     /// How many of them are done with.
     done: usize,
+    _held: Held,
 }
 
 impl Unread {
-    const NEW: Self = Self { bytes: Vec::new(), done: 0 };
+    const NEW: Self = Self { bytes: Vec::new(), done: 0, _held: Held::NOTHING };
 
-    pub(super) fn new(bytes: &[u8]) -> Self {
-        Self { bytes: bytes.to_vec(), done: 0 }
+    /// Keeps bytes for which there was room before they were read.
+    pub(super) fn new(bytes: &[u8], budget: &Budget) -> Self {
+        let mut held = Held::NOTHING;
+        held.hold(budget, bytes.len());
+        Self { bytes: bytes.to_vec(), done: 0, _held: held }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -168,4 +200,9 @@ pub(super) struct KeptSignal {
     pub(super) sender: SessionId,
     pub(super) key: Key,
     pub(super) frame: Bytes,
+}
+
+impl KeptSignal {
+    /// What one takes besides its frame, roughly.
+    const COST: usize = 192;
 }

@@ -42,7 +42,7 @@ impl Dirty {
     /// written down here alone, and nothing is allocated for it.
     pub(super) fn add_shared(&mut self, key: u32, connection: &mut Connection, frame: &Arc<Bytes>) {
         if connection.dirty || !connection.work.is_at_rest() {
-            connection.work.begin().outbox.push(Bytes::clone(frame));
+            connection.work.begin().outbox.push_shared(Bytes::clone(frame));
             return self.add(key, connection);
         }
         connection.dirty = true;
@@ -102,7 +102,7 @@ impl Reactor {
             }
         }
         // All that has begun since then comes behind it.
-        self.connections[key].work.begin().outbox.push_front(frame.slice(bytes..));
+        self.connections[key].work.begin().outbox.push_shared_front(frame.slice(bytes..));
         self.write(key);
     }
 
@@ -130,6 +130,7 @@ impl Reactor {
             Ok(Written { bytes, all: is_empty }) => {
                 work.blocked = !is_empty;
                 work.progress = self.wheel.now();
+                work.count_memory(&self.common.budget);
                 self.note_sent(key, bytes);
                 let connection = &mut self.connections[key];
                 match connection.phase {

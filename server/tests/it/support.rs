@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 
 use dormouse::config::Config;
 use dormouse::http::{Front, Health, Inside};
+use dormouse::limits::{Budget, Pressure};
 use dormouse::log::{self, Log};
 use dormouse::metrics::Metrics;
 use dormouse::object::{self, Classes, Registry};
-use dormouse::pressure::Pressure;
 use dormouse::socket::{self, Accepted, Reactors, Seats};
 use dormouse_protocol::Limits;
 use parking_lot::Mutex;
@@ -110,8 +110,9 @@ impl TestFront {
 fn inside(data: &Path, metrics: &Metrics) -> Inside {
     let counts = log::Metrics::register(metrics.registry()).unwrap();
     let log = Log::open(data, log::Options::default(), counts).unwrap();
+    let budget = Budget::unlimited();
     let sockets = socket::Metrics::register(metrics.registry()).unwrap();
-    let seats = Seats::new(0, &sockets).unwrap();
+    let seats = Seats::new(0, &budget, &sockets).unwrap();
     let settings = object::Settings {
         mailbox: 1,
         max_awake: 1,
@@ -125,6 +126,7 @@ fn inside(data: &Path, metrics: &Metrics) -> Inside {
             max_members: 1,
             page_members: 1,
         },
+        budget: budget.clone(),
     };
     let counts = object::Metrics::register(metrics.registry()).unwrap();
     let registry = Registry::new(log.clone(), Classes::new(), seats.sinks(), settings, counts);
@@ -147,8 +149,8 @@ fn inside(data: &Path, metrics: &Metrics) -> Inside {
         close_timeout: PATIENCE,
     };
     let reactors =
-        Reactors::start(seats, registry.clone(), settings, Pressure::default(), sockets).unwrap();
-    Inside { registry, reactors: Arc::new(reactors), log, pressure: Pressure::default() }
+        Reactors::start(seats, registry.clone(), settings, budget.clone(), sockets).unwrap();
+    Inside { registry, reactors: Arc::new(reactors), log, pressure: Pressure::default(), budget }
 }
 
 /// A handshake in order, with further header lines.

@@ -3,6 +3,7 @@
 //!
 //! The object is there by its name, since one without events has no id on disk.
 
+use bytes::Bytes;
 use dormouse_protocol::{ObjectName, Payload};
 
 use crate::log::PresenceRow;
@@ -39,7 +40,8 @@ pub(in crate::log) fn encode(row: &PresenceRow) -> Vec<u8> {
 
 pub(in crate::log) fn decode(member: u64, value: &[u8]) -> Option<PresenceRow> {
     let (user, data): (Box<str>, Payload) = rmp_serde::from_slice(value).ok()?;
-    let row = PresenceRow { member, user, data: data.as_msgpack().into() };
+    let data = Bytes::copy_from_slice(data.as_msgpack());
+    let row = PresenceRow { member, user, data };
     (encode(&row) == value).then_some(row)
 }
 
@@ -63,7 +65,7 @@ mod tests {
             prop_assert_eq!(key(&a).cmp(&key(&b)), a.cmp(&b));
             prop_assert_eq!(decode_key(&key(&a)), Some(a.clone()));
 
-            let data = Payload::of(&text).unwrap().as_msgpack().into();
+            let data = Payload::of(&text).unwrap().as_msgpack().to_vec().into();
             let row = PresenceRow { member: a.1, user: user.into(), data };
             prop_assert_eq!(decode(a.1, &encode(&row)), Some(row));
         }

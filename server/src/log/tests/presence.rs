@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::*;
 
 fn row(member: u64, text: &str) -> PresenceRow {
-    let data = Payload::of(&text).unwrap().as_msgpack().into();
+    let data = Payload::of(&text).unwrap().as_msgpack().to_vec().into();
     PresenceRow { member, user: "cpe3ou76xu7li".into(), data }
 }
 

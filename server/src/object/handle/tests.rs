@@ -55,6 +55,6 @@ async fn the_new_head_is_not_seen_before_the_delivery() {
     sink.handle.set(Arc::downgrade(&handle)).unwrap();
 
     handle.subscribe(0, Encoding::Json);
-    handle.release(&Arc::new(EventFrames::new(handle.id(), 7, Vec::new())), Vec::new());
+    handle.release(&Arc::new(EventFrames::new(handle.id(), 7, Vec::new(), None)), Vec::new());
     assert_eq!(sink.look(Duration::from_secs(10)), [7]);
 }

@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use proptest::prelude::*;
 
 use super::*;
+use crate::limits::Budget;
 use crate::object::input::{Action, Publish};
 use crate::object::reply::ReplyTo;
 use crate::object::{Address, Delivery, Input, Sink, Source};
@@ -46,6 +47,7 @@ fn message(answers: &Arc<Answers>, request: u32) -> Message {
     Message {
         input: Input { source: Source { sink: 0, address }, action: Action::Publish(publish) },
         reply: Some(ReplyTo::new(answers.clone(), address, Verb::Publish, 0)),
+        permit: Budget::unlimited().charge(0),
     }
 }
 

@@ -2,9 +2,14 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use dormouse_protocol::Payload;
 
+use crate::limits::{Budget, Permit};
 use crate::session::SessionId;
+
+/// What a member costs in a roster beyond what it says of itself.
+const OVERHEAD: usize = 256;
 
 /// Milliseconds since the registry began: the clock of everything about presence that has a deadline.
 pub(super) type Millis = u64;
@@ -13,29 +18,61 @@ pub(super) type Millis = u64;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Holder(pub u64);
 
-/// What a member says of itself: the `MessagePack` form of a [`Payload`], shared by the roster, what is told of it and what
-/// is stored.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Data(Arc<[u8]>);
+/// What a member says of itself: the `MessagePack` form of a [`Payload`] with the permit for it, shared by the roster, what is told
+/// of it and what is stored.
+#[derive(Debug, Clone, Default)]
+pub struct Data(Option<Arc<Said>>);
+
+#[derive(Debug)]
+struct Said {
+    bytes: Box<[u8]>,
+    _permit: Permit,
+}
 
 impl Data {
-    pub(super) fn new(payload: &Payload) -> Self {
-        Self(payload.as_msgpack().into())
+    /// What a payload costs in memory, in bytes.
+    pub fn cost(payload: &Payload) -> usize {
+        payload.as_msgpack().len() + OVERHEAD
+    }
+
+    /// Takes the payload, and a permit for [`Data::cost`].
+    pub fn new(payload: &Payload, permit: Permit) -> Self {
+        Self(Some(Arc::new(Said { bytes: payload.as_msgpack().into(), _permit: permit })))
     }
 
     /// What the log gives back, which has checked that it is a payload.
-    pub(super) fn stored(bytes: Arc<[u8]>) -> Self {
-        Self(bytes)
+    pub(super) fn stored(bytes: &[u8], budget: &Budget) -> Self {
+        let permit = budget.charge(bytes.len() + OVERHEAD);
+        Self(Some(Arc::new(Said { bytes: bytes.into(), _permit: permit })))
     }
 
     pub(super) fn payload(&self) -> Payload {
-        Payload::from_msgpack(&self.0).expect("the bytes were taken from a payload")
+        Payload::from_msgpack(self.bytes()).expect("the bytes were taken from a payload")
     }
 
-    pub(super) fn bytes(&self) -> &Arc<[u8]> {
-        &self.0
+    pub(super) fn bytes(&self) -> &[u8] {
+        self.0.as_ref().map_or(&[], |said| &said.bytes)
+    }
+
+    /// The same bytes, without a copy.
+    pub(super) fn shared(&self) -> Bytes {
+        Bytes::from_owner(self.clone())
     }
 }
+
+impl AsRef<[u8]> for Data {
+    fn as_ref(&self) -> &[u8] {
+        self.bytes()
+    }
+}
+
+impl PartialEq for Data {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes() == other.bytes()
+    }
+}
+
+impl Eq for Data {}
 
 /// A member as others are told of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +82,7 @@ pub(super) struct Seen {
     pub(super) data: Data,
 }
 
-/// A place in the roster. There are many: it has 64 bytes.
+/// A place in the roster. There are many: it has 56 bytes.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) member: u64,
@@ -57,7 +94,7 @@ pub(super) struct Entry {
     pub(super) user: SessionId,
 }
 
-const _: () = assert!(size_of::<Entry>() <= 64);
+const _: () = assert!(size_of::<Entry>() <= 56);
 
 /// What has become of a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

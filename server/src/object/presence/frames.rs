@@ -6,9 +6,15 @@ use dormouse_protocol::{self as wire, Encoding, ServerMessage};
 
 use super::entry::Seen;
 use super::flush::Delta;
-use super::page::Page;
+use super::page::{self, Page};
+use crate::limits::{Budget, Permit};
 use crate::log::ObjectId;
 use crate::object::encoded::Encoded;
+
+/// What a message has besides its members, generously.
+const HEAD: usize = 64;
+/// A roster is held as a list, and in each encoding that is asked for.
+const COPIES: usize = 3;
 
 /// How much of a roster a member watches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -25,13 +31,19 @@ pub struct PresenceFrames {
     /// Whose roster.
     pub object: ObjectId,
     delta: Delta,
+    /// For what is encoded of the changes.
+    permit: Permit,
     /// By view and encoding.
     encoded: [[OnceLock<Encoded>; 2]; 2],
 }
 
 impl PresenceFrames {
-    pub(super) fn new(object: ObjectId, delta: Delta) -> Self {
-        Self { object, delta, encoded: Default::default() }
+    pub(super) fn new(object: ObjectId, delta: Delta, budget: &Budget) -> Self {
+        let mut frames =
+            Self { object, delta, permit: budget.charge(0), encoded: Default::default() };
+        // Bounded: each change is of a member that has a permit of its own.
+        frames.permit.charge(2 * frames.size());
+        frames
     }
 
     /// The roster's version after these changes.
@@ -43,7 +55,7 @@ impl PresenceFrames {
     pub fn size(&self) -> usize {
         let Delta { join, update, leave, .. } = &self.delta;
         let seen = join.iter().map(|arrival| &arrival.seen).chain(update);
-        64 + seen.map(weight).sum::<usize>() + 32 * leave.len()
+        HEAD + seen.map(weight).sum::<usize>() + 32 * leave.len()
     }
 
     /// The `presence` message in an encoding. Whoever asks first encodes it.
@@ -98,13 +110,26 @@ pub struct RosterFrames {
     /// The request that this answers; none where a member that watches gets this first.
     pub id: Option<u32>,
     page: Page,
+    /// For the members and what is encoded of them.
+    permit: Permit,
     /// By encoding.
     encoded: [OnceLock<Encoded>; 2],
 }
 
 impl RosterFrames {
-    pub(super) fn new(object: ObjectId, id: Option<u32>, page: Page) -> Self {
-        Self { object, id, page, encoded: Default::default() }
+    /// The permit that one of `view` needs until it has been made: some of it is given back then.
+    pub fn most_bytes(view: View) -> usize {
+        let bytes = match view {
+            View::Members => page::MOST_BYTES,
+            View::Counts => 0,
+        };
+        COPIES * (bytes + HEAD)
+    }
+
+    pub(super) fn new(object: ObjectId, id: Option<u32>, page: Page, permit: Permit) -> Self {
+        let mut frames = Self { object, id, page, permit, encoded: Default::default() };
+        frames.permit.shrink_to(COPIES * frames.size());
+        frames
     }
 
     /// The version that is told.
@@ -114,7 +139,7 @@ impl RosterFrames {
 
     /// About how many bytes it has, encoded.
     pub fn size(&self) -> usize {
-        64 + self.page.present.iter().map(weight).sum::<usize>() + 9 * self.page.left.len()
+        HEAD + self.page.present.iter().map(weight).sum::<usize>() + 9 * self.page.left.len()
     }
 
     /// The `roster` message in an encoding. Whoever asks first encodes it.

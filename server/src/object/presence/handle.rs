@@ -3,13 +3,12 @@
 
 use std::sync::Arc;
 
-use dormouse_protocol::Payload;
-
 use super::entry::{Data, Holder};
 use super::frames::{RosterFrames, View};
 use super::page::{Page, Range};
 use super::roster::RosterFull;
 use super::timer::ActiveRoster;
+use crate::limits::Permit;
 use crate::object::delivery::{Address, Delivery};
 use crate::object::handle::Handle;
 use crate::object::input::ReadRoster;
@@ -27,7 +26,7 @@ pub struct Entrant {
     /// Its connection.
     pub holder: Holder,
     /// What it says of itself.
-    pub data: Payload,
+    pub data: Data,
 }
 
 /// How a member goes.
@@ -54,7 +53,7 @@ impl Handle {
         entrant: Entrant,
     ) -> Result<u64, RosterFull> {
         let Entrant { asked, member, user, holder, data } = entrant;
-        let (data, presence) = (Data::new(&data), &self.shared.presence);
+        let presence = &self.shared.presence;
         let max = presence.settings.max_members;
         let placed = self
             .with_roster(|roster| roster.present(asked, member, user, holder, data, max))
@@ -72,9 +71,9 @@ impl Handle {
         member: u64,
         user: SessionId,
         holder: Holder,
-        data: Option<&Payload>,
+        data: Option<Data>,
     ) -> Result<(), RosterFull> {
-        let (data, presence) = (data.map(Data::new), &self.shared.presence);
+        let presence = &self.shared.presence;
         let max = presence.settings.max_members;
         self.with_roster(|roster| roster.update(member, user, holder, data, max))
             .inspect_err(|_| presence.metrics.full.inc())
@@ -97,13 +96,14 @@ impl Handle {
 
     /// Gives the sink the roster for a member that watches from now on, and from then on every change, until
     /// [`Handle::unwatch`]. `since` is the version that the member has: it is given only what has changed, if
-    /// that can be told.
+    /// that can be told. The permit is for the roster: see [`RosterFrames::most_bytes`].
     pub(in crate::object) fn watch(
         &self,
         sink: usize,
         to: Address,
         view: View,
         since: Option<u64>,
+        permit: Permit,
     ) {
         let limit = self.shared.presence.settings.page_members;
         let mut state = self.presence.0.lock();
@@ -112,11 +112,11 @@ impl Handle {
         let roster = match view {
             View::Counts => {
                 let range = Range { since: None, after: None, limit: 0 };
-                Arc::new(RosterFrames::new(self.id(), None, active.roster.page(range)))
+                Arc::new(RosterFrames::new(self.id(), None, active.roster.page(range), permit))
             }
             View::Members => match since.and_then(|since| active.roster.changes(since, limit)) {
-                Some(changes) => Arc::new(RosterFrames::new(self.id(), None, changes)),
-                None => self.first_page(active, limit),
+                Some(changes) => Arc::new(RosterFrames::new(self.id(), None, changes, permit)),
+                None => self.first_page(active, limit, permit),
             },
         };
         self.shared.sinks[sink].deliver(Delivery::Roster { to, roster });
@@ -133,7 +133,13 @@ impl Handle {
 
     /// Answers, through the sink, the request that is named by `to`: what has changed since a version if that can be
     /// told and is asked for; otherwise the members after one, at most `limit`; with 0 only the counts.
-    pub(in crate::object) fn roster(&self, sink: usize, to: Address, read: ReadRoster) {
+    pub(in crate::object) fn roster(
+        &self,
+        sink: usize,
+        to: Address,
+        read: ReadRoster,
+        permit: Permit,
+    ) {
         let ReadRoster { since, after, limit } = read;
         let most = self.shared.presence.settings.page_members;
         let limit = limit.map_or(most, |limit| most.min(limit as usize));
@@ -142,7 +148,7 @@ impl Handle {
             Some(active) => active.roster.page(Range { since, after, limit }),
             None => Page::empty(state.version()),
         };
-        let roster = Arc::new(RosterFrames::new(self.id(), Some(to.request), page));
+        let roster = Arc::new(RosterFrames::new(self.id(), Some(to.request), page, permit));
         self.shared.sinks[sink].deliver(Delivery::Roster { to, roster });
     }
 
@@ -153,13 +159,18 @@ impl Handle {
     }
 
     /// Made once for all who ask for it at the same time: many join at once where the roster is long.
-    fn first_page(&self, active: &mut ActiveRoster, limit: usize) -> Arc<RosterFrames> {
+    fn first_page(
+        &self,
+        active: &mut ActiveRoster,
+        limit: usize,
+        permit: Permit,
+    ) -> Arc<RosterFrames> {
         let version = active.roster.version;
         if let Some(page) = active.first_page.upgrade().filter(|page| page.version() == version) {
             return page;
         }
         let range = Range { since: None, after: None, limit };
-        let page = Arc::new(RosterFrames::new(self.id(), None, active.roster.page(range)));
+        let page = Arc::new(RosterFrames::new(self.id(), None, active.roster.page(range), permit));
         active.first_page = Arc::downgrade(&page);
         page
     }

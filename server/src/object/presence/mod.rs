@@ -29,8 +29,8 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::now_ms;
 use crate::log::Log;
 
-pub use entry::Holder;
 use entry::Millis;
+pub use entry::{Data, Holder};
 pub use frames::{PresenceFrames, RosterFrames, View};
 pub use handle::{Departing, Entrant};
 pub(super) use metrics::Metrics;

@@ -5,6 +5,8 @@ use super::roster::Roster;
 
 /// Bytes of what members say of themselves in one page. One member is given however large it is.
 const PAGE_BYTES: usize = 128 * 1024;
+/// The most that a page holds, with what a list of members adds to it.
+pub(super) const MOST_BYTES: usize = 192 * 1024;
 
 /// What is wanted of a roster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

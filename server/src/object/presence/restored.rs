@@ -63,7 +63,11 @@ impl Handle {
         self.with_roster(|roster| {
             let seen = rows.into_iter().filter_map(|row| {
                 let user = SessionId::from_text(&row.user)?;
-                Some(Seen { member: row.member, user, data: Data::stored(row.data) })
+                Some(Seen {
+                    member: row.member,
+                    user,
+                    data: Data::stored(&row.data, &self.shared.settings.budget),
+                })
             });
             roster.restore(seen, until);
             presence.metrics.members.add(roster.members.into());

@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::*;
+use crate::limits::{Budget, Permit};
 use crate::log::{self, Options};
 use crate::object::handle::Handle;
 use crate::object::{Address, Delivery, Registry, Sink, metrics, registry};
@@ -33,6 +34,15 @@ fn holder(number: u64) -> Holder {
 
 fn payload(text: &str) -> Payload {
     Payload::of(&text).unwrap()
+}
+
+/// A permit of a budget that has no end.
+fn permit() -> Permit {
+    Budget::unlimited().charge(1 << 20)
+}
+
+fn said(payload: &Payload) -> Data {
+    Data::new(payload, permit())
 }
 
 /// An sink that keeps what it is given.
@@ -137,7 +147,7 @@ fn come(handle: &Arc<Handle>, name: char, number: u64, text: &str) -> u64 {
         member,
         user: user(name),
         holder: holder(number),
-        data: payload(text),
+        data: said(&payload(text)),
     };
     handle.present(entrant).unwrap()
 }

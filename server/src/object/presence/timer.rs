@@ -145,7 +145,7 @@ impl Handle {
         metrics.leaves.inc_by(delta.leave.len() as u64);
         metrics.members.add(i64::from(delta.members) - before);
         self.store(&delta);
-        let frames = Arc::new(PresenceFrames::new(self.id(), delta));
+        let frames = Arc::new(PresenceFrames::new(self.id(), delta, &self.shared.settings.budget));
         for (sink, out) in self.shared.sinks.iter().enumerate() {
             if active.watchers & 1 << sink != 0 {
                 out.deliver(Delivery::Presence(frames.clone()));
@@ -157,7 +157,7 @@ impl Handle {
         let row = |seen: &Seen| PresenceRow {
             member: seen.member,
             user: (&*seen.user).into(),
-            data: seen.data.bytes().clone(),
+            data: seen.data.shared(),
         };
         let joined = delta.join.iter().map(|arrival| row(&arrival.seen));
         self.shared.log.store_presence(PresenceChange {

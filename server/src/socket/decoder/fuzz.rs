@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use tokio_tungstenite::tungstenite::protocol::{Message, Role, WebSocket, WebSocketConfig};
 
 use super::{Decoder, Incoming, Opcode};
+use crate::limits::Budget;
 use crate::socket::deflate;
 use crate::socket::frame::{self, MAX_CONTROL, Violation, unmask};
 
@@ -37,7 +38,7 @@ pub(super) fn decode(
     limit: usize,
     deflates: bool,
 ) -> (Vec<Got>, Result<(), Violation>) {
-    let mut decoder = Decoder::default();
+    let (mut decoder, budget) = (Decoder::default(), Budget::unlimited());
     let mut got = Vec::new();
     let mut rest = bytes.to_vec();
     let mut rest = rest.as_mut_slice();
@@ -47,7 +48,7 @@ pub(super) fn decode(
         let (mut input, later) = std::mem::take(&mut rest).split_at_mut(size);
         rest = later;
         loop {
-            match decoder.next(&mut input, limit, deflates) {
+            match decoder.next(&mut input, limit, deflates, &budget) {
                 Ok(Some(incoming)) => got.push(incoming.into()),
                 Ok(None) => break,
                 Err(violation) => return (got, Err(violation)),
@@ -59,7 +60,7 @@ pub(super) fn decode(
         assert!(held <= most, "no more is kept of a message than it may have");
     }
     if decoder.is_idle() {
-        assert_eq!(decoder.next(&mut [].as_mut_slice(), limit, deflates), Ok(None));
+        assert_eq!(decoder.next(&mut [].as_mut_slice(), limit, deflates, &budget), Ok(None));
         assert!(decoder.0.is_none(), "between messages a decoder owns nothing");
     }
     (got, Ok(()))

@@ -7,8 +7,8 @@ use mio::Events;
 use tokio::time::Instant;
 
 use super::{Common, Reactor};
+use crate::limits::Budget;
 use crate::object::{Address, Registry};
-use crate::pressure::Pressure;
 use crate::socket::inbox::Letter;
 use crate::socket::{Accepted, Metrics, Seats, Settings};
 
@@ -25,13 +25,14 @@ impl Stepped {
         seats: Seats,
         registry: &Registry,
         settings: Settings,
+        budget: &Budget,
         metrics: &Metrics,
     ) -> Vec<Self> {
         let common = Common {
             registry: registry.clone(),
             settings,
             metrics: metrics.clone(),
-            pressure: Pressure::default(),
+            budget: budget.clone(),
         };
         let stepped = |(index, seat)| Self {
             reactor: Reactor::new(index, seat, common.clone()),

@@ -17,7 +17,7 @@ async fn a_request_is_answered_by_its_id_in_pages() {
     let all: Vec<_> = (0..5).map(|number| come(&handle, 'a', number, "a")).collect();
     sleep(INTERVAL * 2).await;
     let ask = |since, after, limit| {
-        handle.roster(0, TO, ReadRoster { since, after, limit });
+        handle.roster(0, TO, ReadRoster { since, after, limit }, permit());
         let roster = world.sinks[0].take_roster();
         assert_eq!((roster.id, roster.object), (Some(TO.request), handle.id().0));
         assert_eq!((roster.members, roster.users), (5, 1));
@@ -38,7 +38,7 @@ async fn who_has_a_version_is_told_what_has_changed() {
     let handle = world.open("room/a").await;
     let (a, b) = (come(&handle, 'a', 1, "a"), come(&handle, 'b', 2, "b"));
     sleep(INTERVAL * 2).await;
-    handle.watch(0, TO, View::Members, None);
+    handle.watch(0, TO, View::Members, None, permit());
     let old = world.sinks[0].take_roster();
     handle.unwatch(0);
     let c = come(&handle, 'c', 3, "c");
@@ -46,14 +46,14 @@ async fn who_has_a_version_is_told_what_has_changed() {
     handle.depart(a, holder(1), Departing::Leave);
     sleep(INTERVAL * 2).await;
     assert!(world.sinks[0].take().is_empty());
-    handle.watch(0, TO, View::Members, Some(old.version));
+    handle.watch(0, TO, View::Members, Some(old.version), permit());
     let changes = world.sinks[0].take_roster();
     assert_eq!((changes.since, changes.left), (Some(old.version), vec![a]));
     assert_eq!(changes.present.iter().map(|p| p.member).collect::<Vec<_>>(), [c]);
     assert_eq!((changes.members, changes.users, changes.more), (2, 2, false));
     assert_eq!(changes.version, old.version + 2);
 
-    handle.watch(0, TO, View::Members, Some(old.version - 10));
+    handle.watch(0, TO, View::Members, Some(old.version - 10), permit());
     let whole = world.sinks[0].take_roster();
     assert_eq!(whole.since, None);
     assert_eq!(whole.present.iter().map(|p| p.member).collect::<Vec<_>>(), [b, c]);
@@ -65,7 +65,7 @@ async fn who_wants_counts_is_told_nothing_else() {
     let world = World::start(dir.path());
     let handle = world.open("room/a").await;
     come(&handle, 'a', 1, "a");
-    handle.watch(0, TO, View::Counts, None);
+    handle.watch(0, TO, View::Counts, None, permit());
     let roster = world.sinks[0].take_roster();
     assert_eq!((roster.members, roster.users, roster.present), (1, 1, vec![]));
     sleep(INTERVAL * 2).await;
@@ -98,11 +98,11 @@ async fn a_first_page_is_made_once_a_version() {
     let world = World::start(dir.path());
     let handle = world.open("room/a").await;
     come(&handle, 'a', 1, "a");
-    handle.watch(0, TO, View::Members, None);
-    handle.watch(1, TO, View::Members, None);
+    handle.watch(0, TO, View::Members, None, permit());
+    handle.watch(1, TO, View::Members, None, permit());
     sleep(INTERVAL * 2).await;
     come(&handle, 'b', 2, "b");
-    handle.watch(0, TO, View::Members, None);
+    handle.watch(0, TO, View::Members, None, permit());
     let pages: Vec<_> = world
         .sinks
         .iter()
@@ -129,12 +129,12 @@ async fn a_roster_stands_between_the_changes() {
     let change = |settings: &mut Settings| settings.interval = Duration::from_millis(1);
     let world = World::start_with(dir.path(), change);
     let handle = world.open("room/a").await;
-    handle.watch(0, TO, View::Members, None);
+    handle.watch(0, TO, View::Members, None, permit());
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
             while !done.load(SeqCst) {
-                handle.watch(1, TO, View::Members, None);
+                handle.watch(1, TO, View::Members, None, permit());
                 thread::sleep(Duration::from_micros(200));
             }
         });
@@ -143,11 +143,11 @@ async fn a_roster_stands_between_the_changes() {
             scope.spawn(move || {
                 for number in 0..500 {
                     let by = Holder(number * 2 + u64::from(name == 'b'));
-                    let (member, data) = (handle.new_member(), payload("first"));
+                    let (member, data) = (handle.new_member(), said(&payload("first")));
                     let entrant =
                         Entrant { asked: None, member, user: user(name), holder: by, data };
                     handle.present(entrant).unwrap();
-                    handle.update(member, user(name), by, Some(&payload("then"))).unwrap();
+                    handle.update(member, user(name), by, Some(said(&payload("then")))).unwrap();
                     if number % 10 > 0 {
                         handle.depart(member, by, Departing::Leave);
                     }
@@ -161,7 +161,7 @@ async fn a_roster_stands_between_the_changes() {
     });
     // The last flush, and a roster after it.
     sleep(Duration::from_millis(50)).await;
-    handle.watch(0, TO, View::Members, None);
+    handle.watch(0, TO, View::Members, None, permit());
 
     let mut contents: BTreeMap<u64, BTreeMap<u64, Payload>> = BTreeMap::new();
     for sink in &world.sinks {

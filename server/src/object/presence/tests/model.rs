@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::*;
-use crate::object::presence::entry::{Data, Millis, Seen};
+use crate::object::presence::entry::{Millis, Seen};
 use crate::object::presence::flush::Delta;
 use crate::object::presence::page::{Page, Range};
 use crate::object::presence::roster::{Placed, Roster};
@@ -62,7 +62,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 fn data(of: u8) -> Data {
-    Data::new(&Payload::of(&of).unwrap())
+    said(&Payload::of(&of).unwrap())
 }
 
 /// What is told of members, by their numbers.
@@ -358,10 +358,10 @@ fn changes_are_told_as_far_as_departures_are_remembered() {
 fn a_page_is_bounded_in_bytes_and_has_one_member_at_least() {
     let mut roster = Roster::new(FIRST);
     for member in 0..5 {
-        let large = Data::new(&payload(&"x".repeat(60_000)));
+        let large = said(&payload(&"x".repeat(60_000)));
         roster.present(None, member, user('a'), holder(0), large, 100).unwrap();
     }
-    let huge = Data::new(&payload(&"x".repeat(200_000)));
+    let huge = said(&payload(&"x".repeat(200_000)));
     roster.present(None, 5, user('a'), holder(0), huge, 100).unwrap();
     roster.flush().unwrap();
     let mut pages = Vec::new();

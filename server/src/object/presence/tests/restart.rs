@@ -9,14 +9,14 @@ async fn leave_behind(dir: &Path) -> [u64; 3] {
     let world = World::start(dir);
     let (a, b) = (world.open("room/a").await, world.open("room/b").await);
     let members = [come(&a, 'a', 1, "x"), come(&a, 'b', 2, "y"), come(&b, 'c', 3, "z")];
-    a.update(members[0], user('a'), holder(1), Some(&payload("newest"))).unwrap();
+    a.update(members[0], user('a'), holder(1), Some(said(&payload("newest")))).unwrap();
     let gone = come(&b, 'd', 4, "gone");
     b.depart(gone, holder(4), Departing::Leave);
     sleep(INTERVAL * 2).await;
     // The ends of connections are losses, and what was about to be told is stored as well.
     a.depart(members[0], holder(1), Departing::Lost);
     for text in ["told at once", "last word"] {
-        a.update(members[1], user('b'), holder(2), Some(&payload(text))).unwrap();
+        a.update(members[1], user('b'), holder(2), Some(said(&payload(text)))).unwrap();
     }
     a.depart(members[1], holder(2), Departing::Lost);
     b.depart(members[2], holder(3), Departing::Lost);
@@ -37,7 +37,7 @@ async fn members_come_back_after_a_restart() {
     let world = World::start(dir.path());
     sleep(GRACE / 2).await;
     let handle = world.open("room/a").await;
-    handle.watch(0, TO, View::Members, None);
+    handle.watch(0, TO, View::Members, None, permit());
     let roster = world.sinks[0].take_roster();
     let (user_a, user_b) = (user('a'), user('b'));
     let expected = [(a, &*user_a, payload("newest")), (b, &*user_b, payload("last word"))];
@@ -46,7 +46,7 @@ async fn members_come_back_after_a_restart() {
     assert_eq!(handle.shared.presence.metrics.members.get(), 2);
     assert!(handle.new_member() > b);
 
-    let (asked, data) = (Some(a), payload("newest"));
+    let (asked, data) = (Some(a), said(&payload("newest")));
     let entrant =
         Entrant { asked, member: handle.new_member(), user: user_a, holder: holder(1), data };
     assert_eq!(handle.present(entrant), Ok(a));
@@ -96,7 +96,7 @@ async fn versions_grow_over_restarts() {
     let world = World::start(dir.path());
     let handle = world.open("room/a").await;
     come(&handle, 'a', 1, "a");
-    handle.watch(0, TO, View::Members, None);
+    handle.watch(0, TO, View::Members, None, permit());
     let before = world.sinks[0].take_roster().version;
     drop(handle);
     world.stop().await;
@@ -104,7 +104,7 @@ async fn versions_grow_over_restarts() {
     std::thread::sleep(Duration::from_millis(5));
     let world = World::start(dir.path());
     let handle = world.open("room/a").await;
-    handle.watch(0, TO, View::Members, Some(before));
+    handle.watch(0, TO, View::Members, Some(before), permit());
     let roster = world.sinks[0].take_roster();
     assert!(roster.version > before);
     assert_eq!((roster.since, roster.members), (None, 1));

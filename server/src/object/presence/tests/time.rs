@@ -18,7 +18,7 @@ async fn the_first_change_is_told_at_once_and_later_ones_together() {
     let dir = tempfile::tempdir().unwrap();
     let world = World::start(dir.path());
     let handle = world.open("room/a").await;
-    handle.watch(0, TO, View::Members, None);
+    handle.watch(0, TO, View::Members, None, permit());
     let first = world.sinks[0].take_roster();
     assert_eq!((first.id, first.members, first.users), (None, 0, 0));
 
@@ -30,8 +30,8 @@ async fn the_first_change_is_told_at_once_and_later_ones_together() {
 
     let b = come(&handle, 'b', 2, "b");
     let c = come(&handle, 'c', 3, "c");
-    handle.update(a, user('a'), holder(1), Some(&payload("A"))).unwrap();
-    handle.update(b, user('b'), holder(2), Some(&payload("B"))).unwrap();
+    handle.update(a, user('a'), holder(1), Some(said(&payload("A")))).unwrap();
+    handle.update(b, user('b'), holder(2), Some(said(&payload("B")))).unwrap();
     handle.depart(c, holder(3), Departing::Leave);
     sleep(just_before(INTERVAL)).await;
     assert!(world.sinks[0].take().is_empty());
@@ -56,15 +56,15 @@ async fn what_cancels_out_is_not_told() {
     let world = World::start(dir.path());
     let handle = world.open("room/a").await;
     let a = come(&handle, 'a', 1, "a");
-    handle.watch(0, TO, View::Members, None);
+    handle.watch(0, TO, View::Members, None, permit());
     let version = world.sinks[0].take_roster().version;
     let b = come(&handle, 'b', 2, "b");
     handle.depart(b, holder(2), Departing::Leave);
-    handle.update(a, user('a'), holder(1), Some(&payload("other"))).unwrap();
-    handle.update(a, user('a'), holder(1), Some(&payload("a"))).unwrap();
+    handle.update(a, user('a'), holder(1), Some(said(&payload("other")))).unwrap();
+    handle.update(a, user('a'), holder(1), Some(said(&payload("a")))).unwrap();
     sleep(INTERVAL * 3).await;
     assert!(world.sinks[0].take().is_empty());
-    handle.roster(0, TO, ReadRoster { since: None, after: None, limit: None });
+    handle.roster(0, TO, ReadRoster { since: None, after: None, limit: None }, permit());
     assert_eq!(world.sinks[0].take_roster().version, version);
     assert_eq!(tasks(&handle), 0);
 }
@@ -75,7 +75,7 @@ async fn a_storm_of_joins_is_told_in_a_few_messages() {
     let dir = tempfile::tempdir().unwrap();
     let world = World::start(dir.path());
     let handle = world.open("room/a").await;
-    handle.watch(0, TO, View::Members, None);
+    handle.watch(0, TO, View::Members, None, permit());
     let first = world.sinks[0].take_roster();
     let began = Instant::now();
     for number in 0..1_000 {
@@ -100,7 +100,7 @@ async fn who_comes_back_in_time_was_never_away() {
     let world = World::start(dir.path());
     let handle = world.open("room/a").await;
     let member = come(&handle, 'a', 1, "a");
-    handle.watch(0, TO, View::Members, None);
+    handle.watch(0, TO, View::Members, None, permit());
     world.sinks[0].take_roster();
 
     for (asked, number) in [(None, 2), (Some(member), 3)] {
@@ -111,7 +111,7 @@ async fn who_comes_back_in_time_was_never_away() {
             member: handle.new_member(),
             user: user('a'),
             holder: holder(number),
-            data: payload("a"),
+            data: said(&payload("a")),
         };
         assert_eq!(handle.present(entrant), Ok(member));
         sleep(GRACE * 2).await;
@@ -126,7 +126,7 @@ async fn who_comes_back_in_time_was_never_away() {
         member: handle.new_member(),
         user: user('a'),
         holder: holder(4),
-        data: payload("b"),
+        data: said(&payload("b")),
     };
     handle.present(entrant).unwrap();
     assert_eq!(members(&world.sinks[0].take_deltas()[0]), [vec![], vec![member], vec![]]);
@@ -137,7 +137,7 @@ async fn who_comes_back_in_time_was_never_away() {
         member: handle.new_member(),
         user: user('a'),
         holder: holder(3),
-        data: payload("a"),
+        data: said(&payload("a")),
     };
     assert_eq!(handle.present(overtaken), Ok(member));
     handle.update(member, user('a'), holder(3), None).unwrap();
@@ -153,7 +153,7 @@ async fn who_stays_away_leaves_at_the_deadline() {
     let handle = world.open("room/a").await;
     let (a, b) = (come(&handle, 'a', 1, "a"), come(&handle, 'b', 2, "b"));
     sleep(INTERVAL * 2).await;
-    handle.watch(0, TO, View::Members, None);
+    handle.watch(0, TO, View::Members, None, permit());
     world.sinks[0].take_roster();
     handle.depart(a, holder(1), Departing::Lost);
     sleep(GRACE / 2).await;
@@ -177,12 +177,12 @@ async fn a_change_does_not_wait_for_a_deadline() {
     let handle = world.open("room/a").await;
     let (a, b) = (come(&handle, 'a', 1, "a"), come(&handle, 'b', 2, "b"));
     sleep(INTERVAL * 2).await;
-    handle.watch(0, TO, View::Members, None);
+    handle.watch(0, TO, View::Members, None, permit());
     world.sinks[0].take_roster();
     handle.depart(a, holder(1), Departing::Lost);
     sleep(INTERVAL).await;
     for text in ["at once", "in its turn"] {
-        handle.update(b, user('b'), holder(2), Some(&payload(text))).unwrap();
+        handle.update(b, user('b'), holder(2), Some(said(&payload(text)))).unwrap();
     }
     sleep(INTERVAL * 2).await;
     assert_eq!(world.sinks[0].take_deltas().len(), 2);
@@ -216,7 +216,7 @@ async fn at_rest_there_is_no_task_and_where_nobody_is_no_roster() {
     // A deadline, and before it flushes: one task for all of it.
     handle.depart(a, holder(1), Departing::Lost);
     for text in ["1", "2", "3"] {
-        handle.update(b, user('b'), holder(2), Some(&payload(text))).unwrap();
+        handle.update(b, user('b'), holder(2), Some(said(&payload(text)))).unwrap();
         assert_eq!(tasks(&handle), 1);
         sleep(INTERVAL / 2).await;
     }
@@ -225,7 +225,7 @@ async fn at_rest_there_is_no_task_and_where_nobody_is_no_roster() {
     assert_eq!((tasks(&handle), handle.counts()), (0, (0, 0)));
     assert!(!has_roster());
 
-    handle.watch(1, TO, View::Counts, None);
+    handle.watch(1, TO, View::Counts, None, permit());
     assert!(has_roster());
     handle.unwatch(1);
     assert!(!has_roster());
@@ -245,12 +245,17 @@ async fn a_roster_that_comes_again_goes_on_from_its_version() {
     for number in 0..500 {
         let member = come(&handle, 'a', number, "a");
         advance(Duration::from_millis(1)).await;
-        handle.roster(0, TO, ReadRoster { since: None, after: None, limit: Some(0) });
+        handle.roster(0, TO, ReadRoster { since: None, after: None, limit: Some(0) }, permit());
         let version = world.sinks[0].take_roster().version;
         assert!(version > last);
         handle.depart(member, holder(number), Departing::Leave);
         advance(Duration::from_millis(1)).await;
-        handle.roster(0, TO, ReadRoster { since: Some(version), after: None, limit: None });
+        handle.roster(
+            0,
+            TO,
+            ReadRoster { since: Some(version), after: None, limit: None },
+            permit(),
+        );
         last = world.sinks[0].take_roster().version;
         assert!(last > version);
     }
@@ -268,7 +273,7 @@ async fn a_roster_that_is_full_takes_nobody() {
         member: handle.new_member(),
         user: user('a'),
         holder: holder(3),
-        data: payload("c"),
+        data: said(&payload("c")),
     };
     assert_eq!(handle.present(entrant(None)), Err(RosterFull));
     assert_eq!(handle.shared.presence.metrics.full.get(), 1);
