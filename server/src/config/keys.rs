@@ -168,10 +168,13 @@ pub struct Limits {
     #[config(env = "DORMOUSE_LIMITS_ROSTER_PAGE", default = 500, validate = count)]
     pub roster_page: usize,
 
-    /// Memory of the process, as the system counts what is resident; 0B is no limit. From 80 % of it on new connections are refused,
-    /// from 85 % objects that are not in use sleep, from 90 % requests that take memory are refused as `overloaded`, and from 95 %, or
-    /// when that has lasted a second, the connections are closed for which the most is held. At least 64MiB; best some 80 % of what the
-    /// machine or the container has.
+    /// Memory of the process, as the system counts what is resident. The log gets 1/4 of it at most and the program 24MiB; 5/6 of the
+    /// rest is a budget for what clients make the server hold. With 0B there is no limit, and the budget is half of the memory of the
+    /// machine or the container. What holds bytes of clients takes them out of the budget first. Where there is no room, requests are
+    /// refused as `overloaded`, slow members read from the log later, and sockets are not read. From 80 % of the budget on new
+    /// connections are refused, from 85 % idle objects sleep, and after a second above 88 % the server closes the connections that
+    /// hold the most and take nothing. At least 64MiB, and at least 48MiB more than 16 times limits.message_bytes; best some 80 % of
+    /// what the machine or the container has.
     #[config(
         env = "DORMOUSE_LIMITS_MEMORY",
         default = "0B",
@@ -388,16 +391,23 @@ pub struct Retention {
 }
 
 impl Limits {
-    /// A message that fits into no queue could only ever be read from the log.
+    /// A message that fits into no queue could only ever be read from the log, and one that is too large for the memory not even that.
     fn check(&self) -> Result<(), String> {
-        if self.outbound_bytes >= self.message_bytes {
-            return Ok(());
+        let message_bytes = Size(self.message_bytes as u64);
+        if self.outbound_bytes < self.message_bytes {
+            let outbound_bytes = Size(self.outbound_bytes as u64);
+            return Err(format!(
+                "limits.outbound_bytes ({outbound_bytes}) must be at least limits.message_bytes ({message_bytes})"
+            ));
         }
-        Err(format!(
-            "limits.outbound_bytes ({}) must be at least limits.message_bytes ({})",
-            Size(self.outbound_bytes as u64),
-            Size(self.message_bytes as u64)
-        ))
+        let least = 16 * self.message_bytes as u64 + 48 * MIB as u64;
+        if self.memory != 0 && self.memory < least {
+            let (memory, least) = (Size(self.memory), Size(least));
+            return Err(format!(
+                "limits.memory ({memory}) must be at least {least} where limits.message_bytes is {message_bytes}: a page of the log may hold one such event, several times"
+            ));
+        }
+        Ok(())
     }
 }
 

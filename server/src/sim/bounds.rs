@@ -50,7 +50,7 @@ impl Bounds {
             outbound_bytes: pick(&[100, 1000, 256 << 10]),
             in_flight_bytes: pick(&[500, 1 << 20]),
             interval: Duration::from_millis(10 + below(100) as u64),
-            budget: Budget::unlimited(),
+            budget: pick(&[None, None, Some(1 << 20)]).map_or_else(Budget::unlimited, small),
         }
     }
 
@@ -96,6 +96,11 @@ impl Bounds {
     pub(super) fn sleep_after(&self) -> Duration {
         self.sleep_after
     }
+}
+
+/// A budget that a few pages, rosters and unread messages use up.
+fn small(bytes: usize) -> Budget {
+    Budget::new(bytes, &prometheus::Registry::new()).expect("an empty registry takes every metric")
 }
 
 /// No connection that is younger is closed for its silence.

@@ -33,7 +33,7 @@ pub struct Accepted {
     pub slot: Slot,
 }
 
-/// Memory of a connection: its entry and work, its kernel socket's least, and twice [`Held::FREE`] for what it sends and is sent.
+/// Memory of a connection: its entry, what is under way on it, and twice [`Held::FREE`] for what it sends and is sent.
 const CONNECTION_BYTES: usize = (1 << 10) + 2 * Held::FREE;
 
 /// There is no place for another connection.
@@ -122,7 +122,8 @@ mod tests {
 
     #[test]
     fn a_connection_needs_memory() {
-        let budget = Budget::new(CONNECTION_BYTES, &prometheus::Registry::new()).unwrap();
+        // Connections leave a part of the budget to what they do.
+        let budget = Budget::new(2 * CONNECTION_BYTES, &prometheus::Registry::new()).unwrap();
         let slots = Slots::new(2, budget);
         let first = slots.take().unwrap();
         assert_eq!(slots.take().unwrap_err(), NoSlot::Memory);
