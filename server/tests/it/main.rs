@@ -10,6 +10,7 @@ mod dashboard;
 #[cfg(target_os = "linux")]
 mod disk;
 mod guest;
+mod handshakes;
 mod hostile;
 mod http;
 mod interests;

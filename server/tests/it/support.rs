@@ -102,7 +102,7 @@ impl TestFront {
     }
 
     pub(crate) fn get(&self, path: &str) -> String {
-        self.exchange(&format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n"))
+        self.exchange(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"))
     }
 }
 
@@ -156,7 +156,7 @@ fn inside(data: &Path, metrics: &Metrics) -> Inside {
 /// A handshake in order, with further header lines.
 pub(crate) fn handshake(query: &str, headers: &str) -> String {
     format!(
-        "GET /v1/connect{query} HTTP/1.1\r\nHost: test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+        "GET /v1/connect{query} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{headers}\r\n"
     )
 }
