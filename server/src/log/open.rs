@@ -4,7 +4,7 @@
 //! moved there when it is complete, so that a crash during the very first start leaves nothing half made.
 
 use std::fs::{self, File, TryLockError};
-use std::io;
+use std::io::{self, Write as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -25,9 +25,9 @@ pub enum OpenError {
         /// The directory.
         dir: PathBuf,
     },
-    /// A newer program made the directory; nothing in it was changed.
+    /// A newer program wrote the directory. Where the directory has its `format` file, nothing in it was changed.
     #[error(
-        "the log in {} has format {found} and this program knows formats up to {known}: use the version of the program that made it, or a newer one", .dir.display()
+        "the log in {} has format {found} and this program knows formats up to {known}: use the version of the program that wrote it, or a newer one", .dir.display()
     )]
     NewerFormat {
         /// The directory.
@@ -37,13 +37,19 @@ pub enum OpenError {
         /// The newest format that this program knows.
         known: u32,
     },
-    /// The database in the directory has another form than this program's; nothing in it was changed.
+    /// Another version of the database wrote the directory; nothing in it was changed.
     #[error(
-        "the log in {} is kept by a version of the database that this program does not know: use the version of the program that made it, or a newer one", .dir.display()
+        "the log in {} has version {found} of the database's format, as {} says, and this program knows version {known}: use the version of the program that wrote it, or a newer one", .dir.display(), .file.display()
     )]
     OtherDatabase {
         /// The directory.
         dir: PathBuf,
+        /// The file that names the version.
+        file: PathBuf,
+        /// The version of the directory.
+        found: u8,
+        /// The version that this program knows.
+        known: u8,
     },
     /// The directory can't be made or written.
     #[error("the log's directory {} can't be written: make it writable, or choose another one", .dir.display())]
@@ -114,7 +120,6 @@ impl Store {
         let not_writable = |source| OpenError::NotWritable { dir: dir.into(), source };
         let storage = |error| match error {
             fjall::Error::Locked => OpenError::InUse { dir: dir.into() },
-            fjall::Error::InvalidVersion(_) => OpenError::OtherDatabase { dir: dir.into() },
             fjall::Error::Io(source) if is_refusal(&source) => not_writable(source),
             source => OpenError::Storage { dir: dir.into(), source },
         };
@@ -130,10 +135,14 @@ impl Store {
         } else if !place.join(DATABASE).try_exists().map_err(not_writable)? {
             return Err(OpenError::Damaged { dir: dir.into(), what: "there is no database in it" });
         }
+        check_format(dir, &place.join(format::FILE))?;
         // Here and not where it is made: a start that was killed in between leaves it to the next one.
         sync_names(dir).map_err(not_writable)?;
         inspect::settle(&place).map_err(|trouble| match trouble {
             Trouble::Io(error) => storage(error.into()),
+            Trouble::Version { file, found, known } => {
+                OpenError::OtherDatabase { dir: dir.into(), file, found, known }
+            }
             Trouble::Damage { file, what } => {
                 OpenError::DamagedFile { dir: dir.into(), file, what }
             }
@@ -163,6 +172,28 @@ impl Store {
         };
         let (next_id, unsynced) = (AtomicU64::new(next_id), AtomicBool::new(false));
         Ok(Self { db, meta, objects, events, presence, next_id, unsynced, _lock: lock })
+    }
+}
+
+/// Compares the format that the directory names with the one that this program knows.
+fn check_format(dir: &Path, file: &Path) -> Result<(), OpenError> {
+    let damaged = |what: &str| OpenError::DamagedFile {
+        dir: dir.into(),
+        file: file.into(),
+        what: what.into(),
+    };
+    let text = match fs::read_to_string(file) {
+        // Programs that knew format 1 only did not write the file.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(damaged(&error.to_string())),
+        Ok(text) => text,
+    };
+    match text.trim_end().parse() {
+        Ok(format::VERSION) => Ok(()),
+        Ok(found) if found > format::VERSION => {
+            Err(OpenError::NewerFormat { dir: dir.into(), found, known: format::VERSION })
+        }
+        _ => Err(damaged("it names no format that this program knows")),
     }
 }
 
@@ -200,8 +231,12 @@ fn create(dir: &Path, place: &Path, options: &Options) -> Result<(), fjall::Erro
         batch.insert(&meta, format::KEY, format::encode(format::VERSION));
         batch.commit()?;
     }
-    // The database leaves them out.
+    let mut file = File::create_new(draft.join(format::FILE))?;
+    writeln!(file, "{}", format::VERSION)?;
+    file.sync_all()?;
+    // The database does not sync them.
     sync_names(&draft.join("keyspaces"))?;
+    sync_names(&draft)?;
     Ok(fs::rename(&draft, place)?)
 }
 
