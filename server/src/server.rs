@@ -22,6 +22,7 @@ use crate::log::{Log, OpenError};
 use crate::metrics::Metrics;
 use crate::object::{Classes, Registry};
 use crate::pressure::{Level, Pressure, Watch};
+use crate::session::{self, KeyError, Sessions};
 use crate::socket::{Reactors, Seats};
 use crate::{descriptors, http, log, object, probe, room, socket};
 
@@ -50,6 +51,9 @@ pub enum StartError {
     /// The log can't be opened.
     #[error(transparent)]
     Log(#[from] OpenError),
+    /// The key of the sessions can't be read or created.
+    #[error(transparent)]
+    SessionKey(#[from] KeyError),
     /// The system refuses a poller or a thread.
     #[error("cannot start the reactors")]
     Reactors(#[from] io::Error),
@@ -80,6 +84,7 @@ impl Server {
         let metrics = Metrics::new()?;
         let tables = descriptors::share_out(&mut config);
         let log = open_log(&config, tables, log::Metrics::register(metrics.registry())?).await?;
+        let sessions = open_sessions(&config).await?;
         let health = Health::new(log.clone());
         let seats = Seats::new(reactor_count(&config))?;
         let registry = Registry::new(
@@ -108,6 +113,7 @@ impl Server {
             reactors: reactors.clone(),
             log: log.clone(),
             pressure,
+            sessions,
         };
         let front = Front::start(&config, &metrics, health.clone(), inside, hand_over)?;
         registry.wake_pinned();
@@ -172,6 +178,14 @@ impl Server {
             Err(_) => tracing::warn!("the log was still writing after the deadline"),
         }
     }
+}
+
+/// Reads the key in the data directory, which the log has locked.
+async fn open_sessions(config: &Config) -> Result<Sessions, KeyError> {
+    let dir = config.data.clone();
+    let key = spawn_blocking(move || session::read_or_create(&dir)).await;
+    let key = key.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+    Ok(Sessions::new(&key))
 }
 
 /// Opening blocks: after a crash it replays the journal.

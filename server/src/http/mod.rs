@@ -41,6 +41,7 @@ use crate::log::Log;
 use crate::metrics::Metrics;
 use crate::object::Registry;
 use crate::pressure::Pressure;
+use crate::session::Sessions;
 use crate::socket::{Accepted, Reactors, Slots};
 
 #[cfg(any(test, fuzzing))]
@@ -60,6 +61,8 @@ pub struct Inside {
     pub log: Log,
     /// Whether memory is short.
     pub pressure: Pressure,
+    /// Issues sessions.
+    pub sessions: Sessions,
 }
 
 /// Each connection watches the deadline itself; this only covers its last turn.

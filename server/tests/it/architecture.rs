@@ -18,6 +18,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "pressure",
             "probe",
             "room",
+            "session",
             "socket",
         ],
     ),

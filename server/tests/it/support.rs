@@ -15,6 +15,7 @@ use dormouse::log::{self, Log};
 use dormouse::metrics::Metrics;
 use dormouse::object::{self, Classes, Registry};
 use dormouse::pressure::Pressure;
+use dormouse::session::Sessions;
 use dormouse::socket::{self, Accepted, Reactors, Seats};
 use dormouse_protocol::Limits;
 use parking_lot::Mutex;
@@ -148,7 +149,13 @@ fn inside(data: &Path, metrics: &Metrics) -> Inside {
     let counts = socket::Metrics::register(metrics.registry()).unwrap();
     let reactors =
         Reactors::start(seats, registry.clone(), settings, Pressure::default(), counts).unwrap();
-    Inside { registry, reactors: Arc::new(reactors), log, pressure: Pressure::default() }
+    let (reactors, pressure) = (Arc::new(reactors), Pressure::default());
+    Inside { registry, reactors, log, pressure, sessions: sessions() }
+}
+
+/// The sessions of every [`TestFront`].
+pub(crate) fn sessions() -> Sessions {
+    Sessions::new(&[7; 32])
 }
 
 /// A handshake in order, with further header lines.

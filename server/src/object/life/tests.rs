@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::object::{Address, Delivery, Outlet, ReplyTo};
-use crate::session::Session;
+use crate::session::SessionId;
 
 const CAPACITY: usize = 3;
 
@@ -32,7 +32,7 @@ impl Outlet for Answers {
 fn message(answers: &Arc<Answers>, request: u32) -> Message {
     let to = Address { connection: 0, generation: 0, request };
     Message {
-        sender: Session::new().id,
+        sender: SessionId::NONE,
         kind: "message".parse().unwrap(),
         data: Payload::of(&request).unwrap(),
         key: None,
