@@ -70,6 +70,8 @@ pub struct Message {
     pub data: Payload,
     /// Under which key it is stored once.
     pub key: Option<Key>,
+    /// Of a retry: the newest offset that the client knew when it first sent the message.
+    pub after: Option<u64>,
     /// Who waits for the answer.
     pub reply: ReplyTo,
 }
@@ -103,14 +105,24 @@ impl Context<'_> {
     }
 
     /// Stores the message as the next event and delivers it to every member once it is on disk, unless its key was
-    /// seen within the window; then the sender gets the first event's place (promise 4). Refused while the disk is full.
+    /// seen within the window; then the sender gets the first event's place (promise 4). Refused while the disk is full, and where
+    /// the message is a retry whose event may have left the window.
     pub fn publish(&mut self, message: Message) {
-        let Message { sender, kind, data, key, reply } = message;
+        let Message { sender, kind, data, key, after, reply } = message;
         if let Some(key) = &key
             && let Some(Place { offset, time }) = self.dedupe.find(&sender, key)
         {
             let answer = Answer::Published { offset, time, duplicate: true };
             self.effects.answers.push((reply, answer));
+            return;
+        }
+        if let Some(after) = after
+            && !self.dedupe.reaches_back_to(after)
+        {
+            let why = format!(
+                "the event may have been stored: read the history after offset {after} and look for its key"
+            );
+            self.effects.answers.push((reply, Answer::Refused(ErrorCode::KeyExpired, why.into())));
             return;
         }
         if self.is_full {

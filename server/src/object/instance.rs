@@ -179,6 +179,7 @@ fn read_back(shared: &Shared, identity: &Identity) -> Result<(Tail, Dedupe), Rea
     let Some(stored) = shared.log.find(&identity.name)? else {
         return Ok((Tail::default(), dedupe));
     };
+    dedupe.forget_up_to(stored.trimmed);
     let now = now_ms();
     let mut before = None;
     'window: loop {
@@ -187,6 +188,7 @@ fn read_back(shared: &Shared, identity: &Identity) -> Result<(Tail, Dedupe), Rea
             let event = entry.decode()?;
             let place = Place { offset: event.offset, time: event.time };
             if !dedupe.holds(place, stored.tail.offset, now) {
+                dedupe.forget_up_to(place.offset);
                 break 'window;
             }
             if let Some(key) = &event.key {

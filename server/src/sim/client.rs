@@ -235,7 +235,7 @@ impl Client {
             (said.state, said.sent) = (State::Sent(self.last_id + 1), said.sent + 1);
             self.ask(|id| {
                 let kind = "message".parse().expect("it is a kind");
-                ClientMessage::Publish(Publish { id, object, kind, data, key })
+                ClientMessage::Publish(Publish { id, object, kind, data, key, after: None })
             });
         }
     }

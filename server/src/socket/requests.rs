@@ -74,6 +74,7 @@ impl Reactor {
             kind: publish.kind,
             data: publish.data,
             key: publish.key,
+            after: publish.after,
             reply: ReplyTo::new(
                 self.inbox.clone(),
                 connection.address(key, publish.id),

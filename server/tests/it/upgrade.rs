@@ -69,7 +69,14 @@ fn present() -> Value {
 fn publish(id: u32, object: u64, at: usize) -> ClientMessage {
     let key = key(at).map(|key| key.parse().unwrap());
     let data = Payload::of(&values()[at]).unwrap();
-    ClientMessage::Publish(Publish { id, object, kind: kind(at).parse().unwrap(), data, key })
+    ClientMessage::Publish(Publish {
+        id,
+        object,
+        kind: kind(at).parse().unwrap(),
+        data,
+        key,
+        after: None,
+    })
 }
 
 fn fixtures() -> PathBuf {
@@ -167,6 +174,7 @@ async fn opens(archive: &Path) {
         keep_everything(config);
         std::fs::create_dir(&config.data).unwrap();
         tar("-xzf", archive, &config.data);
+        std::fs::write(config.data.join("session.key"), SESSION_KEY).unwrap();
     });
     let mut server = start.await;
     let mut client = Client::resume(server.address, Encoding::Msgpack, TOKEN).await;
@@ -174,7 +182,6 @@ async fn opens(archive: &Path) {
     for encoding in ENCODINGS {
         events_are_read(&server, encoding).await;
     }
-        std::fs::write(config.data.join("session.key"), SESSION_KEY).unwrap();
     known_keys_are_repeats(&mut client).await;
     let places = logs_go_on(&server).await;
     if !archive.to_str().unwrap().contains("without-rosters") {

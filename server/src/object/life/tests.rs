@@ -36,6 +36,7 @@ fn message(answers: &Arc<Answers>, request: u32) -> Message {
         kind: "message".parse().unwrap(),
         data: Payload::of(&request).unwrap(),
         key: None,
+        after: None,
         reply: ReplyTo::new(answers.clone(), to, 0),
     }
 }
