@@ -1,7 +1,7 @@
 //! Creating and opening the log's directory.
 //!
-//! `log.lock` is held while a process uses the directory; `log` is the database. A database is made beside its place and
-//! moved there when it is complete, so that a crash during the very first start leaves nothing half made.
+//! `log.lock` is locked while a process uses the directory; `log` is the database. A new database is created as `log.new` and
+//! renamed when it is complete, so that a crash during the first start leaves no incomplete database.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write as _};
@@ -59,7 +59,7 @@ pub enum OpenError {
         /// What the system said.
         source: io::Error,
     },
-    /// What is in the directory is not a log.
+    /// The directory holds no log, or a damaged one.
     #[error("the log in {} is damaged ({what}): restore it from a backup, or move it away to start with an empty one", .dir.display())]
     Damaged {
         /// The directory.
@@ -67,7 +67,7 @@ pub enum OpenError {
         /// What is wrong.
         what: &'static str,
     },
-    /// A file has lost what it had. It is not repaired, since that would drop events that were promised.
+    /// A file is damaged. It is not repaired, because a repair would drop acknowledged events.
     #[error("the log in {} is damaged: {} is not as it was written ({what}); restore it from a backup, or move it away to start with an empty one", .dir.display(), .file.display())]
     DamagedFile {
         /// The directory.
@@ -87,7 +87,7 @@ pub enum OpenError {
     },
 }
 
-/// What every database has in its directory. Where it is missing, one would be made among the files of somebody else.
+/// A file of every database. Without it, the database would create a new one among foreign files.
 const DATABASE: &str = "version";
 
 /// All journals together. A journal stays until everything in it is in a table, so this bounds both the disk space and
@@ -108,7 +108,7 @@ const PRESENCE_MEMTABLE_BYTES: u64 = 256 << 10;
 const WORKERS: usize = 2;
 
 impl Store {
-    /// The database is not proof against every damage to its files: where it panics it is damaged.
+    /// The database panics on some kinds of damage; a panic is reported as damage.
     pub(super) fn open(dir: &Path, options: &Options) -> Result<Self, OpenError> {
         let opened = catch_unwind(AssertUnwindSafe(|| Self::open_whole(dir, options)));
         opened.unwrap_or_else(|_| {
@@ -151,14 +151,14 @@ impl Store {
         let meta = records(&db, "meta").map_err(storage)?;
         let damaged = |what| OpenError::Damaged { dir: dir.into(), what };
         let version = meta.get(format::KEY).map_err(storage)?;
-        let version = version.ok_or_else(|| damaged("its format is not told"))?;
+        let version = version.ok_or_else(|| damaged("it does not name its format"))?;
         match format::decode(&version) {
             Some(format::VERSION) => {}
             Some(found) if found > format::VERSION => {
                 let known = format::VERSION;
                 return Err(OpenError::NewerFormat { dir: dir.into(), found, known });
             }
-            _ => return Err(damaged("its format is not one that ever was")),
+            _ => return Err(damaged("it names an unknown format")),
         }
         let objects = records(&db, "objects").map_err(storage)?;
         let events = events(&db).map_err(storage)?;
@@ -168,7 +168,9 @@ impl Store {
         let next_id = match meta.get(next_id::KEY).map_err(storage)? {
             // No object was stored yet.
             None => 1,
-            Some(id) => next_id::decode(&id).ok_or_else(|| damaged("its next id is none"))?,
+            Some(id) => {
+                next_id::decode(&id).ok_or_else(|| damaged("its next object id is invalid"))?
+            }
         };
         let (next_id, unsynced) = (AtomicU64::new(next_id), AtomicBool::new(false));
         Ok(Self { db, meta, objects, events, presence, next_id, unsynced, _lock: lock })

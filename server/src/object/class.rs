@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use dormouse_protocol::{ErrorCode, Event, Key, Kind, Payload};
 
-use super::dedupe::{Dedupe, Place};
+use super::dedupe::{Dedupe, StoredAt};
 use super::outlet::{Answer, ReplyTo};
 use crate::log::{Entry, Identity, Tail};
 use crate::session::SessionId;
@@ -110,7 +110,7 @@ impl Context<'_> {
     pub fn publish(&mut self, message: Message) {
         let Message { sender, kind, data, key, after, reply } = message;
         if let Some(key) = &key
-            && let Some(Place { offset, time }) = self.dedupe.find(&sender, key)
+            && let Some(StoredAt { offset, time }) = self.dedupe.find(&sender, key)
         {
             let answer = Answer::Published { offset, time, duplicate: true };
             self.effects.answers.push((reply, answer));
@@ -133,7 +133,7 @@ impl Context<'_> {
         let mut event = Event { offset: 0, time: 0, sender: (&*sender).into(), kind, data, key };
         self.effects.entries.push(self.tail.push(&mut event, self.now));
         if let Some(key) = &event.key {
-            let place = Place { offset: event.offset, time: event.time };
+            let place = StoredAt { offset: event.offset, time: event.time };
             self.dedupe.insert(&sender, key, place);
         }
         let answer = Answer::Published { offset: event.offset, time: event.time, duplicate: false };

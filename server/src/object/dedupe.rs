@@ -10,16 +10,16 @@ use dormouse_protocol::Key;
 
 /// Where an event stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct StoredAt {
     pub(super) offset: u64,
     pub(super) time: u64,
 }
 
 /// The keys of one object's last events; bounded by their age and number.
 pub(super) struct Dedupe {
-    known: HashMap<Box<str>, Place>,
+    known: HashMap<Box<str>, StoredAt>,
     /// Oldest first.
-    order: VecDeque<(Place, Box<str>)>,
+    order: VecDeque<(StoredAt, Box<str>)>,
     /// Bytes of the names in `order`.
     name_bytes: usize,
     age_ms: u64,
@@ -43,12 +43,12 @@ impl Dedupe {
     }
 
     /// Where the event stands that `sender` stored under `key`.
-    pub(super) fn find(&self, sender: &str, key: &Key) -> Option<Place> {
+    pub(super) fn find(&self, sender: &str, key: &Key) -> Option<StoredAt> {
         self.known.get(&*name(sender, key)).copied()
     }
 
     /// Notes the newest event.
-    pub(super) fn insert(&mut self, sender: &str, key: &Key, place: Place) {
+    pub(super) fn insert(&mut self, sender: &str, key: &Key, place: StoredAt) {
         let name = name(sender, key);
         self.name_bytes += name.len();
         self.known.insert(name.clone(), place);
@@ -56,7 +56,7 @@ impl Dedupe {
     }
 
     /// Notes an event older than all noted ones.
-    pub(super) fn insert_older(&mut self, sender: &str, key: &Key, place: Place) {
+    pub(super) fn insert_older(&mut self, sender: &str, key: &Key, place: StoredAt) {
         let name = name(sender, key);
         self.name_bytes += name.len();
         // A key that left the window may stand in the log twice: the newer event counts.
@@ -75,15 +75,15 @@ impl Dedupe {
     }
 
     /// Whether an event is within the window of a log that ends at `head`.
-    pub(super) fn holds(&self, place: Place, head: u64, now: u64) -> bool {
+    pub(super) fn holds(&self, place: StoredAt, head: u64, now: u64) -> bool {
         place.offset.saturating_add(self.events) > head
             && place.time.saturating_add(self.age_ms) >= now
     }
 
     /// The memory that it takes, roughly: a name stands in it twice.
     pub(super) fn memory_bytes(&self) -> usize {
-        self.known.capacity() * size_of::<(Box<str>, Place)>()
-            + self.order.capacity() * size_of::<(Place, Box<str>)>()
+        self.known.capacity() * size_of::<(Box<str>, StoredAt)>()
+            + self.order.capacity() * size_of::<(StoredAt, Box<str>)>()
             + 2 * self.name_bytes
     }
 
@@ -115,8 +115,8 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn place(offset: u64, time: u64) -> Place {
-        Place { offset, time }
+    fn place(offset: u64, time: u64) -> StoredAt {
+        StoredAt { offset, time }
     }
 
     #[test]

@@ -9,12 +9,12 @@ use dormouse_protocol::{Encoding, ErrorCode};
 use tokio::sync::oneshot;
 
 use super::class::{Context, Effects, Message, Object};
-use super::dedupe::{Dedupe, Place};
+use super::dedupe::{Dedupe, StoredAt};
 use super::handle::Handle;
 use super::outlet::{Answer, EventFrames, ReplyTo};
 use super::registry::Shared;
 use crate::clock::now_ms;
-use crate::log::{Append, Identity, PageLimit, ReadError, Tail, elsewhere};
+use crate::log::{Append, Identity, PageLimit, ReadError, Tail, spawn_blocking_read};
 
 /// An append is not made larger than this by a further message.
 const APPEND_BYTES: usize = 64 * 1024;
@@ -36,7 +36,7 @@ impl Instance {
         if handle.has_unfinished_appends() {
             settled(handle).await;
         }
-        let (tail, dedupe) = elsewhere(&shared.runtime, {
+        let (tail, dedupe) = spawn_blocking_read(&shared.runtime, {
             let (shared, identity) = (shared.clone(), handle.identity.clone());
             move || read_back(&shared, &identity)
         })
@@ -186,7 +186,7 @@ fn read_back(shared: &Shared, identity: &Identity) -> Result<(Tail, Dedupe), Rea
         let range = shared.log.range(identity, None, before, true, WINDOW_PAGE)?;
         for entry in &range.events {
             let event = entry.decode()?;
-            let place = Place { offset: event.offset, time: event.time };
+            let place = StoredAt { offset: event.offset, time: event.time };
             if !dedupe.holds(place, stored.tail.offset, now) {
                 dedupe.forget_up_to(place.offset);
                 break 'window;

@@ -16,7 +16,7 @@ use super::connection::Joined;
 use super::inbox::{Inbox, Letter};
 use super::page::{Page, PageKey};
 use super::reactor::Reactor;
-use crate::log::elsewhere;
+use crate::log::spawn_blocking_read;
 use crate::object::Address;
 use crate::object::presence::Departing;
 
@@ -107,7 +107,7 @@ impl Reactor {
         }
         let (handle, inbox) = (audience.handle.clone(), self.inbox.clone());
         self.common.metrics.pages.inc();
-        elsewhere(&self.common.runtime, move || {
+        spawn_blocking_read(&self.common.runtime, move || {
             let mut read = Reading { inbox, read: PageRead { key: page_key, page: None } };
             match Page::read(&handle, page_key) {
                 Ok(page) => read.read.page = Some(Arc::new(page)),

@@ -12,7 +12,7 @@ use super::framing;
 use super::inbox::Letter;
 use super::reactor::Reactor;
 use super::work::Stalled;
-use crate::log::{Entry, ObjectId, PageLimit, ReadError, elsewhere};
+use crate::log::{Entry, ObjectId, PageLimit, ReadError, spawn_blocking_read};
 use crate::object::presence::Departing;
 use crate::object::{Address, Busy, Handle, Message, ReplyTo};
 use crate::pressure::Level;
@@ -136,7 +136,7 @@ impl Reactor {
         let form = connection.form;
         let handle = self.audiences[joined.audience as usize].handle.clone();
         let (inbox, request) = (self.inbox.clone(), request.clone());
-        elsewhere(&self.common.runtime, move || {
+        spawn_blocking_read(&self.common.runtime, move || {
             let page = read_history(&handle, &request, limit);
             let reply = page.map_or_else(
                 |error| {
