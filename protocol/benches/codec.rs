@@ -25,6 +25,7 @@ fn decode_publish(criterion: &mut Criterion) {
             kind: "message".parse().unwrap(),
             data: text(),
             key: Some("0f8e6a52c3b1".parse().unwrap()),
+            after: None,
         };
         let bytes = encoding.encode_client(&ClientMessage::Publish(publish));
         group.bench_function(name, |bencher| {

@@ -111,8 +111,11 @@ pub struct Leave {
 }
 
 /// Store an event and deliver it to every member, the publisher too.
+///
+/// With a key, the event is stored once (promise 4): the server recognises a retry while the event is in the object's window, which
+/// is bounded by age and by number of events. A retry that comes later is stored again, unless it says `after`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "PublishFields")]
 pub struct Publish {
     /// Chosen by the client; the reply names it.
     pub id: u32,
@@ -126,6 +129,40 @@ pub struct Publish {
     /// A retry with the same key by the same session is stored once and gets the first offset.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<Key>,
+    /// Sent with a retry: the newest offset of the object that the client knew when it first sent this publish. Only with a key.
+    ///
+    /// Where the server no longer has all keys of events after this offset, it cannot tell whether the event was stored. It then
+    /// refuses the publish with `key_expired`: the client reads the history after this offset and looks for its own sender and key.
+    /// Offsets compare only within one epoch, so a client whose epoch has changed leaves this out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<u64>,
+}
+
+/// The fields of [`Publish`] before they are checked together.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PublishFields {
+    id: u32,
+    object: u64,
+    #[serde(default)]
+    kind: Kind,
+    data: Payload,
+    #[serde(default)]
+    key: Option<Key>,
+    #[serde(default)]
+    after: Option<u64>,
+}
+
+impl TryFrom<PublishFields> for Publish {
+    type Error = &'static str;
+
+    fn try_from(fields: PublishFields) -> Result<Self, Self::Error> {
+        let PublishFields { id, object, kind, data, key, after } = fields;
+        if after.is_some() && key.is_none() {
+            return Err("`after` needs a `key`");
+        }
+        Ok(Self { id, object, kind, data, key, after })
+    }
 }
 
 /// Deliver to the members of now, without storing.

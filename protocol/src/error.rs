@@ -22,6 +22,8 @@ pub enum ErrorCode {
     PresenceTooLarge,
     /// The object's roster has as many members as it may.
     RosterFull,
+    /// The event of this key may have been stored, but the server no longer knows: read the history after the given offset.
+    KeyExpired,
     /// The object has more to do than it can, or the server is short of memory; try again later.
     Overloaded,
     /// The server's disk has no room for more events; everything but publishing goes on.
@@ -34,7 +36,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every code, for metrics and documentation.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::BadRequest,
         Self::UnknownClass,
         Self::NotJoined,
@@ -43,6 +45,7 @@ impl ErrorCode {
         Self::TooManyInFlight,
         Self::PresenceTooLarge,
         Self::RosterFull,
+        Self::KeyExpired,
         Self::Overloaded,
         Self::DiskFull,
         Self::Unavailable,
@@ -60,6 +63,7 @@ impl ErrorCode {
             Self::TooManyInFlight => "too_many_in_flight",
             Self::PresenceTooLarge => "presence_too_large",
             Self::RosterFull => "roster_full",
+            Self::KeyExpired => "key_expired",
             Self::Overloaded => "overloaded",
             Self::DiskFull => "disk_full",
             Self::Unavailable => "unavailable",

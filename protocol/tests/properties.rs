@@ -105,6 +105,7 @@ proptest! {
             kind: "k".parse().unwrap(),
             data: Payload::of(&data).unwrap(),
             key: None,
+            after: None,
         });
         for encoding in [Encoding::Json, Encoding::Msgpack] {
             let read = encoding.decode_client(&encoding.encode_client(&message)).unwrap();

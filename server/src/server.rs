@@ -22,6 +22,7 @@ use crate::limits::{Budget, Level, Pressure, Watch, budget_bytes};
 use crate::log::{Log, OpenError};
 use crate::metrics::Metrics;
 use crate::object::{Classes, Registry};
+use crate::session::{self, KeyError, Sessions};
 use crate::socket::{Reactors, Seats};
 use crate::{descriptors, http, log, object, probe, room, socket};
 
@@ -50,6 +51,9 @@ pub enum StartError {
     /// The log can't be opened.
     #[error(transparent)]
     Log(#[from] OpenError),
+    /// The key of the sessions can't be read or created.
+    #[error(transparent)]
+    SessionKey(#[from] KeyError),
     /// The system refuses a poller or a thread.
     #[error("cannot start the reactors")]
     Reactors(#[from] io::Error),
@@ -83,6 +87,7 @@ impl Server {
         let log =
             open_log(&config, tables, log_memory, log::Metrics::register(metrics.registry())?)
                 .await?;
+        let sessions = open_sessions(&config).await?;
         let health = Health::new(log.clone());
         let socket_metrics = socket::Metrics::register(metrics.registry())?;
         let seats = Seats::new(reactor_count(&config), &budget, &socket_metrics)?;
@@ -114,6 +119,7 @@ impl Server {
             log: log.clone(),
             pressure,
             budget,
+            sessions,
         };
         let front = Front::start(&config, &metrics, health.clone(), inside, hand_over)?;
         registry.wake_pinned();
@@ -201,6 +207,14 @@ fn share_memory(
     let log_bytes = log.cache_bytes + 2 * log.memtable_bytes.unwrap_or_default();
     let budget = Budget::new(budget_bytes(limit, log_bytes), metrics)?;
     Ok((log, budget))
+}
+
+/// Reads the key in the data directory, which the log has locked.
+async fn open_sessions(config: &Config) -> Result<Sessions, KeyError> {
+    let dir = config.data.clone();
+    let key = spawn_blocking(move || session::read_or_create(&dir)).await;
+    let key = key.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+    Ok(Sessions::new(&key))
 }
 
 /// Opening blocks: after a crash it replays the journal.

@@ -30,7 +30,14 @@ pub(crate) fn join(id: u32, object: ObjectName) -> ClientMessage {
 /// A small publish.
 pub(crate) fn publish(id: u32, object: u64) -> ClientMessage {
     let data = Payload::of(&"hello").expect("text is a payload");
-    ClientMessage::Publish(Publish { id, object, kind: Kind::default(), data, key: None })
+    ClientMessage::Publish(Publish {
+        id,
+        object,
+        kind: Kind::default(),
+        data,
+        key: None,
+        after: None,
+    })
 }
 
 /// Connects to a server.

@@ -26,6 +26,7 @@ impl Outgoing {
             kind: self.kind.clone(),
             data: self.data.clone(),
             key: Some(self.key.clone()),
+            after: None,
         })
     }
 }

@@ -183,7 +183,14 @@ impl Visitor {
         let data = Payload::of(&text)?;
         let key = Some(format!("{number}-{sequence}").parse::<Key>()?);
         let publish = |id, object| {
-            ClientMessage::Publish(Publish { id, object, kind: Kind::default(), data, key })
+            ClientMessage::Publish(Publish {
+                id,
+                object,
+                kind: Kind::default(),
+                data,
+                key,
+                after: None,
+            })
         };
         let ServerMessage::Published(published) = guest.request(publish).await? else {
             bail!("a publish was answered with something else");

@@ -16,7 +16,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use super::handshake::{Handshake, Offers};
 use super::origin::Origins;
 use super::{connection, controls, objects, prompt};
-use crate::session::{Session, SessionId};
+use crate::session::{SessionId, Sessions};
 
 /// Bytes on a new connection: what the short way takes, hyper takes for the same request, and a handshake that is granted is
 /// answered as tungstenite would.
@@ -36,7 +36,8 @@ pub fn handshake(bytes: &[u8]) {
     let Some(request) = long else { return };
     let _ = Origins::new(&[]).admit(&request.headers);
     let _ = request.uri.path().split('/').map(str::parse::<ObjectName>).count();
-    if let Ok(handshake) = Handshake::read(&request, Offers { compression: true, echo: true }) {
+    let offers = Offers { compression: true, echo: true };
+    if let Ok(handshake) = Handshake::read(&request, offers, &sessions()) {
         is_answered(&request, &handshake);
     }
 }
@@ -84,7 +85,7 @@ pub fn query(bytes: &[u8]) {
     let _ = Query::<controls::Delay>::try_from_uri(&uri);
     let query = uri.query().unwrap_or_default();
     if let (Some(token), Ok(session)) =
-        (query.strip_prefix("session="), super::handshake::session(query))
+        (query.strip_prefix("session="), super::handshake::session(query, &sessions()))
     {
         let token = token.split('&').next();
         assert_eq!(token, Some(&*session.token), "the session is that of the token");
@@ -101,8 +102,12 @@ fn a_name(text: &str) {
     assert_eq!(uri.path().strip_prefix("/v1/objects/"), Some(text));
 }
 
+fn sessions() -> Sessions {
+    Sessions::new(&[7; 32])
+}
+
 fn a_session(text: &str) {
-    if let Ok(session) = Session::from_token(text) {
+    if let Ok(session) = sessions().accept(text) {
         assert_eq!(&*session.token, text, "a token has one form");
         assert_eq!(SessionId::from_text(&session.id), Some(session.id));
     }

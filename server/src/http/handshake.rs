@@ -14,7 +14,7 @@ use dormouse_protocol::{Encoding, SUBPROTOCOL_JSON, SUBPROTOCOL_MSGPACK};
 use sha1::{Digest as _, Sha1};
 
 use super::compression::Compression;
-use crate::session::{BadToken, Session};
+use crate::session::{BadToken, Session, Sessions};
 use crate::socket::Form;
 
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -59,7 +59,11 @@ pub(super) enum Refusal {
 }
 
 impl Handshake {
-    pub(super) fn read(request: &Parts, offers: Offers) -> Result<Self, Refusal> {
+    pub(super) fn read(
+        request: &Parts,
+        offers: Offers,
+        sessions: &Sessions,
+    ) -> Result<Self, Refusal> {
         let headers = &request.headers;
         if request.method != Method::GET {
             return Err(Refusal::Method);
@@ -92,7 +96,7 @@ impl Handshake {
             form: Form { encoding, deflated: compression.is_some() },
             compression,
             echoes: subprotocol == Some(SUBPROTOCOL_ECHO),
-            session: session(request.uri.query().unwrap_or_default()),
+            session: session(request.uri.query().unwrap_or_default(), sessions),
         })
     }
 }
@@ -244,11 +248,11 @@ fn subprotocol(headers: &HeaderMap, echo: bool) -> Result<Option<&'static str>, 
     Ok(chosen)
 }
 
-/// The characters of a token need no escape in a URL, so whatever is escaped is no token.
-pub(super) fn session(query: &str) -> Result<Session, BadToken> {
+/// The session that a query names, or a new one. The characters of a token need no escape in a URL, so escaped text is not a token.
+pub(super) fn session(query: &str, sessions: &Sessions) -> Result<Session, BadToken> {
     match query.split('&').find_map(|pair| pair.strip_prefix("session=")) {
-        Some(token) => Session::from_token(token),
-        None => Ok(Session::new()),
+        Some(token) => sessions.accept(token),
+        None => Ok(sessions.issue()),
     }
 }
 
@@ -271,7 +275,11 @@ mod tests {
     }
 
     fn read(request: &Parts) -> Result<Handshake, Refusal> {
-        Handshake::read(request, Offers { compression: false, echo: false })
+        Handshake::read(request, Offers { compression: false, echo: false }, &sessions())
+    }
+
+    fn sessions() -> Sessions {
+        Sessions::new(&[7; 32])
     }
 
     fn with(name: HeaderName, value: &'static str) -> Parts {
@@ -340,7 +348,8 @@ mod tests {
 
     #[test]
     fn a_session_is_new_continued_or_bad() {
-        let token = Session::new().token;
+        let session = |query: &str| session(query, &sessions());
+        let token = sessions().issue().token;
         assert_eq!(&*session(&format!("a=b&session={token}")).unwrap().token, &*token);
         assert_ne!(session("a=b").unwrap().token, token);
         assert_eq!(session("session="), Err(BadToken));
@@ -353,7 +362,8 @@ mod tests {
                       permessage-deflate; server_max_window_bits=15, permessage-deflate";
         let request = with(SEC_WEBSOCKET_EXTENSIONS, offers);
         let handshake =
-            Handshake::read(&request, Offers { compression: true, echo: false }).unwrap();
+            Handshake::read(&request, Offers { compression: true, echo: false }, &sessions())
+                .unwrap();
         assert!(handshake.form.deflated);
         let answer = (&handshake).into_response().headers()[SEC_WEBSOCKET_EXTENSIONS].clone();
         assert!(answer.to_str().unwrap().ends_with("; server_max_window_bits=12"), "{answer:?}");
@@ -367,7 +377,7 @@ mod tests {
         let request = with(SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL_ECHO);
         assert_eq!(read(&request).unwrap_err(), Refusal::Subprotocol);
         let offers = Offers { compression: false, echo: true };
-        assert!(Handshake::read(&request, offers).unwrap().echoes);
-        assert!(!Handshake::read(&with(HOST, "test"), offers).unwrap().echoes);
+        assert!(Handshake::read(&request, offers, &sessions()).unwrap().echoes);
+        assert!(!Handshake::read(&with(HOST, "test"), offers, &sessions()).unwrap().echoes);
     }
 }

@@ -42,6 +42,7 @@ use crate::limits::{Budget, Pressure};
 use crate::log::Log;
 use crate::metrics::Metrics;
 use crate::object::Registry;
+use crate::session::Sessions;
 use crate::socket::{Accepted, Reactors, Slots};
 
 #[cfg(any(test, fuzzing))]
@@ -63,6 +64,8 @@ pub struct Inside {
     pub pressure: Pressure,
     /// The memory that may be held for clients.
     pub budget: Budget,
+    /// Issues sessions.
+    pub sessions: Sessions,
 }
 
 /// Each connection watches the deadline itself; this only covers its last turn.

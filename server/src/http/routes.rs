@@ -43,7 +43,7 @@ pub(super) struct Shared {
 impl Shared {
     /// Grants a request to connect, or says why not.
     pub(super) fn grant(&self, request: &Parts) -> Result<(Handshake, Slot), Refusal> {
-        let handshake = Handshake::read(request, self.offers)?;
+        let handshake = Handshake::read(request, self.offers, &self.inside.sessions)?;
         if !self.hosts.admit(request) {
             return Err(Refusal::ForeignHost);
         }

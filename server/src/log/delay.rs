@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-/// How long the writer waits before a commit; nothing unless somebody asks for it.
+/// How long the writer waits before a commit; zero unless it is set.
 #[derive(Default)]
 pub(super) struct Delay {
     time: Mutex<Duration>,

@@ -1,4 +1,4 @@
-//! Who an object is in the log.
+//! The identity of an object in the log.
 
 use dormouse_protocol::ObjectName;
 
@@ -6,7 +6,7 @@ use dormouse_protocol::ObjectName;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ObjectId(pub u64);
 
-/// Who an object is: fixed for one incarnation of its log.
+/// The identity of an object, fixed for one incarnation of its log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     /// Its number; never given to another object once an event is stored under it.

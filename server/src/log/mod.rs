@@ -3,8 +3,8 @@
 //! Owns the fjall database and the only thread that writes to it. Readers use snapshots and never wait for the
 //! writer. Knows no socket and no instance: an object is here its identity and the end of its log.
 
+mod blocking;
 mod delay;
-mod elsewhere;
 mod entry;
 #[cfg(any(test, fuzzing))]
 mod fuzz;
@@ -27,7 +27,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub use elsewhere::elsewhere;
+pub use blocking::spawn_blocking_read;
 pub use entry::{Entry, Tail};
 #[cfg(any(test, fuzzing))]
 pub use fuzz::storage;

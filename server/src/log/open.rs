@@ -1,10 +1,10 @@
 //! Creating and opening the log's directory.
 //!
-//! `log.lock` is held while a process uses the directory; `log` is the database. A database is made beside its place and
-//! moved there when it is complete, so that a crash during the very first start leaves nothing half made.
+//! `log.lock` is locked while a process uses the directory; `log` is the database. A new database is created as `log.new` and
+//! renamed when it is complete, so that a crash during the first start leaves no incomplete database.
 
 use std::fs::{self, File, TryLockError};
-use std::io;
+use std::io::{self, Write as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -25,9 +25,9 @@ pub enum OpenError {
         /// The directory.
         dir: PathBuf,
     },
-    /// A newer program made the directory; nothing in it was changed.
+    /// A newer program wrote the directory. Where the directory has its `format` file, nothing in it was changed.
     #[error(
-        "the log in {} has format {found} and this program knows formats up to {known}: use the version of the program that made it, or a newer one", .dir.display()
+        "the log in {} has format {found} and this program knows formats up to {known}: use the version of the program that wrote it, or a newer one", .dir.display()
     )]
     NewerFormat {
         /// The directory.
@@ -37,13 +37,19 @@ pub enum OpenError {
         /// The newest format that this program knows.
         known: u32,
     },
-    /// The database in the directory has another form than this program's; nothing in it was changed.
+    /// Another version of the database wrote the directory; nothing in it was changed.
     #[error(
-        "the log in {} is kept by a version of the database that this program does not know: use the version of the program that made it, or a newer one", .dir.display()
+        "the log in {} has version {found} of the database's format, as {} says, and this program knows version {known}: use the version of the program that wrote it, or a newer one", .dir.display(), .file.display()
     )]
     OtherDatabase {
         /// The directory.
         dir: PathBuf,
+        /// The file that names the version.
+        file: PathBuf,
+        /// The version of the directory.
+        found: u8,
+        /// The version that this program knows.
+        known: u8,
     },
     /// The directory can't be made or written.
     #[error("the log's directory {} can't be written: make it writable, or choose another one", .dir.display())]
@@ -53,7 +59,7 @@ pub enum OpenError {
         /// What the system said.
         source: io::Error,
     },
-    /// What is in the directory is not a log.
+    /// The directory holds no log, or a damaged one.
     #[error("the log in {} is damaged ({what}): restore it from a backup, or move it away to start with an empty one", .dir.display())]
     Damaged {
         /// The directory.
@@ -61,7 +67,7 @@ pub enum OpenError {
         /// What is wrong.
         what: &'static str,
     },
-    /// A file has lost what it had. It is not repaired, since that would drop events that were promised.
+    /// A file is damaged. It is not repaired, because a repair would drop acknowledged events.
     #[error("the log in {} is damaged: {} is not as it was written ({what}); restore it from a backup, or move it away to start with an empty one", .dir.display(), .file.display())]
     DamagedFile {
         /// The directory.
@@ -81,7 +87,7 @@ pub enum OpenError {
     },
 }
 
-/// What every database has in its directory. Where it is missing, one would be made among the files of somebody else.
+/// A file of every database. Without it, the database would create a new one among foreign files.
 const DATABASE: &str = "version";
 
 /// All journals together. A journal stays until everything in it is in a table, so this bounds both the disk space and
@@ -102,7 +108,7 @@ const PRESENCE_MEMTABLE_BYTES: u64 = 256 << 10;
 const WORKERS: usize = 2;
 
 impl Store {
-    /// The database is not proof against every damage to its files: where it panics it is damaged.
+    /// The database panics on some kinds of damage; a panic is reported as damage.
     pub(super) fn open(dir: &Path, options: &Options) -> Result<Self, OpenError> {
         let opened = catch_unwind(AssertUnwindSafe(|| Self::open_whole(dir, options)));
         opened.unwrap_or_else(|_| {
@@ -114,7 +120,6 @@ impl Store {
         let not_writable = |source| OpenError::NotWritable { dir: dir.into(), source };
         let storage = |error| match error {
             fjall::Error::Locked => OpenError::InUse { dir: dir.into() },
-            fjall::Error::InvalidVersion(_) => OpenError::OtherDatabase { dir: dir.into() },
             fjall::Error::Io(source) if is_refusal(&source) => not_writable(source),
             source => OpenError::Storage { dir: dir.into(), source },
         };
@@ -130,10 +135,14 @@ impl Store {
         } else if !place.join(DATABASE).try_exists().map_err(not_writable)? {
             return Err(OpenError::Damaged { dir: dir.into(), what: "there is no database in it" });
         }
+        check_format(dir, &place.join(format::FILE))?;
         // Here and not where it is made: a start that was killed in between leaves it to the next one.
         sync_names(dir).map_err(not_writable)?;
         inspect::settle(&place).map_err(|trouble| match trouble {
             Trouble::Io(error) => storage(error.into()),
+            Trouble::Version { file, found, known } => {
+                OpenError::OtherDatabase { dir: dir.into(), file, found, known }
+            }
             Trouble::Damage { file, what } => {
                 OpenError::DamagedFile { dir: dir.into(), file, what }
             }
@@ -142,14 +151,14 @@ impl Store {
         let meta = records(&db, "meta").map_err(storage)?;
         let damaged = |what| OpenError::Damaged { dir: dir.into(), what };
         let version = meta.get(format::KEY).map_err(storage)?;
-        let version = version.ok_or_else(|| damaged("its format is not told"))?;
+        let version = version.ok_or_else(|| damaged("it does not name its format"))?;
         match format::decode(&version) {
             Some(format::VERSION) => {}
             Some(found) if found > format::VERSION => {
                 let known = format::VERSION;
                 return Err(OpenError::NewerFormat { dir: dir.into(), found, known });
             }
-            _ => return Err(damaged("its format is not one that ever was")),
+            _ => return Err(damaged("it names an unknown format")),
         }
         let objects = records(&db, "objects").map_err(storage)?;
         let events = events(&db).map_err(storage)?;
@@ -159,10 +168,34 @@ impl Store {
         let next_id = match meta.get(next_id::KEY).map_err(storage)? {
             // No object was stored yet.
             None => 1,
-            Some(id) => next_id::decode(&id).ok_or_else(|| damaged("its next id is none"))?,
+            Some(id) => {
+                next_id::decode(&id).ok_or_else(|| damaged("its next object id is invalid"))?
+            }
         };
         let (next_id, unsynced) = (AtomicU64::new(next_id), AtomicBool::new(false));
         Ok(Self { db, meta, objects, events, presence, next_id, unsynced, _lock: lock })
+    }
+}
+
+/// Compares the format that the directory names with the one that this program knows.
+fn check_format(dir: &Path, file: &Path) -> Result<(), OpenError> {
+    let damaged = |what: &str| OpenError::DamagedFile {
+        dir: dir.into(),
+        file: file.into(),
+        what: what.into(),
+    };
+    let text = match fs::read_to_string(file) {
+        // Programs that knew format 1 only did not write the file.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(damaged(&error.to_string())),
+        Ok(text) => text,
+    };
+    match text.trim_end().parse() {
+        Ok(format::VERSION) => Ok(()),
+        Ok(found) if found > format::VERSION => {
+            Err(OpenError::NewerFormat { dir: dir.into(), found, known: format::VERSION })
+        }
+        _ => Err(damaged("it names no format that this program knows")),
     }
 }
 
@@ -200,8 +233,12 @@ fn create(dir: &Path, place: &Path, options: &Options) -> Result<(), fjall::Erro
         batch.insert(&meta, format::KEY, format::encode(format::VERSION));
         batch.commit()?;
     }
-    // The database leaves them out.
+    let mut file = File::create_new(draft.join(format::FILE))?;
+    writeln!(file, "{}", format::VERSION)?;
+    file.sync_all()?;
+    // The database does not sync them.
     sync_names(&draft.join("keyspaces"))?;
+    sync_names(&draft)?;
     Ok(fs::rename(&draft, place)?)
 }
 

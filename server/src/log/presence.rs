@@ -1,7 +1,6 @@
-//! Who is present, over restarts: rosters are stored as they are told, and read once, when the log is opened.
+//! Rosters on disk: each change is stored when it is sent to members, and all rosters are read once, when the log opens.
 //!
-//! Nobody is promised that they are on disk, so nothing waits for them and no fsync is made for them: they are durable
-//! with the next commit of events.
+//! Rosters are not promised to be durable. They cause no fsync of their own and become durable with the next commit of events.
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
@@ -17,25 +16,25 @@ use super::store::Store;
 pub struct PresenceRow {
     /// Its number.
     pub member: u64,
-    /// Whose connection it is.
+    /// The user of its connection.
     pub user: Box<str>,
-    /// What it says of itself: a payload in its `MessagePack` form.
+    /// Its presence: a payload in its `MessagePack` form.
     pub data: Bytes,
 }
 
 /// What has changed in an object's roster.
 #[derive(Debug)]
 pub struct PresenceChange {
-    /// Whose roster.
+    /// The object.
     pub object: ObjectName,
-    /// Members that came, or say something else of themselves.
+    /// Members that joined, or whose presence changed.
     pub put: Vec<PresenceRow>,
-    /// Members that went.
+    /// Members that left.
     pub removed: Vec<u64>,
 }
 
 impl PresenceChange {
-    /// What it has in memory, about.
+    /// Its approximate size in memory, in bytes.
     pub(super) fn bytes(&self) -> usize {
         const ROW: usize = 128;
         let data: usize = self.put.iter().map(|row| row.data.len()).sum();
@@ -44,7 +43,7 @@ impl PresenceChange {
 }
 
 impl Store {
-    /// All rosters. What can't be read is removed: it is worth no failed start.
+    /// All rosters. Removes rows that cannot be read: they must not keep the server from starting.
     pub(super) fn read_presence(
         &self,
     ) -> Result<HashMap<ObjectName, Vec<PresenceRow>>, fjall::Error> {
@@ -56,7 +55,7 @@ impl Store {
             if let Some((object, row)) = row {
                 rosters.entry(object).or_default().push(row);
             } else {
-                tracing::warn!("a stored member of a roster can't be read and is forgotten");
+                tracing::warn!("a stored member of a roster cannot be read and is removed");
                 self.presence.remove(key)?;
                 self.unsynced.store(true, Ordering::Relaxed);
             }

@@ -70,7 +70,7 @@ fn weight(entries: &[Entry]) -> usize {
     entries.iter().map(|entry| entry.stored().len() + EVENT_OVERHEAD as usize).sum()
 }
 
-/// Somebody who waits for a task; told of the failure if it is dropped.
+/// The callback of a task. Reports a failure if it is dropped.
 struct Waiter(Option<Callback>);
 
 impl Waiter {
@@ -88,13 +88,13 @@ impl Drop for Waiter {
 }
 
 /// A task in the queue or in the writer's hands. Dropping it tells its waiter that the log is unavailable.
-pub(super) struct Work {
+pub(super) struct Queued {
     pub(super) task: Task,
     waiter: Waiter,
     _room: Option<OwnedSemaphorePermit>,
 }
 
-impl Work {
+impl Queued {
     /// Tells the waiter that the task is done.
     pub(super) fn finish(mut self) {
         self.waiter.tell(Ok(()));
@@ -112,7 +112,7 @@ pub(super) struct Queue {
 
 #[derive(Default)]
 struct State {
-    works: VecDeque<Work>,
+    queued: VecDeque<Queued>,
     closed: bool,
 }
 
@@ -152,23 +152,23 @@ impl Queue {
     }
 
     fn push(&self, task: Task, done: Callback, room: Option<OwnedSemaphorePermit>) {
-        let work = Work { task, waiter: Waiter(Some(done)), _room: room };
+        let queued = Queued { task, waiter: Waiter(Some(done)), _room: room };
         let mut state = self.state.lock();
         if state.closed {
-            // Unlocked first, since dropping the work tells its waiter.
+            // Unlocked first, since dropping it reports the failure to its waiter.
             drop(state);
-            return drop(work);
+            return drop(queued);
         }
-        self.waiting_events.add(work.task.events().into());
-        state.works.push_back(work);
+        self.waiting_events.add(queued.task.events().into());
+        state.queued.push_back(queued);
         self.filled.notify_one();
     }
 
     /// What is queued, as far as one commit goes; waits for something. `None` once the queue is closed and empty.
-    pub(super) fn take(&self) -> Option<Vec<Work>> {
+    pub(super) fn take(&self) -> Option<Vec<Queued>> {
         let mut tidy = false;
         let mut state = self.state.lock();
-        while state.works.is_empty() {
+        while state.queued.is_empty() {
             if state.closed {
                 return None;
             }
@@ -180,26 +180,26 @@ impl Queue {
             }
         }
         let (mut taken, mut events, mut bytes) = (Vec::new(), 0, 0);
-        while let Some(work) = state.works.front() {
-            events += work.task.events();
-            bytes += work.task.bytes();
+        while let Some(queued) = state.queued.front() {
+            events += queued.task.events();
+            bytes += queued.task.bytes();
             if !taken.is_empty() && (events > COMMIT_EVENTS || bytes > COMMIT_BYTES) {
                 break;
             }
-            self.waiting_events.sub(work.task.events().into());
-            taken.extend(state.works.pop_front());
+            self.waiting_events.sub(queued.task.events().into());
+            taken.extend(state.queued.pop_front());
         }
         Some(taken)
     }
 
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
-        self.state.lock().works.is_empty()
+        self.state.lock().queued.is_empty()
     }
 
     /// Whether something is queued, and not yet as much as one commit takes or the queue holds.
     pub(super) fn is_gathering(&self) -> bool {
-        let is_waiting = !self.state.lock().works.is_empty();
+        let is_waiting = !self.state.lock().queued.is_empty();
         let bytes = self.capacity - self.room.available_permits();
         is_waiting
             && self.waiting_events.get() < COMMIT_EVENTS.into()
@@ -215,9 +215,9 @@ impl Queue {
 
     /// Drops what is queued, which tells those who wait.
     pub(super) fn discard(&self) {
-        let works = std::mem::take(&mut self.state.lock().works);
-        for work in works {
-            self.waiting_events.sub(work.task.events().into());
+        let queued = std::mem::take(&mut self.state.lock().queued);
+        for queued in queued {
+            self.waiting_events.sub(queued.task.events().into());
         }
     }
 }
@@ -283,7 +283,7 @@ mod tests {
         // What the writer has in its hands still counts; what it has finished does not.
         let commit = queue.take().unwrap();
         assert_eq!(large.as_mut().now_or_never(), None);
-        commit.into_iter().for_each(Work::finish);
+        commit.into_iter().for_each(Queued::finish);
         assert_eq!(large.now_or_never(), Some(()));
         assert_eq!(small.as_mut().now_or_never(), None);
         queue.close();

@@ -1,4 +1,4 @@
-//! Reading: everything here blocks on the disk, looks at one snapshot, and waits for no writer.
+//! Reads of the log. Each one blocks on the disk, uses one snapshot, and does not wait for the writer.
 
 use std::ops::Bound;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ pub enum ReadError {
 /// An object as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stored {
-    /// Who it is.
+    /// Its identity.
     pub identity: Arc<Identity>,
     /// The end of its log.
     pub tail: Tail,
@@ -201,11 +201,11 @@ impl Entry {
     pub(super) fn tail(&self, offset: u64) -> Result<Tail, ReadError> {
         let event = self.decode()?;
         if event.offset != offset {
-            return Err(ReadError::Damaged("an event is not in its place"));
+            return Err(ReadError::Damaged("an event has the offset of another one"));
         }
         let tail = Tail { offset, time: event.time, bytes: self.bytes_with() };
         if !tail.is_possible() {
-            return Err(ReadError::Damaged("an event's numbers are none that ever were"));
+            return Err(ReadError::Damaged("an event has an offset, a time or a size beyond 2^53"));
         }
         Ok(tail)
     }
@@ -213,13 +213,12 @@ impl Entry {
 
 const MISSING: ReadError = ReadError::Damaged("an event is missing");
 const TOO_SHORT: ReadError = ReadError::Damaged("a stored event is too short");
-const BAD_NAME: ReadError = ReadError::Damaged("an object's name is none");
-const BAD_RECORD: ReadError = ReadError::Damaged("an object's record is none");
+const BAD_NAME: ReadError = ReadError::Damaged("invalid object name");
+const BAD_RECORD: ReadError = ReadError::Damaged("invalid object record");
 
 fn read(guard: Guard) -> Result<(u64, Entry), ReadError> {
     let (key, value) = guard.into_inner()?;
-    let (_, offset) =
-        event::decode_key(&key).ok_or(ReadError::Damaged("an event's key is none"))?;
+    let (_, offset) = event::decode_key(&key).ok_or(ReadError::Damaged("invalid event key"))?;
     Ok((offset, Entry::from_stored(value).ok_or(TOO_SHORT)?))
 }
 

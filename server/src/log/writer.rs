@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 pub(crate) mod stepped;
 
 use super::ObjectId;
-use super::queue::{EVENT_OVERHEAD, Task, Work};
+use super::queue::{EVENT_OVERHEAD, Queued, Task};
 use super::shared::Shared;
 
 /// How many objects' heads the writer remembers to check the order of appends.
@@ -27,13 +27,13 @@ pub(super) fn run(shared: &Shared) {
     let look_every_bytes = (shared.watch.min_free() / 8).max(1 << 20);
     let mut unwatched = 0;
     let mut in_memory = shared.store.memtable_bytes();
-    while let Some(works) = shared.queue.take() {
-        if works.iter().any(|work| work.task.events() > 0) {
+    while let Some(queued) = shared.queue.take() {
+        if queued.iter().any(|queued| queued.task.events() > 0) {
             shared.delay.pass();
         }
         let started = Instant::now();
         shared.watch.begins();
-        match commit(shared, &mut heads, &works) {
+        match commit(shared, &mut heads, &queued) {
             Ok(bytes) => {
                 unwatched += bytes;
                 in_memory += bytes;
@@ -46,7 +46,7 @@ pub(super) fn run(shared: &Shared) {
             shared.watch.look(&shared.metrics);
             unwatched = 0;
         }
-        works.into_iter().for_each(Work::finish);
+        queued.into_iter().for_each(Queued::finish);
         if shared.memtable_bytes.is_some_and(|most| in_memory > most) {
             in_memory = 0;
             if let Err(error) = shared.store.write_out() {
@@ -74,12 +74,12 @@ impl Drop for End<'_> {
 }
 
 /// Returns what it takes in memory and in the journal, in bytes.
-fn commit(shared: &Shared, heads: &mut Heads, works: &[Work]) -> Result<u64, fjall::Error> {
+fn commit(shared: &Shared, heads: &mut Heads, queued: &[Queued]) -> Result<u64, fjall::Error> {
     let started = Instant::now();
     let mut batch = shared.store.batch();
     let (mut stored, mut bytes, mut removed) = (0_u32, 0, 0);
-    for work in works {
-        match &work.task {
+    for queued in queued {
+        match &queued.task {
             Task::Append { entries, .. } if entries.is_empty() => {}
             Task::Append { object, first, entries } => {
                 heads.advance(object.id, *first, entries.len());
@@ -111,8 +111,8 @@ fn commit(shared: &Shared, heads: &mut Heads, works: &[Work]) -> Result<u64, fja
         batch.commit_lazily()?;
     }
     shared.metrics.trimmed_events.inc_by(removed);
-    for work in works {
-        if let Task::Append { object, .. } = &work.task {
+    for queued in queued {
+        if let Task::Append { object, .. } = &queued.task {
             shared.note(object);
         }
     }

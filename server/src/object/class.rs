@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use dormouse_protocol::{ErrorCode, Event};
 
-use super::dedupe::{Dedupe, Place};
+use super::dedupe::{Dedupe, StoredAt};
 use super::delivery::{Answer, Refusal};
 use super::input::{Input, Publish, Verb};
 use super::reply::ReplyTo;
@@ -132,15 +132,26 @@ impl Context<'_> {
     }
 
     /// Stores the next event and delivers it to every member once it is on disk, unless its key was seen within the window;
-    /// then the sender gets the offset of the first event (promise 4). Refused while the disk is full.
+    /// then the sender gets the offset of the first event (promise 4). Refused while the disk is full, and
+    /// where the request is a retry whose event may have left the window.
     pub fn publish(&mut self, request: PublishRequest) {
         let PublishRequest { publish, reply, permit } = request;
-        let Publish { sender, kind, data, key, .. } = publish;
+        let Publish { sender, kind, data, key, after, .. } = publish;
         if let Some(key) = &key
-            && let Some(Place { offset, time }) = self.dedupe.find(&sender, key)
+            && let Some(StoredAt { offset, time }) = self.dedupe.find(&sender, key)
         {
             let answer = Answer::Published { offset, time, duplicate: true };
             self.effects.answers.push((reply, answer));
+            return;
+        }
+        if let Some(after) = after
+            && !self.dedupe.reaches_back_to(after)
+        {
+            let why = format!(
+                "the event may have been stored: read the history after offset {after} and look for its key"
+            );
+            let refusal = Refusal::new(ErrorCode::KeyExpired, why);
+            self.effects.answers.push((reply, Answer::Refused(refusal)));
             return;
         }
         if self.is_full {
@@ -156,7 +167,7 @@ impl Context<'_> {
             none => *none = Some(permit),
         }
         if let Some(key) = &event.key {
-            let place = Place { offset: event.offset, time: event.time };
+            let place = StoredAt { offset: event.offset, time: event.time };
             self.dedupe.insert(&sender, key, place);
         }
         let answer = Answer::Published { offset: event.offset, time: event.time, duplicate: false };

@@ -10,36 +10,45 @@ use dormouse_protocol::Key;
 
 /// Where an event stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct StoredAt {
     pub(super) offset: u64,
     pub(super) time: u64,
 }
 
 /// The keys of one object's last events; bounded by their age and number.
 pub(super) struct Dedupe {
-    known: HashMap<Box<str>, Place>,
+    known: HashMap<Box<str>, StoredAt>,
     /// Oldest first.
-    order: VecDeque<(Place, Box<str>)>,
+    order: VecDeque<(StoredAt, Box<str>)>,
     /// Bytes of the names in `order`.
     name_bytes: usize,
     age_ms: u64,
     events: u64,
+    /// The keys of events up to this offset may be missing; 0 if none is.
+    forgotten: u64,
 }
 
 impl Dedupe {
     /// A window of events that are at most so old, and at most so many.
     pub(super) fn new(age: Duration, events: u64) -> Self {
         let age_ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
-        Self { known: HashMap::new(), order: VecDeque::new(), name_bytes: 0, age_ms, events }
+        Self {
+            known: HashMap::new(),
+            order: VecDeque::new(),
+            name_bytes: 0,
+            age_ms,
+            events,
+            forgotten: 0,
+        }
     }
 
     /// Where the event stands that `sender` stored under `key`.
-    pub(super) fn find(&self, sender: &str, key: &Key) -> Option<Place> {
+    pub(super) fn find(&self, sender: &str, key: &Key) -> Option<StoredAt> {
         self.known.get(&*name(sender, key)).copied()
     }
 
     /// Notes the newest event.
-    pub(super) fn insert(&mut self, sender: &str, key: &Key, place: Place) {
+    pub(super) fn insert(&mut self, sender: &str, key: &Key, place: StoredAt) {
         let name = name(sender, key);
         self.name_bytes += name.len();
         self.known.insert(name.clone(), place);
@@ -47,7 +56,7 @@ impl Dedupe {
     }
 
     /// Notes an event older than all noted ones.
-    pub(super) fn insert_older(&mut self, sender: &str, key: &Key, place: Place) {
+    pub(super) fn insert_older(&mut self, sender: &str, key: &Key, place: StoredAt) {
         let name = name(sender, key);
         self.name_bytes += name.len();
         // A key that left the window may stand in the log twice: the newer event counts.
@@ -55,16 +64,26 @@ impl Dedupe {
         self.order.push_front((place, name));
     }
 
+    /// Notes that the keys of events up to an offset are not known.
+    pub(super) fn forget_up_to(&mut self, offset: u64) {
+        self.forgotten = self.forgotten.max(offset);
+    }
+
+    /// Whether the key of every event after an offset is known, so that a key that is not found was not stored there.
+    pub(super) fn reaches_back_to(&self, offset: u64) -> bool {
+        offset >= self.forgotten
+    }
+
     /// Whether an event is within the window of a log that ends at `head`.
-    pub(super) fn holds(&self, place: Place, head: u64, now: u64) -> bool {
+    pub(super) fn holds(&self, place: StoredAt, head: u64, now: u64) -> bool {
         place.offset.saturating_add(self.events) > head
             && place.time.saturating_add(self.age_ms) >= now
     }
 
     /// The memory that it takes, roughly: a name stands in it twice.
     pub(super) fn memory_bytes(&self) -> usize {
-        self.known.capacity() * size_of::<(Box<str>, Place)>()
-            + self.order.capacity() * size_of::<(Place, Box<str>)>()
+        self.known.capacity() * size_of::<(Box<str>, StoredAt)>()
+            + self.order.capacity() * size_of::<(StoredAt, Box<str>)>()
             + 2 * self.name_bytes
     }
 
@@ -75,6 +94,7 @@ impl Dedupe {
             && let Some((place, name)) = self.order.pop_front()
         {
             self.name_bytes -= name.len();
+            self.forget_up_to(place.offset);
             if self.known.get(&name) == Some(&place) {
                 self.known.remove(&name);
             }
@@ -95,8 +115,8 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn place(offset: u64, time: u64) -> Place {
-        Place { offset, time }
+    fn place(offset: u64, time: u64) -> StoredAt {
+        StoredAt { offset, time }
     }
 
     #[test]
@@ -121,6 +141,65 @@ mod tests {
         dedupe.expire(4, 0);
         assert_eq!(dedupe.find("ann", &key("a")), None);
         assert_eq!(dedupe.find("ann", &key("b")), Some(place(3, 0)));
+    }
+
+    /// Each window size and each number of events: the boundary is exact.
+    #[test]
+    fn a_window_reaches_back_to_the_newest_key_that_left_it_by_number() {
+        for events in 1..6 {
+            let mut dedupe = Dedupe::new(Duration::from_secs(10), events);
+            for head in 1..20 {
+                dedupe.insert("ann", &key(&head.to_string()), place(head, 0));
+                dedupe.expire(head, 0);
+                for offset in 0..=head {
+                    let all_known = (offset + 1..=head)
+                        .all(|kept| dedupe.find("ann", &key(&kept.to_string())).is_some());
+                    assert_eq!(
+                        dedupe.reaches_back_to(offset),
+                        all_known,
+                        "{events} {head} {offset}"
+                    );
+                }
+                assert!(dedupe.reaches_back_to(head.saturating_sub(events)));
+            }
+        }
+    }
+
+    #[test]
+    fn a_window_reaches_back_to_the_newest_key_that_left_it_by_time() {
+        let mut dedupe = Dedupe::new(Duration::from_secs(10), 100);
+        for offset in 1..=5 {
+            dedupe.insert("ann", &key(&offset.to_string()), place(offset, offset * 1_000));
+        }
+        for now in (5_000..17_000).step_by(100) {
+            dedupe.expire(5, now);
+            let forgotten =
+                (1..=5).filter(|offset| offset * 1_000 + 10_000 < now).max().unwrap_or(0);
+            for offset in 0..=5 {
+                assert_eq!(dedupe.reaches_back_to(offset), offset >= forgotten, "{now} {offset}");
+            }
+        }
+    }
+
+    /// An event without a key can't be that of a retry.
+    #[test]
+    fn events_without_keys_leave_the_window_unnoticed() {
+        let mut dedupe = Dedupe::new(Duration::from_secs(10), 2);
+        dedupe.insert("ann", &key("a"), place(3, 0));
+        dedupe.expire(9, 0);
+        assert!(!dedupe.reaches_back_to(2));
+        assert!(dedupe.reaches_back_to(3));
+    }
+
+    #[test]
+    fn what_was_not_read_back_is_not_known() {
+        let mut dedupe = Dedupe::new(Duration::from_secs(10), 3);
+        dedupe.insert_older("ann", &key("c"), place(7, 30));
+        assert!(dedupe.reaches_back_to(0));
+        dedupe.forget_up_to(6);
+        dedupe.forget_up_to(2);
+        assert!(!dedupe.reaches_back_to(5));
+        assert!(dedupe.reaches_back_to(6));
     }
 
     #[test]

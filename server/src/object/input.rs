@@ -111,6 +111,8 @@ pub struct Publish {
     pub data: Payload,
     /// The key under which it is stored once.
     pub key: Option<Key>,
+    /// Of a retry: the newest offset that the client knew when it first sent the request.
+    pub after: Option<u64>,
     /// Bytes that the request holds until it is answered.
     pub held: u32,
 }

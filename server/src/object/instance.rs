@@ -9,7 +9,7 @@ use dormouse_protocol::{Encoding, ErrorCode};
 use tokio::sync::oneshot;
 
 use super::class::{Context, Effects, Object, PublishRequest};
-use super::dedupe::{Dedupe, Place};
+use super::dedupe::{Dedupe, StoredAt};
 use super::delivery::{Answer, EventFrames, Refusal};
 use super::handle::Handle;
 use super::input::{Action, Input};
@@ -18,7 +18,7 @@ use super::registry::Shared;
 use super::reply::ReplyTo;
 use crate::clock::now_ms;
 use crate::limits::Permit;
-use crate::log::{Append, Identity, PageLimit, ReadError, Tail, elsewhere};
+use crate::log::{Append, Identity, PageLimit, ReadError, Tail, spawn_blocking_read};
 
 /// An append is not made larger than this by a further message.
 const APPEND_BYTES: usize = 64 * 1024;
@@ -42,7 +42,7 @@ impl Instance {
         if handle.has_unfinished_appends() {
             settled(handle).await;
         }
-        let (tail, dedupe) = elsewhere(&shared.runtime, {
+        let (tail, dedupe) = spawn_blocking_read(&shared.runtime, {
             let (shared, identity) = (shared.clone(), handle.identity.clone());
             move || read_back(&shared, &identity)
         })
@@ -204,14 +204,16 @@ fn read_back(shared: &Shared, identity: &Identity) -> Result<(Tail, Dedupe), Rea
     let Some(stored) = shared.log.find(&identity.name)? else {
         return Ok((Tail::default(), dedupe));
     };
+    dedupe.forget_up_to(stored.trimmed);
     let now = now_ms();
     let mut before = None;
     'window: loop {
         let range = shared.log.range(identity, None, before, true, WINDOW_PAGE)?;
         for entry in &range.events {
             let event = entry.decode()?;
-            let place = Place { offset: event.offset, time: event.time };
+            let place = StoredAt { offset: event.offset, time: event.time };
             if !dedupe.holds(place, stored.tail.offset, now) {
+                dedupe.forget_up_to(place.offset);
                 break 'window;
             }
             if let Some(key) = &event.key {

@@ -16,7 +16,7 @@ use super::presence::{Data, Entrant, RosterFrames, RosterFull, View};
 use super::reply::ReplyTo;
 use crate::clock::now_ms;
 use crate::limits::{Budget, Permit, Purpose};
-use crate::log::{ReadError, elsewhere};
+use crate::log::{ReadError, spawn_blocking_read};
 
 /// A signal is held as a message, and in each encoding that is spoken.
 const SIGNAL_COPIES: usize = 3;
@@ -171,7 +171,7 @@ impl Handle {
             permit: None,
             outcome: Err(unreadable()),
         };
-        elsewhere(&self.shared.runtime, move || answer.fill());
+        spawn_blocking_read(&self.shared.runtime, move || answer.fill());
     }
 
     /// The events of a range, up to the head; blocks. The log may hold more already: a commit is about to move the head, and

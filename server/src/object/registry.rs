@@ -18,7 +18,7 @@ use super::lifecycle::State;
 use super::metrics::Metrics;
 use super::presence;
 use crate::limits::Budget;
-use crate::log::{Log, ReadError, Stored, elsewhere};
+use crate::log::{Log, ReadError, Stored, spawn_blocking_read};
 
 /// What the operator decides about objects.
 #[derive(Debug, Clone)]
@@ -225,7 +225,7 @@ impl Registry {
     /// What is stored of an object, if an event of it ever was. Reads on another thread.
     pub async fn stored(&self, name: &ObjectName) -> Result<Option<Stored>, ReadError> {
         let (log, name) = (self.0.log.clone(), name.clone());
-        let found = elsewhere(&self.0.runtime, move || log.find(&name)).await;
+        let found = spawn_blocking_read(&self.0.runtime, move || log.find(&name)).await;
         found.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
     }
 
@@ -246,7 +246,7 @@ impl Registry {
         slots.insert(name.clone(), Slot::Opening(vec![Box::new(then)]));
         drop(slots);
         let (shared, name) = (self.0.clone(), name.clone());
-        elsewhere(&self.0.runtime, move || shared.find(&name));
+        spawn_blocking_read(&self.0.runtime, move || shared.find(&name));
     }
 }
 

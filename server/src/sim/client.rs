@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
 use dormouse_protocol::{
     ClientMessage, Encoding, History, Key, Leave, Payload, Ping, PresenceGet, PresenceSet, Publish,
     Signal,
@@ -15,7 +14,7 @@ use super::machine::Machine;
 use super::seat::{Seat, Stage};
 use super::trace::{Line, Trace};
 use super::truth::{Room, Verdict, ensure};
-use crate::session::Session;
+use crate::session::{Session, Sessions};
 use crate::socket::Form;
 
 /// Requests that it lets wait.
@@ -71,11 +70,10 @@ pub(super) struct Around<'a> {
 
 impl Client {
     pub(super) fn new(number: usize, rooms: usize, trace: Trace) -> Self {
-        let token = BASE64_URL_SAFE_NO_PAD.encode([number as u8; 16]);
         let seats = (0..rooms).filter(|room| *room == 0 || one_in(2));
         Self {
             number,
-            session: Session::from_token(&token).expect("16 bytes are a token"),
+            session: Sessions::new(&[7; 32]).numbered(number as u64),
             form: Form {
                 encoding: if one_in(2) { Encoding::Json } else { Encoding::Msgpack },
                 deflated: one_in(4),
@@ -237,7 +235,7 @@ impl Client {
             (said.state, said.sent) = (State::Sent(self.last_id + 1), said.sent + 1);
             self.ask(|id| {
                 let kind = "message".parse().expect("it is a kind");
-                ClientMessage::Publish(Publish { id, object, kind, data, key })
+                ClientMessage::Publish(Publish { id, object, kind, data, key, after: None })
             });
         }
     }

@@ -36,7 +36,7 @@ use crate::limits::Budget;
 use crate::log::ObjectId;
 use crate::memory::Tidy;
 use crate::object::{Address, Registry};
-use crate::session::Session;
+use crate::session::SessionId;
 
 /// Bytes that one read takes.
 const READ_BYTES: usize = 64 * 1024;
@@ -237,8 +237,8 @@ impl Reactor {
     fn accept(&mut self, accepted: Accepted) {
         self.work += ACCEPT_WORK;
         let Accepted { stream, answer, read, form, echoes, session, slot } = accepted;
-        // Who can't be told is nobody's, until its close.
-        let session_id = session.as_ref().map_or_else(|_| Session::new().id, |session| session.id);
+        // A connection with a bad token is closed below and sends nothing under this id.
+        let session_id = session.as_ref().map_or(SessionId::NONE, |session| session.id);
         let mut socket = TcpStream::from_std(stream);
         self.generation = self.generation.wrapping_add(1);
         let entry = self.connections.vacant_entry();

@@ -53,6 +53,7 @@ impl Reactor {
             kind: publish.kind,
             data: publish.data,
             key: publish.key,
+            after: publish.after,
             held: size as u32,
         });
         self.post(key, publish.id, joined.object, action);

@@ -18,6 +18,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "object",
             "probe",
             "room",
+            "session",
             "socket",
         ],
     ),

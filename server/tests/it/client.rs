@@ -403,7 +403,14 @@ pub(crate) fn publish(
 ) -> ClientMessage {
     let data = Payload::of(&data).unwrap();
     let key = key.map(|key| key.parse().unwrap());
-    ClientMessage::Publish(Publish { id, object, kind: "message".parse().unwrap(), data, key })
+    ClientMessage::Publish(Publish {
+        id,
+        object,
+        kind: "message".parse().unwrap(),
+        data,
+        key,
+        after: None,
+    })
 }
 
 /// A request of a page; the client gives it its id.

@@ -3,7 +3,7 @@
 use std::io::{self, Read as _, Write as _};
 use std::time::Duration;
 
-use dormouse::session::{BadToken, Session};
+use dormouse::session::BadToken;
 use dormouse_protocol::Encoding;
 use tokio::runtime::Builder;
 use tokio::task::yield_now;
@@ -11,12 +11,12 @@ use tokio::time::Instant;
 use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 
-use crate::support::{PATIENCE, TestFront, handshake, read_head, wait_until_refused};
+use crate::support::{PATIENCE, TestFront, handshake, read_head, sessions, wait_until_refused};
 
 #[test]
 fn a_client_is_upgraded_and_handed_over() {
     let front = TestFront::start(|_| {});
-    let session = Session::new();
+    let session = sessions().issue();
     let url = format!("ws://{}/v1/connect?session={}", front.address, session.token);
     let mut request = url.into_client_request().unwrap();
     let offered = "dormouse.v1.msgpack, dormouse.v1.json".parse().unwrap();

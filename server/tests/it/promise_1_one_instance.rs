@@ -114,7 +114,9 @@ async fn waking_and_falling_asleep_do_not_meet() {
 async fn boom(client: &mut Client, object: u64) -> u32 {
     let (id, data) = (client.id(), Payload::of(&()).unwrap());
     let kind = "boom".parse().unwrap();
-    client.send(&ClientMessage::Publish(Publish { id, object, kind, data, key: None })).await;
+    client
+        .send(&ClientMessage::Publish(Publish { id, object, kind, data, key: None, after: None }))
+        .await;
     id
 }
 

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use dormouse_protocol::{Encoding, Start};
+use dormouse_protocol::{
+    ClientMessage, Encoding, ErrorCode, Payload, Publish, ServerMessage, Start,
+};
 use tempfile::TempDir;
 
 use crate::client::{Client, ENCODINGS, number};
@@ -171,4 +173,58 @@ async fn the_window_is_bounded_in_time() {
     assert_eq!((later.duplicate, later.offset), (false, published.offset + 1));
     let repeat = client.publish_once(object, 0, "key").await;
     assert_eq!((repeat.duplicate, repeat.offset), (true, later.offset), "a new window has begun");
+}
+
+/// Finding 21: such a retry was stored twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_retry_from_before_the_window_is_refused_and_not_stored_again() {
+    let mut server = TestServer::start(|config| {
+        config.objects.dedupe_events = 4;
+        config.classes.room.sleep_after = Duration::from_millis(1);
+    })
+    .await;
+    let mut client = Client::connect(server.address, Encoding::Msgpack).await;
+    let object = client.join_now("room/once").await;
+    for number in 1..=10_u64 {
+        client.publish_once(object, number, &format!("key {number}")).await;
+    }
+    let token = client.token().to_owned();
+    for (round, encoding) in [Encoding::Msgpack, Encoding::Json].into_iter().enumerate() {
+        if round == 1 {
+            // The instance that wakes reads its window back.
+            server.restart().await;
+        }
+        let mut client = Client::resume(server.address, encoding, &token).await;
+        let object = client.join_now("room/once").await;
+        // Events 7 to 10 are in the window: a retry from before event 6 can't be told.
+        for after in 0..6 {
+            let answer = retry(&mut client, object, "key 3", after).await;
+            let ServerMessage::Error(error) = answer else { panic!("{answer:?} after {after}") };
+            assert_eq!(error.code, ErrorCode::KeyExpired);
+            assert!(error.message.contains(&format!("after offset {after} ")), "{}", error.message);
+        }
+        let answer = retry(&mut client, object, "key 7", 0).await;
+        let ServerMessage::Published(repeat) = answer else { panic!("{answer:?}") };
+        assert_eq!((repeat.offset, repeat.duplicate), (7, true));
+        assert_eq!(client.whole_log(object).await.len(), 10);
+    }
+    let mut client = Client::resume(server.address, Encoding::Msgpack, &token).await;
+    let object = client.join_now("room/once").await;
+    let answer = retry(&mut client, object, "never sent", 6).await;
+    let ServerMessage::Published(stored) = answer else { panic!("{answer:?}") };
+    assert_eq!((stored.offset, stored.duplicate), (11, false));
+}
+
+async fn retry(client: &mut Client, object: u64, key: &str, after: u64) -> ServerMessage {
+    let id = client.id();
+    let publish = Publish {
+        id,
+        object,
+        kind: "message".parse().unwrap(),
+        data: Payload::of(&0).unwrap(),
+        key: Some(key.parse().unwrap()),
+        after: Some(after),
+    };
+    client.send(&ClientMessage::Publish(publish)).await;
+    client.reply(id).await
 }

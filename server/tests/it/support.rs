@@ -15,6 +15,7 @@ use dormouse::limits::{Budget, Pressure};
 use dormouse::log::{self, Log};
 use dormouse::metrics::Metrics;
 use dormouse::object::{self, Classes, Registry};
+use dormouse::session::Sessions;
 use dormouse::socket::{self, Accepted, Reactors, Seats};
 use dormouse_protocol::Limits;
 use parking_lot::Mutex;
@@ -150,7 +151,13 @@ fn inside(data: &Path, metrics: &Metrics) -> Inside {
     };
     let reactors =
         Reactors::start(seats, registry.clone(), settings, budget.clone(), sockets).unwrap();
-    Inside { registry, reactors: Arc::new(reactors), log, pressure: Pressure::default(), budget }
+    let (reactors, pressure) = (Arc::new(reactors), Pressure::default());
+    Inside { registry, reactors, log, pressure, budget, sessions: sessions() }
+}
+
+/// The sessions of every [`TestFront`].
+pub(crate) fn sessions() -> Sessions {
+    Sessions::new(&[7; 32])
 }
 
 /// A handshake in order, with further header lines.

@@ -12,12 +12,17 @@ use serde_json::{Value, json};
 
 use crate::client::{Client, ENCODINGS, after, history};
 use crate::guest::{Guest, enter};
+use crate::raw::Raw;
 use crate::server::TestServer;
 use crate::support::PATIENCE;
 
-/// Whoever wrote the fixtures; the id is derived from the token.
-const TOKEN: &str = "AAECAwQFBgcICQoLDA0ODw";
+/// The session that wrote the fixtures.
 const SENDER: &str = "cpe3ou76xu7li";
+/// Continues that session under [`SESSION_KEY`]. The fixtures come from before sessions had a key.
+const TOKEN: &str = "E8m3U_69PrRla0NXO8rgm7Pevrq2tD5j";
+const SESSION_KEY: [u8; 32] = [7; 32];
+/// The token that wrote the fixtures: any 128 bits were one.
+const OLD_TOKEN: &str = "AAECAwQFBgcICQoLDA0ODw";
 
 /// All of whose events are trimmed, before anything else is written.
 const EMPTIED: &str = "room/emptied";
@@ -64,7 +69,14 @@ fn present() -> Value {
 fn publish(id: u32, object: u64, at: usize) -> ClientMessage {
     let key = key(at).map(|key| key.parse().unwrap());
     let data = Payload::of(&values()[at]).unwrap();
-    ClientMessage::Publish(Publish { id, object, kind: kind(at).parse().unwrap(), data, key })
+    ClientMessage::Publish(Publish {
+        id,
+        object,
+        kind: kind(at).parse().unwrap(),
+        data,
+        key,
+        after: None,
+    })
 }
 
 fn fixtures() -> PathBuf {
@@ -108,7 +120,12 @@ fn join_here(member: Option<u64>) -> Join {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "writes a new fixture: see tests/fixtures/README.md"]
 async fn write_the_fixture() {
-    let mut server = TestServer::start(keep_everything).await;
+    let start = TestServer::start(|config| {
+        keep_everything(config);
+        std::fs::create_dir(&config.data).unwrap();
+        std::fs::write(config.data.join("session.key"), SESSION_KEY).unwrap();
+    });
+    let mut server = start.await;
     let mut client = Client::resume(server.address, Encoding::Msgpack, TOKEN).await;
     fill(&mut client, EMPTIED, EMPTIED_EVENTS).await;
     server.config.classes.room.retention.max_age = Duration::from_millis(1);
@@ -157,6 +174,7 @@ async fn opens(archive: &Path) {
         keep_everything(config);
         std::fs::create_dir(&config.data).unwrap();
         tar("-xzf", archive, &config.data);
+        std::fs::write(config.data.join("session.key"), SESSION_KEY).unwrap();
     });
     let mut server = start.await;
     let mut client = Client::resume(server.address, Encoding::Msgpack, TOKEN).await;
@@ -264,4 +282,13 @@ async fn rosters_are_restored(server: &TestServer) {
 
     let mut guest = Guest::again(server.address, Encoding::Json, TOKEN).await;
     assert_eq!(guest.join(join_here(Some(*member))).await.member, *member);
+}
+
+/// Old tokens can't be told from those that a client has made up.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_of_an_earlier_version_is_refused() {
+    let server = TestServer::start(|_| {}).await;
+    let query = format!("?session={OLD_TOKEN}");
+    let mut raw = Raw::open(server.address, Encoding::Json, &query, None).await;
+    raw.is_closed(3500).await;
 }

@@ -48,7 +48,8 @@ fn publishes_are_what_the_protocol_says() {
         let mut out = Vec::new();
         wire.publish(&mut peer, b"hello", &mut out);
         let (kind, data) = (Kind::default(), text("hello"));
-        let publish = Publish { id: 1, object: 12, kind, data: data.clone(), key: None };
+        let publish =
+            Publish { id: 1, object: 12, kind, data: data.clone(), key: None, after: None };
         assert_eq!(sent(encoding, &out), ClientMessage::Publish(publish));
 
         wire = wire.delivering(Delivery::Signals);

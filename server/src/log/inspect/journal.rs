@@ -1,12 +1,15 @@
-//! A look at the database's journals before the database opens them.
+//! Checks the database's journals before the database opens them.
 //!
-//! fjall ends the replay of a journal at the first thing that it can't read, drops what follows and does not say so; where a
-//! batch has lost a page in its middle, as a power loss may leave the last one, it refuses to open. So both are settled here:
-//! **a torn tail**, which is what was never synced, is cut off with a message; **damage** in what was synced is an error.
+//! fjall stops its replay at the first entry that it cannot read, and silently drops what follows. It refuses to open where a
+//! batch lacks a page, which a power loss can cause in the last batch. This module separates three cases:
 //!
-//! What tells them apart: a batch is written after the one before it was synced, or it says that it was not
-//! ([`unsynced`]). So a whole batch beyond the damage that does not say so proves that the disk had what is damaged. (Damage
-//! in the very last commit looks like a torn tail; nothing can tell.)
+//! - **Torn tail:** the last batch was never synced and is incomplete. It is cut off, with a warning.
+//! - **Damage:** synced data cannot be read. This is an error.
+//! - **Unknown:** the bytes are not what this version of the database writes. This is an error. Unknown bytes are never cut off.
+//!
+//! A batch is written after the previous batch was synced; otherwise it carries the mark [`unsynced`]. So a complete batch
+//! without that mark, behind unreadable bytes, proves that the disk had those bytes. Damage in the last commit looks like a
+//! torn tail; the journal holds nothing that tells them apart.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _};
@@ -15,17 +18,22 @@ use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::Trouble;
+use super::version::{KNOWN, MAGIC};
 use crate::log::keys::unsynced;
 
-/// Makes sure that what is read of the journals is on disk, and cuts off a torn tail. Blocks.
+/// Makes sure that what is read of the journals is on disk, and cuts off a torn tail. Checks all journals before it changes one.
+/// Blocks.
 pub(super) fn settle(database: &Path) -> Result<(), Trouble> {
     let mut journals = journals(database)?;
     let active = journals.pop();
     for (_, file) in journals {
         let bytes = read(&file)?;
-        // It was synced as a whole before the next one was begun.
+        // It was synced as a whole before the next journal was created.
         let whole = whole(&bytes);
         if !is_blank(&bytes[whole..]) {
+            if !was_synced(&bytes[whole..]) {
+                check_version(&bytes[whole..], &file)?;
+            }
             return Err(damage(file, whole));
         }
     }
@@ -39,6 +47,11 @@ pub(super) fn settle(database: &Path) -> Result<(), Trouble> {
     if was_synced(rest) {
         return Err(damage(file, whole));
     }
+    check_version(rest, &file)?;
+    if !is_torn(rest) {
+        let what = format!("an entry of an unknown kind begins at byte {whole}");
+        return Err(Trouble::Damage { file, what });
+    }
     let torn = rest.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
     let journal = OpenOptions::new().write(true).open(&file)?;
     journal.set_len(whole as u64)?;
@@ -47,7 +60,7 @@ pub(super) fn settle(database: &Path) -> Result<(), Trouble> {
         file = %file.display(),
         at = whole,
         bytes = torn,
-        "the journal's end was torn and is cut off: it was never synced, so nobody was told that it is stored"
+        "the journal's last batch is incomplete and is cut off: it was never synced and never acknowledged"
     );
     Ok(())
 }
@@ -66,7 +79,7 @@ fn journals(database: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
         let path = entry?.path();
         if path.extension().is_some_and(|extension| extension == "jnl") {
             let number = path.file_stem().and_then(|stem| stem.to_str()?.parse().ok());
-            // Another name the database itself refuses.
+            // The database itself refuses any other name.
             journals.extend(number.map(|number| (number, path)));
         }
     }
@@ -123,6 +136,21 @@ fn whole(bytes: &[u8]) -> usize {
     end
 }
 
+/// Fails if the first batch is complete and ends with the trailer of another version of the database.
+fn check_version(rest: &[u8], file: &Path) -> Result<(), Trouble> {
+    match Batch::read_with_trailer(rest) {
+        Some((_, [magic @ .., found])) if magic == MAGIC && found != KNOWN && found != 0 => {
+            Err(Trouble::Version { file: file.into(), found, known: KNOWN })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether unreadable bytes can be what a power loss left of a batch: its begin, or zeros where a page was not written.
+fn is_torn(rest: &[u8]) -> bool {
+    matches!(rest.first(), Some(&START | 0))
+}
+
 /// Whether there is a batch beyond the damage that was written when all before it was synced.
 fn was_synced(mut rest: &[u8]) -> bool {
     while let Some(begin) = rest.iter().position(|byte| *byte == START) {
@@ -140,7 +168,7 @@ const START: u8 = 1;
 const ITEM: u8 = 2;
 const END: u8 = 3;
 const CLEAR: u8 = 4;
-const TRAILER: [u8; 4] = *b"FJL\x03";
+const TRAILER: [u8; 4] = [MAGIC[0], MAGIC[1], MAGIC[2], KNOWN];
 
 /// The database counts up to half of a u64.
 const MAX_NUMBER: u64 = 1 << 62;
@@ -154,6 +182,12 @@ struct Batch {
 
 impl Batch {
     fn read(bytes: &[u8]) -> Option<Self> {
+        let (batch, trailer) = Self::read_with_trailer(bytes)?;
+        (trailer == TRAILER).then_some(batch)
+    }
+
+    /// A batch whose checksum is right, with the bytes that end it.
+    fn read_with_trailer(bytes: &[u8]) -> Option<(Self, [u8; 4])> {
         let mut left = bytes;
         (take::<1>(&mut left)? == [START]).then_some(())?;
         let items = u32::from_le_bytes(take(&mut left)?);
@@ -170,10 +204,10 @@ impl Batch {
         let content = &content[..content.len() - left.len()];
         let is_whole = take(&mut left)? == [END]
             && u64::from_le_bytes(take(&mut left)?) == xxh3_64(content)
-            && take(&mut left)? == TRAILER
             && number < MAX_NUMBER;
+        let trailer = take(&mut left)?;
         let len = bytes.len() - left.len();
-        is_whole.then_some(Self { len, number, after_unsynced })
+        is_whole.then_some((Self { len, number, after_unsynced }, trailer))
     }
 }
 

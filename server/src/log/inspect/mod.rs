@@ -1,10 +1,11 @@
-//! A look at the database's files before the database opens them. It would not see, or not say, what is wrong with some of them,
-//! and go on with less than it had.
+//! Checks the database's files before the database opens them. The database does not notice some kinds of damage, or does not
+//! report them, and then goes on with less data than it had.
 //!
-//! Knows how fjall 3 lays out these files (it looks itself whether they are of its version), and nothing of what is stored in them.
+//! Knows how fjall 3.1 lays out these files, and nothing about what they store. Files of another version are never changed.
 
 mod journal;
 mod manifest;
+mod version;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,7 +14,13 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub(super) enum Trouble {
     Io(io::Error),
-    /// A file has lost what it had.
+    /// A file has a format that this program does not know.
+    Version {
+        file: PathBuf,
+        found: u8,
+        known: u8,
+    },
+    /// A file has lost data, or holds something that no known version writes.
     Damage {
         file: PathBuf,
         what: String,
@@ -26,8 +33,10 @@ impl From<io::Error> for Trouble {
     }
 }
 
-/// Makes sure that all is there that was synced, and cuts off what a power loss has left half written. Blocks.
+/// Checks versions first, then that everything synced is present; then cuts off a batch that a power loss left incomplete.
+/// Changes nothing where it fails. Blocks.
 pub(super) fn settle(database: &Path) -> Result<(), Trouble> {
+    version::check(database)?;
     manifest::check(database)?;
     journal::settle(database)
 }

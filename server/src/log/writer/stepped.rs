@@ -14,7 +14,7 @@ use super::{Heads, commit};
 use crate::log::delay::Delay;
 use crate::log::handle::Inner;
 use crate::log::keys::next_id;
-use crate::log::queue::{Queue, Task, Work};
+use crate::log::queue::{Queue, Queued, Task};
 use crate::log::retention::Noted;
 use crate::log::shared::Shared;
 use crate::log::store::Store;
@@ -29,7 +29,7 @@ pub(crate) struct Stepped {
     shared: Arc<Shared>,
     heads: Heads,
     /// What is on disk, and nobody was told of yet.
-    stored: VecDeque<Work>,
+    stored: VecDeque<Queued>,
     /// Retention waits for one trim before it asks for the next.
     is_trimming: Arc<AtomicBool>,
 }
@@ -109,11 +109,11 @@ impl Stepped {
         if !self.stored.is_empty() || self.shared.queue.is_empty() {
             return None;
         }
-        let works = self.shared.queue.take()?;
-        commit(&self.shared, &mut self.heads, &works).expect("the disk works");
+        let queued = self.shared.queue.take()?;
+        commit(&self.shared, &mut self.heads, &queued).expect("the disk works");
         let mut committed = Committed::default();
-        for work in &works {
-            match &work.task {
+        for queued in &queued {
+            match &queued.task {
                 Task::Append { object, entries, .. } => {
                     let events = entries.iter().map(|entry| entry.decode().expect("an event"));
                     committed.events.extend(events.map(|event| (object.clone(), event)));
@@ -124,14 +124,14 @@ impl Stepped {
                 Task::Presence(_) => {}
             }
         }
-        self.stored = works.into();
+        self.stored = queued.into();
         Some(committed)
     }
 
     /// Tells one of those who wait for the last commit.
     pub(crate) fn finish(&mut self) -> bool {
-        let Some(work) = self.stored.pop_front() else { return false };
-        work.finish();
+        let Some(queued) = self.stored.pop_front() else { return false };
+        queued.finish();
         true
     }
 

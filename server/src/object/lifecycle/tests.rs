@@ -11,7 +11,7 @@ use crate::limits::Budget;
 use crate::object::input::{Action, Publish};
 use crate::object::reply::ReplyTo;
 use crate::object::{Address, Delivery, Input, Sink, Source};
-use crate::session::Session;
+use crate::session::SessionId;
 
 const CAPACITY: usize = 3;
 
@@ -38,10 +38,11 @@ impl Sink for Answers {
 fn message(answers: &Arc<Answers>, request: u32) -> Message {
     let address = Address { connection: 0, generation: 0, request };
     let publish = Publish {
-        sender: Session::new().id,
+        sender: SessionId::from_text("aaaaaaaaaaaaa").unwrap(),
         kind: "message".parse().unwrap(),
         data: Payload::of(&request).unwrap(),
         key: None,
+        after: None,
         held: 0,
     };
     Message {

@@ -66,7 +66,9 @@ async fn join(server: &TestServer, encoding: Encoding, name: &str) -> (Client, u
 async fn say(client: &mut Client, object: u64, kind: &str) -> u32 {
     let (id, data) = (client.id(), Payload::of(&()).unwrap());
     let kind = kind.parse().unwrap();
-    client.send(&ClientMessage::Publish(Publish { id, object, kind, data, key: None })).await;
+    client
+        .send(&ClientMessage::Publish(Publish { id, object, kind, data, key: None, after: None }))
+        .await;
     id
 }
 

@@ -138,7 +138,7 @@ impl Desk {
         let Stage::In(object) = rooms[said.room].stage else { return None };
         let (data, kind) = (said.data.clone(), "message".parse().expect("it is a kind"));
         let key = said.key.as_ref().map(|key| key.parse().expect("it is a key"));
-        Some(ClientMessage::Publish(Publish { id, object, kind, data, key }))
+        Some(ClientMessage::Publish(Publish { id, object, kind, data, key, after: None }))
     }
 
     /// The connection is gone.

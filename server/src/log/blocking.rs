@@ -1,10 +1,10 @@
-//! Where the log is read: a read blocks, so it runs on a thread that may.
+//! Runs reads of the log on threads of the runtime that may block.
 
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
-/// Runs a read on a thread of the runtime that may block. It runs even if nobody waits for what it returns.
-pub fn elsewhere<T: Send + 'static>(
+/// Runs a read on a thread of the runtime that may block. The read runs even if the returned handle is dropped.
+pub fn spawn_blocking_read<T: Send + 'static>(
     runtime: &Handle,
     read: impl FnOnce() -> T + Send + 'static,
 ) -> JoinHandle<T> {
