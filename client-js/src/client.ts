@@ -3,7 +3,7 @@ import type { Encoding } from "./codec.js";
 import { Emitter } from "./emitter.js";
 import { DormouseError } from "./errors.js";
 import { newKeys } from "./keys.js";
-import type { Link } from "./link.js";
+import type { RoomContext } from "./room-context.js";
 import type { MachineState } from "./machine.js";
 import type { Limits, ServerBodies, ServerMessage } from "./messages.js";
 import { checkObjectName } from "./names.js";
@@ -60,7 +60,7 @@ const STATES = { idle: "disconnected", connecting: "connecting", waiting: "conne
 export class Dormouse extends Emitter<ClientEvents> {
   readonly #url: URL;
   readonly #connection: Connection;
-  readonly #link: Link<AnyRoom>;
+  readonly #context: RoomContext<AnyRoom>;
   #token: string | null;
   #session: Session | null = null;
   #limits: Limits | null = null;
@@ -90,12 +90,12 @@ export class Dormouse extends Emitter<ClientEvents> {
         failed: (error) => this.emit("error", error),
       },
     );
-    this.#link = {
+    this.#context = {
       backoff,
       timeoutMs: timeout,
       newKey: newKeys(),
       limits: () => this.#limits,
-      hasRoom: () => this.#requests?.hasRoom() ?? false,
+      hasCapacity: () => this.#requests?.hasCapacity() ?? false,
       request: (type, body, waiter) => this.#requests!.request(type, body, waiter),
       send: (message) => this.#connection.send(message),
       joined: (room, object) => this.#members.set(object, room),
@@ -154,7 +154,7 @@ export class Dormouse extends Emitter<ClientEvents> {
     checkObjectName(name);
     const joined = this.#rooms.get(name);
     if (joined) return joined;
-    const room = new Room<Data, Signal, Presence>(name, options, this.#link);
+    const room = new Room<Data, Signal, Presence>(name, options, this.#context);
     this.#rooms.set(name, room);
     const isLeaving = [...this.#leaving].some((other) => other.name === name);
     if (this.#requests && !isLeaving) room.connected();

@@ -19,4 +19,4 @@ export type { Published } from "./outbox.js";
 export type { PublishOptions } from "./publisher.js";
 export type { HistoryOptions, HistoryPage, RosterOptions, RosterPage } from "./reads.js";
 export type { PresenceChange, Roster } from "./roster.js";
-export type { Watch } from "./watcher.js";
+export type { Watch } from "./roster-subscription.js";

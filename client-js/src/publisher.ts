@@ -1,6 +1,6 @@
 import { backoffMs } from "./backoff.js";
 import { isRetryable, type DormouseError } from "./errors.js";
-import type { Link } from "./link.js";
+import type { RoomContext } from "./room-context.js";
 import { checkKey, checkKind } from "./names.js";
 import { Outbox, type Published, type Unacknowledged } from "./outbox.js";
 import { toPayload } from "./payload.js";
@@ -24,12 +24,12 @@ export class Publisher {
   #attempt = 0;
   #pause: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(private readonly link: Link<never>) {}
+  constructor(private readonly context: RoomContext<never>) {}
 
   /** Rejects where it can't be sent at all. */
   publish(data: unknown, options: PublishOptions): Promise<Published> {
     return new Promise((resolve, reject) => {
-      const { kind = "message", key = this.link.newKey() } = options;
+      const { kind = "message", key = this.context.newKey() } = options;
       checkKind(kind);
       checkKey(key);
       this.#outbox.add({ kind, key, data: toPayload(data), resolve, reject });
@@ -65,7 +65,7 @@ export class Publisher {
 
   /** Sends as much as the server takes. */
   pump(): void {
-    while (this.#object !== null && this.link.hasRoom()) {
+    while (this.#object !== null && this.context.hasCapacity()) {
       const entry = this.#outbox.next();
       if (!entry) return;
       this.#send(this.#object, entry);
@@ -75,7 +75,7 @@ export class Publisher {
   #send(object: number, entry: Unacknowledged): void {
     const { kind, data, key } = entry;
     try {
-      this.link.request("publish", { object, kind, data, key }, {
+      this.context.request("publish", { object, kind, data, key }, {
         ok: ({ offset, time, duplicate }) => {
           this.#attempt = 0;
           this.#outbox.settle(entry);
@@ -104,6 +104,6 @@ export class Publisher {
     this.#pause = setTimeout(() => {
       this.#outbox.rewind();
       this.pump();
-    }, backoffMs(this.link.backoff, this.#attempt++, Math.random()));
+    }, backoffMs(this.context.backoff, this.#attempt++, Math.random()));
   }
 }

@@ -38,13 +38,13 @@ export class Requests {
   ) {}
 
   /** Whether one more publish may be sent. */
-  hasRoom(): boolean {
+  hasCapacity(): boolean {
     return this.#queue.length === 0 && this.#hasSlot();
   }
 
   /** Sends a request, now or when there is room. A message that can't be sent at all throws, or is refused to `waiter`. */
   request<Type extends RequestType>(type: Type, body: RequestBody<Type>, waiter: Waiter<Replies[Type]>): void {
-    if (this.hasRoom()) this.#send(type, body, waiter);
+    if (this.hasCapacity()) this.#send(type, body, waiter);
     else {
       this.#queue.push(() => {
         try {

@@ -1,8 +1,8 @@
-import { Announcer } from "./announcer.js";
+import { PresencePublisher } from "./presence-publisher.js";
 import { backoffMs } from "./backoff.js";
 import { Emitter } from "./emitter.js";
 import { DormouseError, isRetryable } from "./errors.js";
-import type { Link } from "./link.js";
+import type { RoomContext } from "./room-context.js";
 import type {
   From,
   Position,
@@ -20,7 +20,7 @@ import { Publisher, type PublishOptions } from "./publisher.js";
 import { Reads, type HistoryOptions, type HistoryPage, type RosterOptions, type RosterPage } from "./reads.js";
 import type { RequestBody } from "./requests.js";
 import type { PresenceChange, Roster } from "./roster.js";
-import { Watcher, type Watch } from "./watcher.js";
+import { RosterSubscription, type Watch } from "./roster-subscription.js";
 
 /**
  * - `joining`: waits for the connection or for the server's answer;
@@ -78,8 +78,8 @@ export class Room<Data = unknown, Signal = unknown, Presence = unknown> extends 
   readonly #from: From;
   readonly #publisher: Publisher;
   readonly #reads: Reads;
-  readonly #announcer: Announcer;
-  readonly #watcher: Watcher;
+  readonly #presence: PresencePublisher;
+  readonly #rosterSubscription: RosterSubscription;
   readonly #gone: Promise<void>;
   #resolveGone = () => {};
 
@@ -88,19 +88,19 @@ export class Room<Data = unknown, Signal = unknown, Presence = unknown> extends 
     /** The object's name. */
     readonly name: string,
     options: JoinOptions<Presence>,
-    private readonly link: Link<AnyRoom>,
+    private readonly context: RoomContext<AnyRoom>,
   ) {
     super();
     const { from = "now", presence = null, watch = presence === null ? "none" : "roster" } = options;
     this.#from = from;
-    this.#announcer = new Announcer(link, presence);
-    this.#watcher = new Watcher(link, watch, {
+    this.#presence = new PresencePublisher(context, presence);
+    this.#rosterSubscription = new RosterSubscription(context, watch, {
       presenceChanged: (change) => this.emit("presence", change as PresenceChange<Presence>),
       rosterChanged: () => this.#rosterChanged(),
-      broken: (message) => link.broken(`${name}: ${message}`),
+      broken: (message) => context.broken(`${name}: ${message}`),
     });
-    this.#publisher = new Publisher(link);
-    this.#reads = new Reads(link.timeoutMs);
+    this.#publisher = new Publisher(context);
+    this.#reads = new Reads(context.timeoutMs);
     this.#gone = new Promise((resolve) => (this.#resolveGone = resolve));
   }
 
@@ -120,7 +120,7 @@ export class Room<Data = unknown, Signal = unknown, Presence = unknown> extends 
 
   /** Who is here, as far as `watch` asks for it. While there is no connection it stays as it was. */
   get roster(): Roster<Presence> {
-    return this.#watcher.roster;
+    return this.#rosterSubscription.roster;
   }
 
   /**
@@ -140,7 +140,7 @@ export class Room<Data = unknown, Signal = unknown, Presence = unknown> extends 
     if (key !== undefined) checkKey(key);
     const payload = toPayload(data);
     if (this.#object === null || this.#isOver()) return false;
-    this.link.send({ type: "signal", body: { object: this.#object, data: payload, ...(key !== undefined && { key }) } });
+    this.context.send({ type: "signal", body: { object: this.#object, data: payload, ...(key !== undefined && { key }) } });
     return true;
   }
 
@@ -158,7 +158,7 @@ export class Room<Data = unknown, Signal = unknown, Presence = unknown> extends 
    */
   async presence(data: Presence | null): Promise<void> {
     if (this.#isOver()) throw this.#over();
-    return this.#announcer.set(data);
+    return this.#presence.set(data);
   }
 
   /** A page of the roster as it is now, whatever is watched. Waits and rejects as `history` does. */
@@ -177,7 +177,7 @@ export class Room<Data = unknown, Signal = unknown, Presence = unknown> extends 
   /** Resolves when the server delivers nothing more. Publishes that were not sent yet are given up. */
   leave(): Promise<void> {
     if (this.#isOver()) return this.#gone;
-    this.link.leaving(this);
+    this.context.leaving(this);
     this.#end("left");
     if (this.#object !== null) this.#sendLeave(this.#object);
     else if (!this.#joining) this.#finish();
@@ -197,8 +197,8 @@ export class Room<Data = unknown, Signal = unknown, Presence = unknown> extends 
     this.#joining = false;
     this.#publisher.paused();
     this.#reads.paused();
-    this.#announcer.paused();
-    this.#watcher.paused();
+    this.#presence.paused();
+    this.#rosterSubscription.paused();
     if (this.#isOver()) this.#finish();
     else this.#setState("joining");
   }
@@ -207,7 +207,7 @@ export class Room<Data = unknown, Signal = unknown, Presence = unknown> extends 
   giveUp(error: DormouseError): void {
     this.#publisher.fail(error);
     this.#reads.fail(error);
-    this.#announcer.fail(error);
+    this.#presence.fail(error);
   }
 
   /** The server takes more publishes. @internal */
@@ -229,21 +229,21 @@ export class Room<Data = unknown, Signal = unknown, Presence = unknown> extends 
         for (const signal of message.body.signals) this.emit("signal", signal as RoomSignal<Signal>);
         return;
       case "roster":
-        return this.#watcher.received(message.body);
+        return this.#rosterSubscription.received(message.body);
       case "presence":
-        return this.#watcher.changed(message.body);
+        return this.#rosterSubscription.changed(message.body);
     }
   }
 
   #join(): void {
     this.#joining = true;
     const from: From = this.#position ? { after: this.#position } : this.#from;
-    const presence = this.#announcer.joining();
-    const watch = this.#watcher.joining();
+    const presence = this.#presence.joining();
+    const watch = this.#rosterSubscription.joining();
     const member = this.#member;
     const body = { object: this.name, from, presence, watch, ...(member !== undefined && { member }) };
     try {
-      this.link.request("join", body, {
+      this.context.request("join", body, {
         ok: (reply) => this.#joined(reply),
         refused: (error) => this.#joinRefused(error),
       });
@@ -258,25 +258,25 @@ export class Room<Data = unknown, Signal = unknown, Presence = unknown> extends 
     if (this.#isOver()) return this.#sendLeave(object);
     this.#object = object;
     this.#member = member;
-    this.link.joined(this, object);
-    this.#announcer.joined(object);
-    this.#watcher.joined(object);
+    this.context.joined(this, object);
+    this.#presence.joined(object);
+    this.#rosterSubscription.joined(object);
     if (reset) this.#reset(reset, { epoch, offset: from });
     else {
       this.#position = { epoch, offset: from };
       this.#setState("catching_up");
     }
     if (!this.#isMember(object)) return;
-    this.#reads.joined((type, body, waiter) => this.link.request(type, { object, ...body } as RequestBody<typeof type>, waiter));
+    this.#reads.joined((type, body, waiter) => this.context.request(type, { object, ...body } as RequestBody<typeof type>, waiter));
     this.#publisher.joined(object);
   }
 
   #joinRefused(error: DormouseError): void {
     this.#joining = false;
     if (this.#isOver()) return this.#finish();
-    if (error.code === "roster_full" && this.#announcer.withhold(error)) return this.#join();
+    if (error.code === "roster_full" && this.#presence.withhold(error)) return this.#join();
     if (isRetryable(error.code)) {
-      this.#retry = setTimeout(() => this.#join(), backoffMs(this.link.backoff, this.#attempt++, Math.random()));
+      this.#retry = setTimeout(() => this.#join(), backoffMs(this.context.backoff, this.#attempt++, Math.random()));
       return;
     }
     this.#end("failed", error);
@@ -288,7 +288,7 @@ export class Room<Data = unknown, Signal = unknown, Presence = unknown> extends 
     for (const event of events) {
       const { epoch, offset } = this.#position!;
       if (event.offset !== offset + 1) {
-        return this.link.broken(`${this.name}: event ${event.offset} came after ${offset}`);
+        return this.context.broken(`${this.name}: event ${event.offset} came after ${offset}`);
       }
       this.#position = { epoch, offset: event.offset };
       this.emit("event", event as RoomEvent<Data>);
@@ -300,7 +300,7 @@ export class Room<Data = unknown, Signal = unknown, Presence = unknown> extends 
   #caughtUp(offset: number): void {
     const position = this.#position!;
     if (offset !== position.offset) {
-      return this.link.broken(`${this.name}: caught up at ${offset}, but the last event was ${position.offset}`);
+      return this.context.broken(`${this.name}: caught up at ${offset}, but the last event was ${position.offset}`);
     }
     this.#setState("live");
     this.emit("caught_up", position);
@@ -314,7 +314,7 @@ export class Room<Data = unknown, Signal = unknown, Presence = unknown> extends 
   }
 
   #sendLeave(object: number): void {
-    this.link.request("leave", { object }, { ok: () => this.#finish(), refused: () => this.#finish() });
+    this.context.request("leave", { object }, { ok: () => this.#finish(), refused: () => this.#finish() });
   }
 
   /** False also where a listener changed something meanwhile. */
@@ -337,13 +337,13 @@ export class Room<Data = unknown, Signal = unknown, Presence = unknown> extends 
     this.#setState(state, error);
     this.#publisher.stop(error);
     this.#reads.fail(error);
-    this.#announcer.stop(error);
-    this.#watcher.paused();
+    this.#presence.stop(error);
+    this.#rosterSubscription.paused();
   }
 
   #finish(): void {
     this.giveUp(this.#over());
-    this.link.gone(this);
+    this.context.gone(this);
     this.#resolveGone();
   }
 

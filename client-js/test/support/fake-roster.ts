@@ -1,7 +1,7 @@
 import type { ClientBodies, RosterMember, ServerBodies, ServerMessage, WireWatch } from "../../src/messages.js";
 
 /** Who a roster tells. */
-export interface FakeWatcher {
+export interface FakeSubscriber {
   readonly session: string;
   send(message: ServerMessage): void;
 }
@@ -10,7 +10,7 @@ export interface FakeWatcher {
 interface Membership {
   readonly number: number;
   readonly user: string;
-  connection: FakeWatcher | null;
+  connection: FakeSubscriber | null;
   watch: WireWatch;
 }
 
@@ -31,7 +31,7 @@ export class FakeRoster {
   constructor(private readonly object: number) {}
 
   /** The number of the membership; the first roster is sent by `greet`. */
-  join({ presence, watch = "none", member }: ClientBodies["join"], connection: FakeWatcher): number {
+  join({ presence, watch = "none", member }: ClientBodies["join"], connection: FakeSubscriber): number {
     let own = this.#memberships.find((it) => it.number === member && it.connection === null && it.user === connection.session);
     if (!own) this.#memberships.push((own = { number: ++this.#lastNumber, user: connection.session, connection, watch }));
     Object.assign(own, { connection: null, watch });
@@ -40,7 +40,7 @@ export class FakeRoster {
     return own.number;
   }
 
-  greet(connection: FakeWatcher): void {
+  greet(connection: FakeSubscriber): void {
     const { watch } = this.#of(connection)!;
     const since = typeof watch === "object" ? watch.since : null;
     const roster = this.read({ id: 0, object: this.object, since });
@@ -48,20 +48,20 @@ export class FakeRoster {
     else if (watch !== "none") connection.send({ type: "roster", body: { ...roster, id: null } });
   }
 
-  set(connection: FakeWatcher, data: unknown): void {
+  set(connection: FakeSubscriber, data: unknown): void {
     const { number, user } = this.#of(connection)!;
     this.say(number, user, data);
   }
 
   /** For `leave`, or when the grace period is over. */
-  leave(connection: FakeWatcher): void {
+  leave(connection: FakeSubscriber): void {
     const own = this.#of(connection);
     if (!own) return;
     this.#memberships = this.#memberships.filter((it) => it !== own);
     this.say(own.number, own.user, null);
   }
 
-  lost(connection: FakeWatcher): void {
+  lost(connection: FakeSubscriber): void {
     const own = this.#of(connection);
     if (own) own.connection = null;
   }
@@ -103,7 +103,7 @@ export class FakeRoster {
     }
   }
 
-  #of(connection: FakeWatcher): Membership | undefined {
+  #of(connection: FakeSubscriber): Membership | undefined {
     return this.#memberships.find((it) => it.connection === connection);
   }
 

@@ -1,6 +1,6 @@
 import { backoffMs } from "./backoff.js";
 import { isRetryable } from "./errors.js";
-import type { Link } from "./link.js";
+import type { RoomContext } from "./room-context.js";
 import type { ServerBodies, WireWatch } from "./messages.js";
 import { RosterState, type PresenceChange, type Reading } from "./roster.js";
 
@@ -11,14 +11,14 @@ import { RosterState, type PresenceChange, type Reading } from "./roster.js";
 export type Watch = "none" | "count" | "roster";
 
 /** Who is told what a watcher sees. */
-export interface WatcherOwner {
+export interface RosterSubscriptionOwner {
   presenceChanged(change: PresenceChange): void;
   rosterChanged(): void;
   broken(message: string): void;
 }
 
 /** Keeps the roster of one room: asks for it, for what a reconnect missed, and for the pages of a large one. */
-export class Watcher {
+export class RosterSubscription {
   readonly roster = new RosterState();
   /** Null while not a member. */
   #object: number | null = null;
@@ -28,9 +28,9 @@ export class Watcher {
   #pause: ReturnType<typeof setTimeout> | undefined;
 
   constructor(
-    private readonly link: Link<never>,
+    private readonly context: RoomContext<never>,
     private readonly watch: Watch,
-    private readonly owner: WatcherOwner,
+    private readonly owner: RosterSubscriptionOwner,
   ) {}
 
   /** What a join asks for. */
@@ -87,7 +87,7 @@ export class Watcher {
 
   #ask(reading: Reading): void {
     if (this.#object === null) return;
-    this.link.request("presence.get", { object: this.#object, ...reading }, {
+    this.context.request("presence.get", { object: this.#object, ...reading }, {
       ok: (page) => {
         // A whole roster may have come meanwhile.
         if (this.roster.reading !== reading) return;
@@ -99,7 +99,7 @@ export class Watcher {
       refused: ({ code }) => {
         if (this.roster.reading !== reading) return;
         if (!isRetryable(code)) return this.roster.interrupted();
-        this.#pause = setTimeout(() => this.#ask(reading), backoffMs(this.link.backoff, this.#attempt++, Math.random()));
+        this.#pause = setTimeout(() => this.#ask(reading), backoffMs(this.context.backoff, this.#attempt++, Math.random()));
       },
     });
   }

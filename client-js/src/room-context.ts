@@ -3,14 +3,14 @@ import type { ClientMessage, Limits } from "./messages.js";
 import type { Replies, RequestBody, RequestType, Waiter } from "./requests.js";
 
 /** What a room needs of the client. Only a room that is `connected` may send. */
-export interface Link<Room> {
+export interface RoomContext<Room> {
   readonly backoff: BackoffRange;
   readonly timeoutMs: number;
   newKey(): string;
   /** What the server accepts; null before the first `welcome`. */
   limits(): Limits | null;
   /** Whether the server takes one more publish. */
-  hasRoom(): boolean;
+  hasCapacity(): boolean;
   request<Type extends RequestType>(type: Type, body: RequestBody<Type>, waiter: Waiter<Replies[Type]>): void;
   send(message: ClientMessage): void;
   /** Messages for `object` belong to `room`. */

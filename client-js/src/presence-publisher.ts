@@ -1,7 +1,7 @@
 import { backoffMs } from "./backoff.js";
 import { packedLength } from "./codec.js";
 import { DormouseError, isRetryable } from "./errors.js";
-import type { Link } from "./link.js";
+import type { RoomContext } from "./room-context.js";
 import { toPayload } from "./payload.js";
 
 /** Waits until the server has taken a presence, or a later one. */
@@ -24,11 +24,11 @@ interface Sent {
  * Tells the server what a room's own member says of itself: with the join, then by one request at a time, the newest only.
  * A wish that was replaced before it was sent is never told.
  */
-export class Announcer {
+export class PresencePublisher {
   /** What to say; null for nothing. */
-  #wish: unknown;
+  #desired: unknown;
   /** What the server took last. */
-  #taken: unknown = null;
+  #accepted: unknown = null;
   /** The wish is not sent, and who waits for it. */
   #isDue = false;
   #waiter: Waiter | null = null;
@@ -42,15 +42,15 @@ export class Announcer {
 
   /** Throws where `presence` can't be sent. */
   constructor(
-    private readonly link: Link<never>,
+    private readonly context: RoomContext<never>,
     presence: unknown,
   ) {
-    this.#wish = this.#check(presence);
+    this.#desired = this.#check(presence);
   }
 
   /** Rejects where it can't be sent, or is refused. */
   async set(presence: unknown): Promise<void> {
-    this.#wish = this.#check(presence);
+    this.#desired = this.#check(presence);
     this.#isDue = true;
     const { promise } = (this.#waiter ??= new Waiter());
     this.#pump();
@@ -77,7 +77,7 @@ export class Announcer {
   joined(object: number): void {
     this.#object = object;
     if (this.#isWithheld) {
-      this.#taken = null;
+      this.#accepted = null;
       this.#retry();
     } else if (this.#sent) this.#done(this.#sent);
   }
@@ -110,7 +110,7 @@ export class Announcer {
       if (this.#sent === sent) this.#refused(sent, error);
     };
     try {
-      this.link.request("presence.set", { object: this.#object, data: sent.data }, {
+      this.context.request("presence.set", { object: this.#object, data: sent.data }, {
         ok: () => {
           if (this.#sent === sent) this.#done(sent);
         },
@@ -122,7 +122,7 @@ export class Announcer {
   }
 
   #take(): Sent {
-    const sent = { data: this.#wish, waiter: this.#waiter };
+    const sent = { data: this.#desired, waiter: this.#waiter };
     this.#waiter = null;
     this.#isDue = false;
     return (this.#sent = sent);
@@ -140,7 +140,7 @@ export class Announcer {
 
   #done({ data, waiter }: Sent): void {
     this.#sent = null;
-    this.#taken = data;
+    this.#accepted = data;
     this.#attempt = 0;
     waiter?.resolve();
     this.#pump();
@@ -159,7 +159,7 @@ export class Announcer {
     this.#sent = null;
     sent.waiter?.reject(error);
     // A join that carried it would be refused as well.
-    if (!this.#isDue) this.#wish = this.#taken;
+    if (!this.#isDue) this.#desired = this.#accepted;
     this.#pump();
   }
 
@@ -167,7 +167,7 @@ export class Announcer {
     this.#pause = setTimeout(() => {
       this.#pause = null;
       this.#pump();
-    }, backoffMs(this.link.backoff, this.#attempt++, Math.random()));
+    }, backoffMs(this.context.backoff, this.#attempt++, Math.random()));
   }
 
   #stopPause(): void {
@@ -179,7 +179,7 @@ export class Announcer {
   #check(presence: unknown): unknown {
     if (presence === null) return null;
     const payload = toPayload(presence);
-    const limit = this.link.limits()?.presence_bytes ?? Infinity;
+    const limit = this.context.limits()?.presence_bytes ?? Infinity;
     if (packedLength(payload) > limit) {
       throw new DormouseError("presence_too_large", `a presence has at most ${limit} bytes`);
     }
