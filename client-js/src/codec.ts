@@ -1,6 +1,7 @@
 import { Decoder, Encoder } from "@msgpack/msgpack";
-import { BINARY_KEY, fromBase64, toBase64 } from "./binary.js";
+import { BINARY_KEY, bytesOf, fromBase64, tagOf, toBase64 } from "./binary.js";
 import type { Fields, Message, Shape } from "./messages.js";
+import { utf8Length } from "./text.js";
 
 /** How messages look on the wire. */
 export type Encoding = "msgpack" | "json";
@@ -15,7 +16,7 @@ export function encode<Bodies>(
   encoding: Encoding,
   fields: Record<keyof Bodies, Fields>,
   { type, body }: Message<Bodies>,
-): Uint8Array<ArrayBuffer> | string {
+): Uint8Array | string {
   if (encoding === "json") return JSON.stringify({ [type]: body }, bytesAsBase64);
   return encoder.encode({ [type]: pack(fields[type], body) });
 }
@@ -38,7 +39,7 @@ export function decode<Bodies>(
 
 /** The length of an encoded message in bytes. */
 export function byteLength(encoded: Uint8Array | string): number {
-  return typeof encoded === "string" ? new TextEncoder().encode(encoded).length : encoded.length;
+  return typeof encoded === "string" ? utf8Length(encoded) : encoded.length;
 }
 
 /** How many bytes a payload has in MessagePack. */
@@ -77,11 +78,12 @@ function isOneOf(shape: Fields | { readonly oneOf: Fields }): shape is { readonl
 }
 
 function bytesAsBase64(_key: string, value: unknown): unknown {
-  return value instanceof Uint8Array ? { [BINARY_KEY]: toBase64(value) } : value;
+  const bytes = ArrayBuffer.isView(value) ? bytesOf(value) : undefined;
+  return bytes ? { [BINARY_KEY]: toBase64(bytes) } : value;
 }
 
 function decodeJson(data: unknown): unknown {
-  if (typeof data !== "string") throw new TypeError("expected text");
+  if (typeof data !== "string") throw new TypeError(`expected text, received ${tagOf(data)}`);
   // A reviver makes parsing several times slower, and few messages hold bytes.
   return data.includes(BINARY_KEY) ? JSON.parse(data, base64AsBytes) : JSON.parse(data);
 }
@@ -114,15 +116,16 @@ const decoder = new Decoder({
 });
 
 function decodeMsgpack(data: unknown): unknown {
-  if (!(data instanceof ArrayBuffer || data instanceof Uint8Array)) throw new TypeError("expected bytes");
+  const bytes = bytesOf(data);
+  if (!bytes) throw new TypeError(`expected bytes, received ${typeof data === "string" ? "text" : tagOf(data)}`);
   sawProto = false;
-  const value = decoder.decode(data);
+  const value = decoder.decode(bytes);
   return sawProto ? withProto(value) : value;
 }
 
 function withProto(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(withProto);
-  if (typeof value !== "object" || value === null || value instanceof Uint8Array) return value;
+  if (typeof value !== "object" || value === null || ArrayBuffer.isView(value)) return value;
   const out = {};
   for (const [key, field] of Object.entries(value)) {
     const name = key === RENAMED_PROTO ? PROTO : key;

@@ -1,5 +1,6 @@
 export { Dormouse, type ClientEvents, type ClientState, type DormouseOptions, type Session } from "./client.js";
-export { Room, type JoinOptions, type RoomEvents, type RoomState } from "./room.js";
+export type { JoinOptions } from "./join-options.js";
+export { Room, type RoomEvents, type RoomState } from "./room.js";
 export { DormouseError, isRetryable, type ErrorCode, type ServerErrorCode } from "./errors.js";
 export type { Encoding } from "./codec.js";
 export type { WebSocketClass, WebSocketLike } from "./connection.js";

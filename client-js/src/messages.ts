@@ -84,7 +84,7 @@ interface RosterCounts {
 export interface ClientBodies {
   join: { id: number; object: string; from: From; presence?: unknown; watch?: WireWatch; member?: number };
   leave: { id: number; object: number };
-  publish: { id: number; object: number; kind: string; data: unknown; key?: string };
+  publish: { id: number; object: number; kind: string; data: unknown; key?: string; after?: number };
   signal: { id?: number | null; object: number; data: unknown; key?: string };
   history: {
     id: number;
@@ -167,7 +167,7 @@ const DEPARTURE: Fields = { member: null, user: null, last: null };
 export const CLIENT_FIELDS: Record<keyof ClientBodies, Fields> = {
   join: { id: null, object: null, from: FROM, presence: null, watch: WATCH, member: null },
   leave: { id: null, object: null },
-  publish: { id: null, object: null, kind: null, data: null, key: null },
+  publish: { id: null, object: null, kind: null, data: null, key: null, after: null },
   signal: { id: null, object: null, data: null, key: null },
   history: { id: null, object: null, after: null, before: null, limit: null, reverse: null },
   "presence.set": { id: null, object: null, data: null },

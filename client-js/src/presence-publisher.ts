@@ -1,37 +1,30 @@
 import { backoffMs } from "./backoff.js";
 import { packedLength } from "./codec.js";
+import { Deferred } from "./deferred.js";
 import { DormouseError, isRetryable } from "./errors.js";
-import type { RoomContext } from "./room-context.js";
 import { toPayload } from "./payload.js";
+import type { RoomContext } from "./room-context.js";
 
-/** Waits until the server has taken a presence, or a later one. */
-class Waiter {
-  resolve!: (value: void | Promise<void>) => void;
-  reject!: (error: DormouseError) => void;
-  readonly promise = new Promise<void>((resolve, reject) => {
-    this.resolve = resolve;
-    this.reject = reject;
-  });
-}
-
-/** What was sent and not answered, and who waits for that. */
+/** A presence that was sent and not answered, and the promise that waits for the answer. */
 interface Sent {
   readonly data: unknown;
-  readonly waiter: Waiter | null;
+  readonly result: Deferred<void> | null;
 }
 
 /**
- * Tells the server what a room's own member says of itself: with the join, then by one request at a time, the newest only.
- * A wish that was replaced before it was sent is never told.
+ * Publishes the presence of a room's own member: with the join, then with one request at a time. Only the newest
+ * presence is sent; one that was replaced before it was sent is skipped.
  */
 export class PresencePublisher {
-  /** What to say; null for nothing. */
+  /** The presence that the application wants; null for none. */
   #desired: unknown;
-  /** What the server took last. */
+  /** The presence that the server accepted last. */
   #accepted: unknown = null;
-  /** The wish is not sent, and who waits for it. */
+  /** A presence that the server may still have in the roster, also while the connection is lost; null if it has none. */
+  #listed: unknown = null;
+  /** The desired presence is not sent yet, and the promise that waits for it. */
   #isDue = false;
-  #waiter: Waiter | null = null;
+  #result: Deferred<void> | null = null;
   #sent: Sent | null = null;
   /** Null while not a member. */
   #object: number | null = null;
@@ -40,34 +33,61 @@ export class PresencePublisher {
   #attempt = 0;
   #pause: ReturnType<typeof setTimeout> | null = null;
 
-  /** Throws where `presence` can't be sent. */
+  /** Throws if `presence` cannot be sent. */
   constructor(
     private readonly context: RoomContext<never>,
     presence: unknown,
   ) {
-    this.#desired = this.#check(presence);
+    this.#desired = this.check(presence);
   }
 
-  /** Rejects where it can't be sent, or is refused. */
-  async set(presence: unknown): Promise<void> {
-    this.#desired = this.#check(presence);
-    this.#isDue = true;
-    const { promise } = (this.#waiter ??= new Waiter());
-    this.#pump();
+  /** A presence that the server may have in the roster; null if it has none. */
+  get listed(): unknown {
+    return this.#listed;
+  }
+
+  /** Rejects if the presence cannot be sent or is refused. */
+  set(presence: unknown): Promise<void> {
+    let payload: unknown;
+    try {
+      payload = this.check(presence);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+    const { promise } = (this.#result ??= new Deferred<void>());
+    this.replace(payload);
     return promise;
   }
 
-  /** What a join carries. */
+  /** As `set`, for a presence that was checked, without a promise. */
+  replace(payload: unknown): void {
+    this.#desired = payload;
+    this.#isDue = true;
+    this.#pump();
+  }
+
+  /** A copy of a presence that can be sent, not larger than the server accepts, if the limit is known. Throws otherwise. */
+  check(presence: unknown): unknown {
+    if (presence === null) return null;
+    const payload = toPayload(presence, "presence");
+    const limit = this.context.limits()?.presence_bytes ?? Infinity;
+    if (packedLength(payload) > limit) {
+      throw new DormouseError("presence_too_large", `the presence is larger than the server's limit of ${limit} bytes`);
+    }
+    return payload;
+  }
+
+  /** The presence that a join carries. */
   joining(): unknown {
     this.#takeBack();
     if (this.#isWithheld) return null;
     return this.#take().data;
   }
 
-  /** Whether a join that was refused because the roster is full can be tried without presence. */
+  /** The join was refused because the roster is full. True if it can be repeated without presence. */
   withhold(error: DormouseError): boolean {
     if (this.#sent?.data == null) return false;
-    this.#sent.waiter?.reject(error);
+    this.#sent.result?.reject(error);
     this.#sent = null;
     this.#isDue = true;
     return (this.#isWithheld = true);
@@ -82,25 +102,20 @@ export class PresencePublisher {
     } else if (this.#sent) this.#done(this.#sent);
   }
 
-  /** The connection is gone: the next join says everything. */
-  paused(): void {
+  /** The membership has ended: the next join carries the desired presence. */
+  disconnected(): void {
     this.#object = null;
     this.#isWithheld = false;
     this.#stopPause();
     this.#takeBack();
   }
 
-  /** Nobody waits any more. */
-  fail(error: DormouseError): void {
+  /** The application ended the wait for an answer. The server has removed, or will remove, the member from the roster. */
+  abandon(error: DormouseError): void {
     this.#takeBack();
-    this.#waiter?.reject(error);
-    this.#waiter = null;
-  }
-
-  /** The room was left. */
-  stop(error: DormouseError): void {
-    this.paused();
-    this.fail(error);
+    this.#result?.reject(error);
+    this.#result = null;
+    this.#listed = null;
   }
 
   #pump(): void {
@@ -122,42 +137,44 @@ export class PresencePublisher {
   }
 
   #take(): Sent {
-    const sent = { data: this.#desired, waiter: this.#waiter };
-    this.#waiter = null;
+    const sent = { data: this.#desired, result: this.#result };
+    this.#result = null;
     this.#isDue = false;
+    this.#listed = sent.data ?? this.#listed;
     return (this.#sent = sent);
   }
 
-  /** What was sent and not answered is to be sent again, or what replaced it. */
+  /** What was sent and not answered must be sent again, or what replaced it. */
   #takeBack(): void {
-    const waiter = this.#sent?.waiter;
+    const result = this.#sent?.result;
     if (this.#sent) this.#isDue = true;
     this.#sent = null;
-    if (!waiter) return;
-    if (this.#waiter) waiter.resolve(this.#waiter.promise);
-    else this.#waiter = waiter;
+    if (!result) return;
+    if (this.#result) result.resolve(this.#result.promise);
+    else this.#result = result;
   }
 
-  #done({ data, waiter }: Sent): void {
+  #done({ data, result }: Sent): void {
     this.#sent = null;
     this.#accepted = data;
+    this.#listed = data;
     this.#attempt = 0;
-    waiter?.resolve();
+    result?.resolve();
     this.#pump();
   }
 
   #refused(sent: Sent, error: DormouseError): void {
     if (isRetryable(error.code)) {
-      // There may never be a place: who waits is told, and the wish stays.
+      // There may never be a place in the roster: the promise rejects, and the desired presence is kept.
       if (error.code === "roster_full") {
-        sent.waiter?.reject(error);
-        this.#sent = { ...sent, waiter: null };
+        sent.result?.reject(error);
+        this.#sent = { ...sent, result: null };
       }
       this.#takeBack();
       return this.#retry();
     }
     this.#sent = null;
-    sent.waiter?.reject(error);
+    sent.result?.reject(error);
     // A join that carried it would be refused as well.
     if (!this.#isDue) this.#desired = this.#accepted;
     this.#pump();
@@ -173,16 +190,5 @@ export class PresencePublisher {
   #stopPause(): void {
     if (this.#pause !== null) clearTimeout(this.#pause);
     this.#pause = null;
-  }
-
-  /** A copy, no larger than the server takes as far as that is known. */
-  #check(presence: unknown): unknown {
-    if (presence === null) return null;
-    const payload = toPayload(presence);
-    const limit = this.context.limits()?.presence_bytes ?? Infinity;
-    if (packedLength(payload) > limit) {
-      throw new DormouseError("presence_too_large", `a presence has at most ${limit} bytes`);
-    }
-    return payload;
   }
 }

@@ -2,36 +2,46 @@ import { backoffMs } from "./backoff.js";
 import { isRetryable } from "./errors.js";
 import type { RoomContext } from "./room-context.js";
 import type { ServerBodies, WireWatch } from "./messages.js";
-import { RosterState, type PresenceChange, type Reading } from "./roster.js";
+import { RosterState, type PresenceChange, type NextPage } from "./roster.js";
 
 /**
- * What to be told of the others: nothing, how many they are, or who they are and every change of it. Count in rooms
- * where a list of everybody is of no use.
+ * What a room receives of the roster: nothing, only the counts, or the members and every change. Use the counts in
+ * rooms where a list of all members is of no use.
  */
 export type Watch = "none" | "count" | "roster";
 
-/** Who is told what a watcher sees. */
+/** In ascending order of what they deliver. */
+export const WATCHES: readonly Watch[] = ["none", "count", "roster"];
+
+/** The part of the room that a subscription calls. */
 export interface RosterSubscriptionOwner {
   presenceChanged(change: PresenceChange): void;
   rosterChanged(): void;
-  broken(message: string): void;
+  protocolError(message: string): void;
 }
 
-/** Keeps the roster of one room: asks for it, for what a reconnect missed, and for the pages of a large one. */
+/** Keeps the roster of one room current: asks for it, for what a reconnect missed, and for the pages of a large roster. */
 export class RosterSubscription {
   readonly roster = new RosterState();
   /** Null while not a member. */
   #object: number | null = null;
   /** The page that was asked for last. */
-  #asked: Reading | null = null;
+  #asked: NextPage | null = null;
   #attempt = 0;
   #pause: ReturnType<typeof setTimeout> | undefined;
 
   constructor(
     private readonly context: RoomContext<never>,
-    private readonly watch: Watch,
+    private watch: Watch,
     private readonly owner: RosterSubscriptionOwner,
   ) {}
+
+  /** Delivers at least what `watch` asks for, from the next join on. False if that is the case already. */
+  extend(watch: Watch): boolean {
+    if (WATCHES.indexOf(watch) <= WATCHES.indexOf(this.watch)) return false;
+    this.watch = watch;
+    return true;
+  }
 
   /** What a join asks for. */
   joining(): WireWatch {
@@ -44,15 +54,15 @@ export class RosterSubscription {
     this.#object = object;
   }
 
-  /** The connection is gone, or the room was left. */
-  paused(): void {
+  /** The membership has ended. */
+  disconnected(): void {
     this.#object = null;
     clearTimeout(this.#pause);
     this.roster.interrupted();
   }
 
   received(roster: ServerBodies["roster"]): void {
-    // The reply to a request of before, which nobody waits for any more.
+    // With an id it is the reply to an earlier request that is no longer needed.
     if (roster.id === null) this.#step(() => this.roster.begun(roster), roster);
   }
 
@@ -65,41 +75,41 @@ export class RosterSubscription {
     if (this.watch !== "roster") this.roster.counted(counts);
     else {
       const change = apply();
-      if (!change) return this.owner.broken(`version ${counts.version} of the roster came after ${version ?? "none"}`);
+      if (!change) return this.owner.protocolError(`version ${counts.version} of the roster came after version ${version ?? "none"}`);
       this.#readOn();
-      this.#tell(change);
+      this.#emit(change);
     }
     if (this.roster.version !== version || this.roster.count !== count || this.roster.users !== users) this.owner.rosterChanged();
   }
 
-  #tell(change: PresenceChange): void {
+  #emit(change: PresenceChange): void {
     if (change.joined.length + change.updated.length + change.left.length > 0) this.owner.presenceChanged(change);
   }
 
-  /** Asks for the next page, if there is one and it was not asked for yet. */
+  /** Asks for the next page, if there is one that was not asked for yet. */
   #readOn(): void {
-    const { reading } = this.roster;
-    if (reading === null || reading === this.#asked) return;
-    this.#asked = reading;
+    const { nextPage } = this.roster;
+    if (nextPage === null || nextPage === this.#asked) return;
+    this.#asked = nextPage;
     clearTimeout(this.#pause);
-    this.#ask(reading);
+    this.#ask(nextPage);
   }
 
-  #ask(reading: Reading): void {
+  #ask(nextPage: NextPage): void {
     if (this.#object === null) return;
-    this.context.request("presence.get", { object: this.#object, ...reading }, {
+    this.context.request("presence.get", { object: this.#object, ...nextPage }, {
       ok: (page) => {
-        // A whole roster may have come meanwhile.
-        if (this.roster.reading !== reading) return;
+        // A whole roster may have arrived in the meantime.
+        if (this.roster.nextPage !== nextPage) return;
         this.#attempt = 0;
         const change = this.roster.read(page);
         this.#readOn();
-        this.#tell(change);
+        this.#emit(change);
       },
       refused: ({ code }) => {
-        if (this.roster.reading !== reading) return;
+        if (this.roster.nextPage !== nextPage) return;
         if (!isRetryable(code)) return this.roster.interrupted();
-        this.#pause = setTimeout(() => this.#ask(reading), backoffMs(this.context.backoff, this.#attempt++, Math.random()));
+        this.#pause = setTimeout(() => this.#ask(nextPage), backoffMs(this.context.backoff, this.#attempt++, Math.random()));
       },
     });
   }

@@ -24,7 +24,7 @@ export interface PresenceChange<Presence = unknown> {
 }
 
 /** Members that are still to be read. */
-export interface Reading {
+export interface NextPage {
   readonly after: number;
 }
 
@@ -56,7 +56,7 @@ export class RosterState implements Roster<never> {
   #users = 0;
   #version: number | null = null;
   #isComplete = false;
-  #reading: Reading | null = null;
+  #nextPage: NextPage | null = null;
 
   get members(): ReadonlyMap<number, Member> {
     return this.#members;
@@ -79,8 +79,8 @@ export class RosterState implements Roster<never> {
   }
 
   /** The page to ask for next; another object after each step. */
-  get reading(): Reading | null {
-    return this.#reading;
+  get nextPage(): NextPage | null {
+    return this.#nextPage;
   }
 
   /** Only counts are told. */
@@ -101,9 +101,9 @@ export class RosterState implements Roster<never> {
     return this.#apply(roster, -1);
   }
 
-  /** The page that `reading` asked for. */
+  /** The page that `nextPage` asked for. */
   read(page: Page): PresenceChange {
-    return this.#apply(page, this.#reading?.after ?? -1);
+    return this.#apply(page, this.#nextPage?.after ?? -1);
   }
 
   /** The next version. Null where another one was due. */
@@ -143,7 +143,7 @@ export class RosterState implements Roster<never> {
 
   /** The connection is gone: pages of it will not come any more. */
   interrupted(): void {
-    this.#reading = null;
+    this.#nextPage = null;
     this.#touched.clear();
   }
 
@@ -177,8 +177,8 @@ export class RosterState implements Roster<never> {
 
     const isStuck = page.more && upTo <= after;
     this.#isComplete = !page.more;
-    this.#reading = page.more && !isStuck && this.#members.size < MAX_MEMBERS ? { after: upTo } : null;
-    if (!this.#reading) this.#touched.clear();
+    this.#nextPage = page.more && !isStuck && this.#members.size < MAX_MEMBERS ? { after: upTo } : null;
+    if (!this.#nextPage) this.#touched.clear();
     return change;
   }
 
@@ -215,7 +215,7 @@ export class RosterState implements Roster<never> {
   }
 
   #touch(member: number, touch: Touch): void {
-    if (this.#reading) this.#touched.set(member, touch);
+    if (this.#nextPage) this.#touched.set(member, touch);
   }
 
   /** Who is known already keeps its place in the map. */

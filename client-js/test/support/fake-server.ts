@@ -65,6 +65,8 @@ export class FakeConnection {
 export class FakeServer {
   readonly connections: FakeConnection[] = [];
   readonly logs = new Map<string, FakeLog>();
+  /** The URLs of the ordinary HTTP requests. */
+  readonly requests: string[] = [];
   limits = {
     message_bytes: 65_536,
     joins: 128,
@@ -75,13 +77,30 @@ export class FakeServer {
   };
   pingIntervalMs = 25_000;
   script: Script = () => false;
+  /** The status of the answer to a handshake, if it is refused. */
+  handshakeStatus: number | null = null;
+  /** For how many events the server remembers the keys of publishes. */
+  keyWindow = Infinity;
   /** Closes the next connections with this code instead of a welcome. */
   refuse: { code: number; reason: string } | null = null;
   #sessions = 0;
   #time = 1_800_000_000_000;
 
   private constructor(readonly http: Server) {
-    const sockets = new WebSocketServer({ server: http, path: "/v1/connect", handleProtocols: ([first]) => first ?? false });
+    const refusal = (path = "/"): number | null => (path.startsWith("/v1/connect") ? this.handshakeStatus : 404);
+    const sockets = new WebSocketServer({
+      server: http,
+      handleProtocols: ([first]) => first ?? false,
+      verifyClient: ({ req }, done) => {
+        const status = refusal(req.url);
+        done(status === null, status ?? undefined);
+      },
+    });
+    // An ordinary request is not a handshake.
+    http.on("request", (request, response) => {
+      this.requests.push(request.url ?? "");
+      response.writeHead(refusal(request.url) ?? 426).end();
+    });
     sockets.on("connection", (socket, request) => {
       const token = new URL(request.url!, "http://fake").searchParams.get("session");
       const session = token?.replace("token-", "") ?? `s${++this.#sessions}`;
@@ -169,7 +188,12 @@ export class FakeServer {
       log.roster.leave(to);
       to.send({ type: "done", body: { id: body.id } });
     } else if (type === "publish") {
-      const before = log.events.find(({ sender, key }) => sender === to.session && key === body.key);
+      const head = log.trimmed + log.events.length;
+      const oldest = head - this.keyWindow;
+      const before = log.events.find(({ offset, sender, key }) => offset > oldest && sender === to.session && key === body.key);
+      if (!before && body.after !== undefined && body.after < oldest) {
+        return to.send({ type: "error", body: { id: body.id, code: "key_expired", message: "the key is too old" } });
+      }
       const name = [...this.logs].find(([, other]) => other === log)![0];
       const more = { sender: to.session, kind: body.kind, ...(body.key !== undefined && { key: body.key }) };
       const { offset, time } = before ?? this.append(name, body.data, more);

@@ -125,9 +125,9 @@ describe("a roster of several pages", () => {
   test("is complete after the last one", () => {
     const roster = new RosterState();
     roster.begun(whole(7, [entry(1), entry(2)], { more: true, members: 3 }));
-    expect([roster.isComplete, roster.reading]).toEqual([false, { after: 2 }]);
+    expect([roster.isComplete, roster.nextPage]).toEqual([false, { after: 2 }]);
     expect(roster.read(whole(7, [entry(3)])).joined).toEqual([{ ...entry(3), first: true }]);
-    expect([roster.isComplete, roster.reading]).toEqual([true, null]);
+    expect([roster.isComplete, roster.nextPage]).toEqual([true, null]);
   });
 
   test("an older page does not bring back who went, or what was said before", () => {
@@ -161,14 +161,14 @@ describe("a roster of several pages", () => {
     const roster = new RosterState();
     roster.begun(whole(7, [entry(1)], { more: true }));
     roster.read(whole(7, [], { more: true }));
-    expect([roster.reading, roster.isComplete]).toEqual([null, false]);
+    expect([roster.nextPage, roster.isComplete]).toEqual([null, false]);
   });
 
   test("is not complete after an interruption", () => {
     const roster = new RosterState();
     roster.begun(whole(7, [entry(1)], { more: true }));
     roster.interrupted();
-    expect([roster.reading, roster.isComplete]).toEqual([null, false]);
+    expect([roster.nextPage, roster.isComplete]).toEqual([null, false]);
   });
 });
 
@@ -302,7 +302,7 @@ describe("whatever comes when", () => {
       expect(sorted(shadow.members)).toEqual(sorted(roster.members));
     };
     /** Pages that the server has read and the client has not got. */
-    let underWay: { readonly reading: typeof roster.reading; readonly page: Whole } | null = null;
+    let underWay: { readonly nextPage: typeof roster.nextPage; readonly page: Whole } | null = null;
     const limit = () => 1 + random(4);
     const begin = (since: number | null): void => {
       underWay = null;
@@ -310,11 +310,11 @@ describe("whatever comes when", () => {
     };
     const deliver = (): void => take(roster.changed(model.deltas[roster.version!]!));
     const ask = (): void => {
-      const { reading } = roster;
-      if (reading && underWay?.reading !== reading) underWay = { reading, page: model.page(model.version, limit(), reading) };
+      const { nextPage } = roster;
+      if (nextPage && underWay?.nextPage !== nextPage) underWay = { nextPage, page: model.page(model.version, limit(), nextPage) };
     };
     const answer = (): void => {
-      if (underWay?.reading && underWay.reading === roster.reading) take(roster.read(underWay.page));
+      if (underWay?.nextPage && underWay.nextPage === roster.nextPage) take(roster.read(underWay.page));
     };
 
     for (let n = 0; n < 8; n++) model.change();
@@ -330,7 +330,7 @@ describe("whatever comes when", () => {
       else if (roster.isComplete) begin(roster.version);
     }
     while (roster.version! < model.version) deliver();
-    while (roster.reading) {
+    while (roster.nextPage) {
       ask();
       answer();
     }
