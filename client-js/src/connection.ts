@@ -12,7 +12,8 @@ export interface WebSocketLike {
   onmessage: unknown;
   onclose: unknown;
   onerror: unknown;
-  send(data: string | Uint8Array): void;
+  /** Called with text or a Uint8Array. */
+  send(data: unknown): void;
   close(code?: number, reason?: string): void;
 }
 /** The constructor of a WebSocket. */

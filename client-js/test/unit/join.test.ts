@@ -139,14 +139,19 @@ describe("two parts of a page join one room", () => {
 });
 
 describe("leaving without a connection", () => {
+  /** Cuts the connection of the room, and lets no other one come up. */
+  async function cut(room: Room): Promise<void> {
+    server.refuse = { code: 3000, reason: "going_away" };
+    server.last.cut();
+    await until("the connection is lost", () => room.state === "joining");
+  }
+
   /** A room with presence whose connection was cut, and that was left before the next one. */
   async function leftOffline(): Promise<{ it: Dormouse; room: Room }> {
     const it = client();
     const room = it.join(NAME, { presence: { name: "Ada" } });
     await live(room);
-    server.refuse = { code: 3000, reason: "going_away" };
-    server.last.cut();
-    await until("the connection is lost", () => room.state === "joining");
+    await cut(room);
     await room.leave();
     expect(server.log(NAME).roster.members.size).toBe(1);
     server.refuse = null;
@@ -172,9 +177,9 @@ describe("leaving without a connection", () => {
     const it = client();
     const room = it.join(NAME);
     await live(room);
-    server.last.cut();
-    await until("the connection is lost", () => room.state === "joining");
+    await cut(room);
     await room.leave();
+    server.refuse = null;
     await it.ready();
     await it.join("room/other").publish(1);
     expect(types()).toEqual(["join", "publish"]);
