@@ -3,15 +3,15 @@ import { BINARY_KEY, bytesOf, fromBase64, tagOf, toBase64 } from "./binary.js";
 import type { Fields, Message, Shape } from "./messages.js";
 import { utf8Length } from "./text.js";
 
-/** How messages look on the wire. */
+/** The format of messages on the wire. */
 export type Encoding = "msgpack" | "json";
 
-/** The subprotocol that asks the server for an encoding. */
+/** The WebSocket subprotocol of an encoding. */
 export function subprotocol(encoding: Encoding): string {
   return `dormouse.v1.${encoding}`;
 }
 
-/** The bytes (MessagePack) or text (JSON) of a message. `fields` are those of its direction. */
+/** Encodes a message as bytes (MessagePack) or text (JSON). `fields` are those of its direction. */
 export function encode<Bodies>(
   encoding: Encoding,
   fields: Record<keyof Bodies, Fields>,
@@ -21,7 +21,7 @@ export function encode<Bodies>(
   return encoder.encode({ [type]: pack(fields[type], body) });
 }
 
-/** Reads a message. Null for a type that is not known; throws where it is no message. */
+/** Decodes a message. Returns null for an unknown type; throws if the data is not a message. */
 export function decode<Bodies>(
   encoding: Encoding,
   fields: Record<keyof Bodies, Fields>,
@@ -42,7 +42,7 @@ export function byteLength(encoded: Uint8Array | string): number {
   return typeof encoded === "string" ? utf8Length(encoded) : encoded.length;
 }
 
-/** How many bytes a payload has in MessagePack. */
+/** The length of a payload in MessagePack, in bytes. */
 export function packedLength(payload: unknown): number {
   return encoder.encodeSharedRef(payload).length;
 }
@@ -84,7 +84,7 @@ function bytesAsBase64(_key: string, value: unknown): unknown {
 
 function decodeJson(data: unknown): unknown {
   if (typeof data !== "string") throw new TypeError(`expected text, received ${tagOf(data)}`);
-  // A reviver makes parsing several times slower, and few messages hold bytes.
+  // A reviver makes parsing several times slower, and few messages contain bytes.
   return data.includes(BINARY_KEY) ? JSON.parse(data, base64AsBytes) : JSON.parse(data);
 }
 
@@ -95,8 +95,8 @@ function base64AsBytes(_key: string, value: unknown): unknown {
   return fromBase64(text) ?? value;
 }
 
-// The decoder refuses every message with a key `__proto__`, so that anyone could cut off a whole room by publishing
-// one. It is read under another name instead and put back as a plain property, as JSON.parse does it.
+// The decoder refuses a message with a key `__proto__`: one publish with this key would disconnect a whole room.
+// Therefore the key is decoded under another name and then restored as an own property, as JSON.parse does.
 const PROTO = "__proto__";
 const RENAMED_PROTO = `${PROTO}\u{ffff}`;
 let sawProto = false;

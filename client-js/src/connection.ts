@@ -114,17 +114,21 @@ export class Connection {
     }
     socket.binaryType = "arraybuffer";
     let isOpen = false;
-    let problem = "";
     socket.onopen = () => (isOpen = true);
     socket.onmessage = ({ data }: { data: unknown }) => this.#received(data);
-    socket.onclose = ({ code, reason }: { code: number; reason: string }) => {
+    let problem = "";
+    const ended = (code: number, reason: string): void => {
+      if (this.#socket !== socket) return;
       this.#socket = null;
       if (isOpen || this.#wasConnected) this.#input({ type: "closed", code, reason: reason || problem });
       else void this.#handshakeFailed(code, problem);
     };
-    // A close event follows. Only the package `ws` says here what went wrong, and without a listener it would throw.
+    socket.onclose = ({ code, reason }: { code: number; reason: string }) => ended(code, reason);
+    // Only Node and the package `ws` say here what went wrong. Without a listener `ws` would throw.
     socket.onerror = ({ message }: { message?: unknown }) => {
       if (typeof message === "string") problem = message;
+      // A close event should follow. Node 20 fires none after a failed handshake, nor does Chromium if a policy forbids it.
+      if (!isOpen) ended(1006, "");
     };
     this.#maxBytes = Infinity;
     this.#socket = socket;

@@ -1,6 +1,6 @@
 import { bytesOf } from "./binary.js";
 
-/** Whether two values that the protocol can carry are the same value. */
+/** Whether two values that the protocol can carry are equal. */
 export function isEqual(a: unknown, b: unknown): boolean {
   if (Object.is(a, b)) return true;
   if (typeof a !== "object" || typeof b !== "object" || a === null || b === null) return a === b;

@@ -29,7 +29,7 @@ async function requestStatus(url: string, signal: AbortSignal): Promise<number |
   address.searchParams.delete("session");
   try {
     // `no-cors` does not hide a same-origin answer, and tells of a cross-origin answer at least that there is one.
-    const response = await fetch(address.href, { mode: "no-cors", cache: "no-store", redirect: "manual", signal });
+    const response = await fetch(address.href, { mode: "no-cors", cache: "no-store", signal });
     void response.body?.cancel();
     return response.status;
   } catch {

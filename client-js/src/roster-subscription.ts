@@ -1,8 +1,8 @@
 import { backoffMs } from "./backoff.js";
 import { isRetryable } from "./errors.js";
-import type { RoomContext } from "./room-context.js";
 import type { ServerBodies, WireWatch } from "./messages.js";
-import { RosterState, type PresenceChange, type NextPage } from "./roster.js";
+import type { RoomContext } from "./room-context.js";
+import { RosterState, type NextPage, type PresenceChange } from "./roster.js";
 
 /**
  * What a room receives of the roster: nothing, only the counts, or the members and every change. Use the counts in
@@ -63,7 +63,7 @@ export class RosterSubscription {
 
   received(roster: ServerBodies["roster"]): void {
     // With an id it is the reply to an earlier request that is no longer needed.
-    if (roster.id === null) this.#step(() => this.roster.begun(roster), roster);
+    if (roster.id === null) this.#step(() => this.roster.pushed(roster), roster);
   }
 
   changed(change: ServerBodies["presence"]): void {

@@ -1,12 +1,12 @@
 import type { ClientBodies, RosterMember, ServerBodies, ServerMessage, WireWatch } from "../../src/messages.js";
 
-/** Who a roster tells. */
+/** A connection that receives the changes of a roster. */
 export interface FakeSubscriber {
   readonly session: string;
   send(message: ServerMessage): void;
 }
 
-/** A membership. It holds its number while its connection is lost, as within a grace period that never ends. */
+/** A membership. It keeps its number while its connection is lost, as in a grace period without end. */
 interface Membership {
   readonly number: number;
   readonly user: string;
@@ -16,21 +16,21 @@ interface Membership {
 
 type Delta = Pick<ServerBodies["presence"], "join" | "update" | "leave">;
 
-/** The roster of one object: every change is a version of its own. */
+/** The roster of one object. Every change makes a new version. */
 export class FakeRoster {
   readonly members = new Map<number, RosterMember>();
   version = 100;
   pageSize = 500;
-  /** Nobody else gets in. */
+  /** A join with presence is refused. */
   isFull = false;
   #memberships: Membership[] = [];
-  /** The last version that each number came, changed or went with. */
+  /** The last version that changed each member. */
   readonly #changed = new Map<number, number>();
   #lastNumber = 0;
 
   constructor(private readonly object: number) {}
 
-  /** The number of the membership; the first roster is sent by `greet`. */
+  /** Returns the number of the membership; `greet` sends the first roster. */
   join({ presence, watch = "none", member }: ClientBodies["join"], connection: FakeSubscriber): number {
     let own = this.#memberships.find((it) => it.number === member && it.connection === null && it.user === connection.session);
     if (!own) this.#memberships.push((own = { number: ++this.#lastNumber, user: connection.session, connection, watch }));
@@ -53,7 +53,7 @@ export class FakeRoster {
     this.say(number, user, data);
   }
 
-  /** For `leave`, or when the grace period is over. */
+  /** For `leave`, or the end of the grace period. */
   leave(connection: FakeSubscriber): void {
     const own = this.#of(connection);
     if (!own) return;
@@ -81,7 +81,7 @@ export class FakeRoster {
     };
   }
 
-  /** What a membership says from now on; null for nothing. */
+  /** Sets the presence of a membership; null removes it. */
   say(member: number, user: string, data: unknown): void {
     const known = this.members.get(member);
     const isElsewhere = [...this.members.values()].some((other) => other.user === user && other.member !== member);

@@ -24,7 +24,7 @@ export interface FakeLog {
   readonly roster: FakeRoster;
 }
 
-/** A script: may answer a message in the server's place, and then returns true. */
+/** A script may answer a message in place of the server; it then returns true. */
 export type Script = (message: ClientMessage, from: FakeConnection) => boolean;
 
 /** One client's connection, as the server sees it. */
@@ -46,12 +46,12 @@ export class FakeConnection {
 
   read(data: Buffer, isBinary: boolean): ClientMessage {
     const message = decode(this.encoding, CLIENT_FIELDS, isBinary ? new Uint8Array(data) : data.toString());
-    if (!message) throw new Error("the client sent what is no message");
+    if (!message) throw new Error("the client sent something that is not a message");
     this.received.push(message);
     return message;
   }
 
-  /** Ends the TCP connection without a word. */
+  /** Closes the TCP connection without a close frame. */
   cut(): void {
     this.raw.destroy();
   }
@@ -61,7 +61,7 @@ export class FakeConnection {
   }
 }
 
-/** A server in this process with the protocol's behaviour in its simplest form, whose answers a test can script. */
+/** A simple server of the protocol in this process. A test can script its answers. */
 export class FakeServer {
   readonly connections: FakeConnection[] = [];
   readonly logs = new Map<string, FakeLog>();
@@ -79,7 +79,7 @@ export class FakeServer {
   script: Script = () => false;
   /** The status of the answer to a handshake, if it is refused. */
   handshakeStatus: number | null = null;
-  /** For how many events the server remembers the keys of publishes. */
+  /** The number of newest events whose keys the server remembers. */
   keyWindow = Infinity;
   /** Closes the next connections with this code instead of a welcome. */
   refuse: { code: number; reason: string } | null = null;

@@ -1,6 +1,6 @@
 import { connect, createServer, type AddressInfo, type Server, type Socket } from "node:net";
 
-/** A TCP proxy in front of a server, so that a test can cut connections in the middle. */
+/** A TCP proxy in front of a server. A test can reset its connections. */
 export class Proxy {
   readonly #sockets = new Set<Socket>();
   /** New connections are reset. */

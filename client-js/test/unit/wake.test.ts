@@ -108,6 +108,14 @@ test("the state tells when the next attempt comes", () => {
   ]);
 });
 
+test("a handshake that fails with an error event and no close event is tried again", async () => {
+  vi.stubGlobal("fetch", undefined);
+  const client = connecting();
+  const told = new Promise((resolve) => client.on("state", resolve));
+  (FakeSocket.all[0]!.onerror as (event: unknown) => void)({ message: "blocked" });
+  expect(await told).toMatchObject({ state: "connecting", error: { code: "unreachable", message: "cannot connect to the server: blocked (1006)" } });
+});
+
 test("a network that comes back ends the wait", () => {
   connecting();
   FakeSocket.all[0]!.end(1006);
