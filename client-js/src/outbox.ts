@@ -18,8 +18,11 @@ export interface Unacknowledged {
   readonly data: unknown;
   /** The same for every attempt, so that the event is stored once. */
   readonly key: string;
-  /** The end of the log, as known when the first attempt was sent. Null while the event cannot have been stored. */
-  firstSent: Position | null;
+  /**
+   * The newest position up to which the log is known not to contain the event of an earlier attempt: at first the newest
+   * position that was known when the first attempt was sent. Null while there is no such attempt.
+   */
+  absentUntil: Position | null;
   readonly result: Deferred<Published>;
 }
 
@@ -81,12 +84,17 @@ export class Outbox {
 
   /** A waiting entry may have been stored by an earlier attempt. */
   get hasRetries(): boolean {
-    return this.#waiting.some(({ firstSent }) => firstSent !== null);
+    return this.#waiting.some(({ absentUntil }) => absentUntil !== null);
+  }
+
+  /** The log up to this position contains no waiting entry. */
+  setAbsentUntil(position: Position): void {
+    for (const entry of this.#waiting) if (entry.absentUntil?.epoch === position.epoch) entry.absentUntil = position;
   }
 
   /** Takes out the waiting entry with this key that may have been stored by an earlier attempt. */
   takeRetry(key: string): Unacknowledged | undefined {
-    const at = this.#waiting.findIndex((entry) => entry.firstSent !== null && entry.key === key);
+    const at = this.#waiting.findIndex((entry) => entry.absentUntil !== null && entry.key === key);
     return at < 0 ? undefined : this.#waiting.splice(at, 1)[0];
   }
 

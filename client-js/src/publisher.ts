@@ -35,7 +35,8 @@ export interface Membership {
  *
  * An attempt without an answer may have been stored. After a reconnect the publisher therefore first reads the events
  * that the client missed: an event with the own sender and key is the acknowledgement. What was not among them is sent
- * again with `after`, so that the server refuses it if it no longer remembers the keys since the first attempt.
+ * again with `after`, the offset up to which the log does not contain it. The server refuses this retry if it no longer
+ * remembers the keys of all later events.
  */
 export class Publisher {
   readonly #outbox = new Outbox(OUTBOX_LIMIT);
@@ -61,7 +62,7 @@ export class Publisher {
       const { kind = "message", key = this.context.newKey() } = options;
       checkKind(kind);
       checkKey(key);
-      this.#outbox.add({ kind, key, data: toPayload(data), firstSent: null, result });
+      this.#outbox.add({ kind, key, data: toPayload(data), absentUntil: null, result });
     } catch (error) {
       result.reject(error as DormouseError);
     }
@@ -73,9 +74,9 @@ export class Publisher {
   joined({ object, epoch, head, isResumed, from }: Membership): void {
     this.#object = object;
     this.#newest = { epoch, offset: head };
-    this.#sendAfter = isResumed && from < head && this.#outbox.hasRetries ? head : null;
     this.#attempt = 0;
-    this.pump();
+    this.#sendAfter = isResumed && this.#outbox.hasRetries ? head : null;
+    this.#checkedUntil(from);
   }
 
   /** An event of the log arrived. */
@@ -85,8 +86,7 @@ export class Publisher {
     if (key !== undefined && sender === this.context.sender()) {
       this.#outbox.takeRetry(key)?.result.resolve({ offset, time, duplicate: true });
     }
-    if (offset >= this.#sendAfter) this.#sendAfter = null;
-    this.pump();
+    this.#checkedUntil(offset);
   }
 
   /** The events up to the head of the log do not all follow. */
@@ -140,10 +140,10 @@ export class Publisher {
 
   #send(object: number, entry: Unacknowledged): void {
     const { kind, data, key } = entry;
-    const isRetry = entry.firstSent !== null;
-    // In a new log nothing is known of an earlier attempt, so the keys since its beginning count.
-    if (isRetry && entry.firstSent!.epoch !== this.#newest.epoch) entry.firstSent = { epoch: this.#newest.epoch, offset: 0 };
-    const { offset: after } = (entry.firstSent ??= this.#newest);
+    const isRetry = entry.absentUntil !== null;
+    const { epoch, offset } = (entry.absentUntil ??= this.#newest);
+    // Of a new log nothing is known.
+    const after = epoch === this.#newest.epoch ? offset : 0;
     try {
       this.context.request("publish", { object, kind, data, key, ...(isRetry && { after }) }, {
         ok: ({ offset, time, duplicate }) => {
@@ -154,7 +154,7 @@ export class Publisher {
           this.#answered();
         },
         refused: (error) => {
-          if (!isRetry && !mayBeStored(error.code)) entry.firstSent = null;
+          if (!isRetry && !mayBeStored(error.code)) entry.absentUntil = null;
           if (isRetryable(error.code) && !this.#isStopped) this.#outbox.refuse(entry);
           else this.#reject(entry, error.code === "key_expired" ? keyExpired(key, after, error) : error);
           this.#answered();
@@ -163,6 +163,15 @@ export class Publisher {
     } catch (error) {
       this.#reject(entry, error as DormouseError);
     }
+  }
+
+  /** The events up to this offset were searched for those of earlier attempts. */
+  #checkedUntil(offset: number): void {
+    if (this.#sendAfter !== null && offset >= this.#sendAfter) {
+      this.#outbox.setAbsentUntil({ epoch: this.#newest.epoch, offset });
+      this.#sendAfter = null;
+    }
+    this.pump();
   }
 
   #learn(offset: number): void {

@@ -4,7 +4,7 @@ import { Outbox, type Published, type Unacknowledged } from "../../src/outbox.js
 
 function filled(...keys: string[]): { outbox: Outbox; entries: Unacknowledged[] } {
   const outbox = new Outbox(4);
-  const entries = keys.map((key) => ({ key, kind: "message", data: null, firstSent: null, result: new Deferred<Published>() }));
+  const entries = keys.map((key) => ({ key, kind: "message", data: null, absentUntil: null, result: new Deferred<Published>() }));
   for (const entry of entries) outbox.add(entry);
   return { outbox, entries };
 }
