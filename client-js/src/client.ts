@@ -89,7 +89,7 @@ export class Dormouse extends Emitter<ClientEvents> {
     this.#token = options.session ?? null;
     const WebSocket = options.WebSocket ?? (globalThis.WebSocket as WebSocketClass | undefined);
     if (!WebSocket) {
-      throw new TypeError("there is no global WebSocket: pass the class of the package ws as the option WebSocket");
+      throw new DormouseError("bad_request", "there is no global WebSocket: pass the class of the package ws as the option WebSocket");
     }
     const { encoding = "msgpack", minReconnectDelay: minMs = 500, maxReconnectDelay: maxMs = 8_000, timeout = 10_000 } = options;
     const backoff = { minMs, maxMs };
@@ -170,7 +170,7 @@ export class Dormouse extends Emitter<ClientEvents> {
     checkObjectName(name);
     checkJoinOptions(options);
     const joined = this.#rooms.get(name);
-    if (joined) {
+    if (joined && joined.state !== "failed") {
       joined.joinAgain(options);
       return joined;
     }

@@ -40,32 +40,38 @@ class PayloadCopy {
   }
 
   #object(value: object): unknown {
-    const bytes = bytesOf(value);
-    if (bytes) return bytes.slice();
-    if (!("toJSON" in value) || typeof value.toJSON !== "function") return this.#plain(value);
+    if (!("toJSON" in value) || typeof value.toJSON !== "function" || ArrayBuffer.isView(value)) return this.#plain(value);
     // As in JSON.stringify, `toJSON` of the result is not called.
     const result: unknown = value.toJSON(String(this.#path.at(-1) ?? ""));
-    return typeof result === "object" && result !== null ? (bytesOf(result)?.slice() ?? this.#plain(result)) : this.copy(result);
+    return typeof result === "object" && result !== null ? this.#plain(result) : this.copy(result);
   }
 
   #plain(value: object): unknown {
     const tag = tagOf(value);
     switch (tag) {
-      case "Array":
-        this.#checkDepth();
-        return Array.from(value as unknown[], (item, index) => (item === undefined ? null : this.#field(index, item)));
       case "Object":
         this.#checkDepth();
         return this.#map(value);
+      case "Array":
+        this.#checkDepth();
+        return this.#list(value as unknown[]);
       case "Number":
         return this.copy(Number(value));
       case "String":
         return this.copy(String(value));
       case "Boolean":
         return Boolean.prototype.valueOf.call(value);
-      default:
-        throw this.#refused(`an object of type ${tag} cannot be sent: use a plain object, a list or bytes`);
     }
+    const bytes = bytesOf(value);
+    if (bytes) return bytes.slice();
+    throw this.#refused(`an object of type ${tag} cannot be sent: use a plain object, a list or bytes`);
+  }
+
+  /** Undefined items and holes become null. */
+  #list(value: readonly unknown[]): unknown[] {
+    const out: unknown[] = [];
+    for (let at = 0; at < value.length; at++) out.push(value[at] === undefined ? null : this.#field(at, value[at]));
+    return out;
   }
 
   #map(value: object): unknown {

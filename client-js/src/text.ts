@@ -1,4 +1,4 @@
-/** With the flag `u` this class matches only halves of surrogate pairs. */
+/** With the flag `u` this class matches only halves of surrogate pairs. Not every engine has `isWellFormed`. */
 const LONE_SURROGATE = /[\ud800-\udfff]/u;
 const LONE_SURROGATES = /[\ud800-\udfff]/gu;
 

@@ -127,6 +127,20 @@ describe("two parts of a page join one room", () => {
     expect(room.state).toBe("left");
   });
 
+  test("a room that fails can be joined again from its own state event", async () => {
+    let refusals = 1;
+    server.script = ({ type, body }, connection) => {
+      if (type !== "join" || refusals-- <= 0) return false;
+      connection.send({ type: "error", body: { id: body.id, code: "too_many_joins", message: "no" } });
+      return true;
+    };
+    const it = client();
+    const room = it.join(NAME);
+    const again = new Promise<Room>((resolve) => room.on("state", () => resolve(it.join(NAME))));
+    await (await again).publish(1);
+    expect([room.state, types()]).toEqual(["failed", ["join", "join", "publish"]]);
+  });
+
   test("a leave while the room joins again with more of the roster leaves it", async () => {
     const it = client();
     const room = it.join(NAME);

@@ -56,12 +56,12 @@ const PRINT = "console.log(typeof Dormouse, typeof DormouseError, new DormouseEr
 
 test("is loaded by require", () => {
   expect(run("-e", `const { Dormouse, DormouseError } = require("dormouse-client"); ${PRINT}`)).toBe("function function left\n");
-});
+}, 60_000);
 
 test("is loaded by import", () => {
   const program = `import { Dormouse, DormouseError } from "dormouse-client"; ${PRINT}`;
   expect(run("--input-type=module", "-e", program)).toBe("function function left\n");
-});
+}, 60_000);
 
 test.each(["typescript-5.4", "typescript"])("has types that compile with %s without skipLibCheck", (compiler) => {
   expect(run(join(root, "node_modules", compiler, "bin", "tsc"), "-p", "tsconfig.json")).toBe("");
