@@ -1,4 +1,4 @@
-// Makes the browser bundle, or with --check tells whether the one that the server embeds is what the sources give.
+// Builds the browser bundle. With --check it only compares the bundle that the server embeds with the sources.
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
@@ -34,7 +34,7 @@ const bundle = outputFiles[0].contents;
 
 if (process.argv.includes("--check")) {
   if (!Buffer.from(bundle).equals(readFileSync(EMBEDDED))) {
-    console.error(`${EMBEDDED} is not what the sources of client-js give: run \`npm run build\` there and commit it`);
+    console.error(`${EMBEDDED} is not the bundle of the sources in client-js: run \`npm run build\` there and commit it`);
     process.exit(1);
   }
 } else {

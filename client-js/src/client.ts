@@ -1,24 +1,27 @@
-import { Connection, type WebSocketClass } from "./connection.js";
 import type { Encoding } from "./codec.js";
+import { Connection, type WebSocketClass } from "./connection.js";
 import { Emitter } from "./emitter.js";
 import { DormouseError } from "./errors.js";
+import { checkJoinOptions, type JoinOptions } from "./join-options.js";
 import { newKeys } from "./keys.js";
-import type { Link } from "./link.js";
 import type { MachineState } from "./machine.js";
 import type { Limits, ServerBodies, ServerMessage } from "./messages.js";
 import { checkObjectName } from "./names.js";
+import { checkChoice, checkOptions } from "./options.js";
 import { Requests } from "./requests.js";
-import { Room, type AnyRoom, type JoinOptions } from "./room.js";
+import { Room, type AnyRoom } from "./room.js";
+import type { RoomContext } from "./room-context.js";
+import { connectUrl } from "./url.js";
 
-/** How to reach a server. */
+/** How to connect to a server. */
 export interface DormouseOptions {
   /** `msgpack` by default. JSON is easier to read in a browser's developer tools. */
   readonly encoding?: Encoding;
-  /** Where there is no global WebSocket (Node 20): the class of the package `ws`. */
+  /** The class `WebSocket` of the package `ws`, for Node 20, which has no global WebSocket. */
   readonly WebSocket?: WebSocketClass;
-  /** The first wait before a reconnect is anywhere between 0 and this, in milliseconds; 500 by default. */
+  /** The first pause before a reconnect is random between 0 and this, in milliseconds; 500 by default. */
   readonly minReconnectDelay?: number;
-  /** The range of the wait doubles up to this, in milliseconds; 8,000 by default. */
+  /** The range of the pause doubles with each attempt, up to this, in milliseconds; 8,000 by default. */
   readonly maxReconnectDelay?: number;
   /** How long to wait for an answer, in milliseconds; 10,000 by default. */
   readonly timeout?: number;
@@ -26,27 +29,29 @@ export interface DormouseOptions {
   readonly session?: string;
 }
 
+const OPTIONS = ["encoding", "WebSocket", "minReconnectDelay", "maxReconnectDelay", "timeout", "session"];
+
 /**
  * - `disconnected`: the application did not ask for a connection;
- * - `connecting`: connects, or waits to try it again;
- * - `connected`;
- * - `closed`: the server said that there is no point in coming back.
+ * - `connecting`: the client connects, or waits for its next attempt;
+ * - `connected`: messages can be exchanged;
+ * - `closed`: the client gave up, because another attempt would fail in the same way.
  */
 export type ClientState = "disconnected" | "connecting" | "connected" | "closed";
 
-/** Who this client is to the server. */
+/** The identity of this client on the server. */
 export interface Session {
-  /** The `sender` of what it publishes. */
+  /** The `sender` of the events and signals of this client. */
   readonly id: string;
-  /** The secret that continues the session: keep it to publish as the same sender later. */
+  /** The secret that continues the session. Keep it to publish as the same sender later. */
   readonly token: string;
 }
 
-/** What a client reports. */
+/** The events of a client. */
 export interface ClientEvents {
   /**
-   * Also at every further attempt to connect. While it waits for the next one, which is at `retryAt` (milliseconds since
-   * the Unix epoch), and when it is `closed`, `error` says why there is no connection.
+   * The state changed, or the client makes another attempt to connect. `retryAt` is the time of the next attempt in
+   * milliseconds since the Unix epoch, or null. `error` says why there is no connection, where that is known.
    */
   state: { readonly state: ClientState; readonly retryAt: number | null; readonly error?: DormouseError };
   welcome: { readonly session: Session; readonly server: string; readonly limits: Limits };
@@ -56,29 +61,36 @@ export interface ClientEvents {
 const BAD_TOKEN = 3500;
 const STATES = { idle: "disconnected", connecting: "connecting", waiting: "connecting", connected: "connected", stopped: "closed" } as const;
 
-/** A connection to a Dormouse server that comes back by itself, and the rooms that are joined over it. */
+/** A connection to a Dormouse server that reconnects by itself, and the rooms that use it. */
 export class Dormouse extends Emitter<ClientEvents> {
   readonly #url: URL;
   readonly #connection: Connection;
-  readonly #link: Link<AnyRoom>;
+  readonly #context: RoomContext<AnyRoom>;
   #token: string | null;
   #session: Session | null = null;
   #limits: Limits | null = null;
   #requests: Requests | null = null;
   /** The rooms that the application joined, by name. */
   readonly #rooms = new Map<string, AnyRoom>();
-  /** The rooms that it left, until the server knows. */
+  /** The rooms that the application left, until the server knows it. */
   readonly #leaving = new Set<AnyRoom>();
-  /** By the numbers of this connection. */
+  /** The joined rooms by their object numbers on this connection. */
   readonly #members = new Map<number, AnyRoom>();
 
-  /** `url` is that of the server: `ws://127.0.0.1:7700`. Connects when `connect` is called. */
+  /**
+   * `url` is the URL of the server, such as `ws://127.0.0.1:7700`; a path `/v1/connect` at its end is accepted.
+   * The client connects when `connect` is called. Throws `bad_request` for an invalid URL or option.
+   */
   constructor(url: string | URL, options: DormouseOptions = {}) {
     super();
+    checkOptions("new Dormouse", options, OPTIONS);
+    checkChoice("encoding", options.encoding, ["msgpack", "json"]);
     this.#url = connectUrl(url);
     this.#token = options.session ?? null;
     const WebSocket = options.WebSocket ?? (globalThis.WebSocket as WebSocketClass | undefined);
-    if (!WebSocket) throw new TypeError("there is no global WebSocket here: pass that of the package ws as `WebSocket`");
+    if (!WebSocket) {
+      throw new DormouseError("bad_request", "there is no global WebSocket: pass the class of the package ws as the option WebSocket");
+    }
     const { encoding = "msgpack", minReconnectDelay: minMs = 500, maxReconnectDelay: maxMs = 8_000, timeout = 10_000 } = options;
     const backoff = { minMs, maxMs };
     this.#connection = new Connection(
@@ -90,18 +102,19 @@ export class Dormouse extends Emitter<ClientEvents> {
         failed: (error) => this.emit("error", error),
       },
     );
-    this.#link = {
+    this.#context = {
       backoff,
       timeoutMs: timeout,
       newKey: newKeys(),
+      sender: () => this.#session?.id ?? null,
       limits: () => this.#limits,
-      hasRoom: () => this.#requests?.hasRoom() ?? false,
-      request: (type, body, waiter) => this.#requests!.request(type, body, waiter),
+      hasCapacity: () => this.#requests?.hasCapacity() ?? false,
+      request: (type, body, handler) => this.#requests!.request(type, body, handler),
       send: (message) => this.#connection.send(message),
       joined: (room, object) => this.#members.set(object, room),
       leaving: (room) => this.#roomLeaving(room),
-      gone: (room) => this.#roomGone(room),
-      broken: (message) => this.#connection.broken(message),
+      closed: (room) => this.#roomClosed(room),
+      protocolError: (message) => this.#connection.protocolError(message),
     };
   }
 
@@ -114,50 +127,56 @@ export class Dormouse extends Emitter<ClientEvents> {
     return this.#session;
   }
 
-  /** Connects and stays connected until `disconnect`. While it waits for the next attempt: tries it now. */
+  /** Connects and stays connected until `disconnect`. If the client waits for its next attempt, it makes the attempt now. */
   connect(): void {
     this.#connection.connect();
   }
 
   /**
-   * Closes the connection. Rooms keep their positions and go on after the next `connect`; what is not acknowledged is
-   * given up with the error `disconnected`, and may or may not have been stored.
+   * Closes the connection. Rooms keep their positions and continue after the next `connect`. A publish without an
+   * acknowledgement rejects with `disconnected`; it may or may not have been stored.
    */
   disconnect(): void {
     this.#connection.disconnect();
   }
 
-  /** Resolves when connected; rejects where that is given up. Does not connect by itself. */
+  /** Resolves when the client is connected; rejects when the client gives up. Does not connect by itself. */
   ready(): Promise<void> {
     if (this.state === "connected") return Promise.resolve();
     const now = this.#connection.state;
-    if (now.name === "stopped") return Promise.reject(closedError(now));
+    if (now.name === "stopped") return Promise.reject(now.error);
     return new Promise((resolve, reject) => {
       const off = this.on("state", ({ state, error }) => {
         if (state === "connecting") return;
         off();
         if (state === "connected") resolve();
-        else reject(error ?? new DormouseError("disconnected", "disconnect() was called"));
+        else reject(error ?? disconnected());
       });
     });
   }
 
   /**
-   * Joins an object, now or as soon as there is a connection. `from` says where to start, `"now"` by default, and
-   * `presence` who is here: it puts this member into the roster. An object that is joined already is returned as it is.
-   * Throws where `name` can't be a name, or `presence` can't be sent.
+   * Joins an object, now or as soon as there is a connection. `from` says where to start (`"now"` by default), and
+   * `presence` puts this member into the roster.
+   *
+   * A second `join` of the same object returns the same room, and the room then stays joined until `leave` was called
+   * as often. Its `presence` replaces the one before, and the room receives what the most demanding `watch` asks for.
+   * Throws `bad_request` for an invalid name or option, and for a `from` that differs from that of the first `join`.
    */
   join<Data = unknown, Signal = unknown, Presence = unknown>(
     name: string,
     options: JoinOptions<Presence> = {},
   ): Room<Data, Signal, Presence> {
     checkObjectName(name);
+    checkJoinOptions(options);
     const joined = this.#rooms.get(name);
-    if (joined) return joined;
-    const room = new Room<Data, Signal, Presence>(name, options, this.#link);
+    if (joined && joined.state !== "failed") {
+      joined.joinAgain(options);
+      return joined;
+    }
+    const room = new Room<Data, Signal, Presence>(name, options, this.#context);
     this.#rooms.set(name, room);
-    const isLeaving = [...this.#leaving].some((other) => other.name === name);
-    if (this.#requests && !isLeaving) room.connected();
+    this.#start(room);
     return room;
   }
 
@@ -174,11 +193,10 @@ export class Dormouse extends Emitter<ClientEvents> {
       this.#members.clear();
       for (const room of rooms) room.disconnected();
     }
-    if (state.name === "stopped" && state.code === BAD_TOKEN) this.#token = null;
-    const error = errorOf(state);
+    if (state.name === "stopped" && state.error.closeCode === BAD_TOKEN) this.#token = null;
+    const error = state.name === "stopped" || state.name === "waiting" ? state.error : undefined;
     if (state.name === "stopped" || state.name === "idle") {
-      const why = error ?? new DormouseError("disconnected", "disconnect() was called");
-      for (const room of rooms) room.giveUp(why);
+      for (const room of rooms) room.giveUp(error ?? disconnected());
     }
     const retryAt = state.name === "waiting" ? Date.now() + state.until - performance.now() : null;
     this.emit("state", { state: STATES[state.name], retryAt, ...(error && { error }) });
@@ -202,7 +220,8 @@ export class Dormouse extends Emitter<ClientEvents> {
     this.#limits = limits;
     this.#requests = new Requests(limits.in_flight, (message) => this.#connection.send(message));
     this.emit("welcome", { session: this.#session, server, limits });
-    for (const room of this.#rooms.values()) if (this.#requests) room.connected();
+    for (const room of this.#leaving) if (this.#requests) room.connected();
+    for (const room of this.#rooms.values()) this.#start(room);
   }
 
   #roomLeaving(room: AnyRoom): void {
@@ -210,29 +229,21 @@ export class Dormouse extends Emitter<ClientEvents> {
     this.#leaving.add(room);
   }
 
-  #roomGone(room: AnyRoom): void {
+  #roomClosed(room: AnyRoom): void {
     this.#leaving.delete(room);
-    if (this.#rooms.get(room.name) === room) this.#rooms.delete(room.name);
-    // The application joined it again meanwhile.
-    else if (this.#requests) this.#rooms.get(room.name)?.connected();
+    const current = this.#rooms.get(room.name);
+    if (current === room) this.#rooms.delete(room.name);
+    // The application joined the object again in the meantime.
+    else if (current) this.#start(current);
+  }
+
+  /** Joins the room, unless the server must first learn that an earlier room of the same name was left. */
+  #start(room: AnyRoom): void {
+    const isBlocked = [...this.#leaving].some(({ name }) => name === room.name);
+    if (this.#requests && !isBlocked) room.connected();
   }
 }
 
-function connectUrl(server: string | URL): URL {
-  const url = new URL(server);
-  url.protocol = url.protocol.replace(/^http/, "ws");
-  if (url.protocol !== "ws:" && url.protocol !== "wss:") throw new TypeError(`${url.protocol} is not ws: or wss:`);
-  url.pathname = `${url.pathname.replace(/\/$/, "")}/v1/connect`;
-  url.hash = "";
-  return url;
-}
-
-/** Why there is no connection, where that is known. */
-function errorOf(state: MachineState): DormouseError | undefined {
-  if (state.name === "stopped") return closedError(state);
-  return state.name === "waiting" ? state.error : undefined;
-}
-
-function closedError({ code, reason }: Extract<MachineState, { name: "stopped" }>): DormouseError {
-  return new DormouseError("closed", `the server closed the connection: ${reason || "no reason"} (${code})`, code);
+function disconnected(): DormouseError {
+  return new DormouseError("disconnected", "disconnect() was called");
 }

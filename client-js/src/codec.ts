@@ -1,26 +1,27 @@
 import { Decoder, Encoder } from "@msgpack/msgpack";
-import { BINARY_KEY, fromBase64, toBase64 } from "./binary.js";
+import { BINARY_KEY, bytesOf, fromBase64, tagOf, toBase64 } from "./binary.js";
 import type { Fields, Message, Shape } from "./messages.js";
+import { utf8Length } from "./text.js";
 
-/** How messages look on the wire. */
+/** The format of messages on the wire. */
 export type Encoding = "msgpack" | "json";
 
-/** The subprotocol that asks the server for an encoding. */
+/** The WebSocket subprotocol of an encoding. */
 export function subprotocol(encoding: Encoding): string {
   return `dormouse.v1.${encoding}`;
 }
 
-/** The bytes (MessagePack) or text (JSON) of a message. `fields` are those of its direction. */
+/** Encodes a message as bytes (MessagePack) or text (JSON). `fields` are those of its direction. */
 export function encode<Bodies>(
   encoding: Encoding,
   fields: Record<keyof Bodies, Fields>,
   { type, body }: Message<Bodies>,
-): Uint8Array<ArrayBuffer> | string {
+): Uint8Array | string {
   if (encoding === "json") return JSON.stringify({ [type]: body }, bytesAsBase64);
   return encoder.encode({ [type]: pack(fields[type], body) });
 }
 
-/** Reads a message. Null for a type that is not known; throws where it is no message. */
+/** Decodes a message. Returns null for an unknown type; throws if the data is not a message. */
 export function decode<Bodies>(
   encoding: Encoding,
   fields: Record<keyof Bodies, Fields>,
@@ -38,10 +39,10 @@ export function decode<Bodies>(
 
 /** The length of an encoded message in bytes. */
 export function byteLength(encoded: Uint8Array | string): number {
-  return typeof encoded === "string" ? new TextEncoder().encode(encoded).length : encoded.length;
+  return typeof encoded === "string" ? utf8Length(encoded) : encoded.length;
 }
 
-/** How many bytes a payload has in MessagePack. */
+/** The length of a payload in MessagePack, in bytes. */
 export function packedLength(payload: unknown): number {
   return encoder.encodeSharedRef(payload).length;
 }
@@ -77,12 +78,13 @@ function isOneOf(shape: Fields | { readonly oneOf: Fields }): shape is { readonl
 }
 
 function bytesAsBase64(_key: string, value: unknown): unknown {
-  return value instanceof Uint8Array ? { [BINARY_KEY]: toBase64(value) } : value;
+  const bytes = ArrayBuffer.isView(value) ? bytesOf(value) : undefined;
+  return bytes ? { [BINARY_KEY]: toBase64(bytes) } : value;
 }
 
 function decodeJson(data: unknown): unknown {
-  if (typeof data !== "string") throw new TypeError("expected text");
-  // A reviver makes parsing several times slower, and few messages hold bytes.
+  if (typeof data !== "string") throw new TypeError(`expected text, received ${tagOf(data)}`);
+  // A reviver makes parsing several times slower, and few messages contain bytes.
   return data.includes(BINARY_KEY) ? JSON.parse(data, base64AsBytes) : JSON.parse(data);
 }
 
@@ -93,8 +95,8 @@ function base64AsBytes(_key: string, value: unknown): unknown {
   return fromBase64(text) ?? value;
 }
 
-// The decoder refuses every message with a key `__proto__`, so that anyone could cut off a whole room by publishing
-// one. It is read under another name instead and put back as a plain property, as JSON.parse does it.
+// The decoder refuses a message with a key `__proto__`: one publish with this key would disconnect a whole room.
+// Therefore the key is decoded under another name and then restored as an own property, as JSON.parse does.
 const PROTO = "__proto__";
 const RENAMED_PROTO = `${PROTO}\u{ffff}`;
 let sawProto = false;
@@ -114,15 +116,16 @@ const decoder = new Decoder({
 });
 
 function decodeMsgpack(data: unknown): unknown {
-  if (!(data instanceof ArrayBuffer || data instanceof Uint8Array)) throw new TypeError("expected bytes");
+  const bytes = bytesOf(data);
+  if (!bytes) throw new TypeError(`expected bytes, received ${typeof data === "string" ? "text" : tagOf(data)}`);
   sawProto = false;
-  const value = decoder.decode(data);
+  const value = decoder.decode(bytes);
   return sawProto ? withProto(value) : value;
 }
 
 function withProto(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(withProto);
-  if (typeof value !== "object" || value === null || value instanceof Uint8Array) return value;
+  if (typeof value !== "object" || value === null || ArrayBuffer.isView(value)) return value;
   const out = {};
   for (const [key, field] of Object.entries(value)) {
     const name = key === RENAMED_PROTO ? PROTO : key;

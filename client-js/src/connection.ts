@@ -1,20 +1,22 @@
 import { byteLength, decode, encode, subprotocol, type Encoding } from "./codec.js";
 import { DormouseError } from "./errors.js";
+import { explainHandshakeFailure } from "./handshake-failure.js";
 import { ABANDONED, deadline, step, type MachineInput, type MachineOptions, type MachineState } from "./machine.js";
 import { CLIENT_FIELDS, SERVER_FIELDS, type ClientMessage, type ServerMessage } from "./messages.js";
 import { onWake } from "./wake.js";
 
-/** What this client needs of a WebSocket; the browser's and that of the package `ws` have it. */
+/** The part of the WebSocket interface that this client uses. Browsers and the package `ws` have it. */
 export interface WebSocketLike {
   binaryType: string;
   onopen: unknown;
   onmessage: unknown;
   onclose: unknown;
   onerror: unknown;
-  send(data: string | ArrayBufferView<ArrayBuffer>): void;
+  /** Called with text or a Uint8Array. */
+  send(data: unknown): void;
   close(code?: number, reason?: string): void;
 }
-/** Opens a WebSocket. */
+/** The constructor of a WebSocket. */
 export type WebSocketClass = new (url: string, protocols: string[]) => WebSocketLike;
 
 export interface ConnectionOptions extends MachineOptions {
@@ -22,16 +24,16 @@ export interface ConnectionOptions extends MachineOptions {
   readonly WebSocket: WebSocketClass;
 }
 
-/** Who uses a connection. */
+/** The part of the client that a connection calls. */
 export interface ConnectionOwner {
-  /** Where to connect to; asked at every attempt. */
+  /** The URL to connect to; read at every attempt. */
   url(): string;
   stateChanged(state: MachineState): void;
   received(message: ServerMessage): void;
   failed(error: DormouseError): void;
 }
 
-/** The id of this file's own pings. Their answers need nobody: whatever comes shows that the server is there. */
+/** The id of the connection's own pings. Nothing waits for their replies: any message shows that the server is there. */
 const PING_ID = 0;
 
 /** Runs the state machine: owns the socket and the timer, and turns bytes into messages. */
@@ -40,8 +42,12 @@ export class Connection {
   #socket: WebSocketLike | null = null;
   #timer: { readonly id: ReturnType<typeof setTimeout>; readonly due: number } | null = null;
   #unwatch: (() => void) | null = null;
-  /** Unknown until the `welcome`. */
+  /** Infinity until the `welcome`. */
   #maxBytes = Infinity;
+  /** A `welcome` arrived at least once, so the URL is right and a failed handshake is temporary. */
+  #wasConnected = false;
+  /** The search for the reason of a failed handshake. */
+  #explanation: AbortController | null = null;
 
   constructor(
     private readonly options: ConnectionOptions,
@@ -61,19 +67,19 @@ export class Connection {
     this.#input({ type: "disconnect" });
   }
 
-  /** The server broke the protocol: reports it and comes back on another connection. */
-  broken(message: string): void {
+  /** The server broke the protocol: reports it and replaces the connection. */
+  protocolError(message: string): void {
     const error = new DormouseError("protocol", message);
     this.owner.failed(error);
-    this.#input({ type: "broken", error });
+    this.#input({ type: "protocol_error", error });
   }
 
   /** Sends on a connected socket; throws `too_large`. */
   send(message: ClientMessage): void {
     const data = encode(this.options.encoding, CLIENT_FIELDS, message);
-    // No text is longer than three bytes for each of its units: measure only what comes near the limit.
+    // A UTF-16 unit takes at most three bytes in UTF-8: only a text near the limit has to be measured.
     if (data.length * 3 > this.#maxBytes && byteLength(data) > this.#maxBytes) {
-      throw new DormouseError("too_large", `a message may have ${this.#maxBytes} bytes`);
+      throw new DormouseError("too_large", `the message is larger than the server's limit of ${this.#maxBytes} bytes`);
     }
     this.#socket?.send(data);
   }
@@ -97,31 +103,55 @@ export class Connection {
   }
 
   #open(): void {
+    this.#endExplanation();
     let socket: WebSocketLike;
     try {
       socket = new this.options.WebSocket(this.owner.url(), [subprotocol(this.options.encoding)]);
     } catch (error) {
-      // Not the place to step the machine again: it is still at the step that asked for the socket.
+      // Not in this call, because the machine is still in the step that asked for the socket.
       queueMicrotask(() => this.#input({ type: "closed", code: 1006, reason: String(error) }));
       return;
     }
     socket.binaryType = "arraybuffer";
-    let problem = "";
+    let isOpen = false;
+    socket.onopen = () => (isOpen = true);
     socket.onmessage = ({ data }: { data: unknown }) => this.#received(data);
-    socket.onclose = ({ code, reason }: { code: number; reason: string }) => {
+    let problem = "";
+    const ended = (code: number, reason: string): void => {
+      if (this.#socket !== socket) return;
       this.#socket = null;
-      this.#input({ type: "closed", code, reason: reason || problem });
+      if (isOpen || this.#wasConnected) this.#input({ type: "closed", code, reason: reason || problem });
+      else void this.#handshakeFailed(code, problem);
     };
-    // A close follows. Only Node says here what went wrong. Without a listener the package `ws` would throw.
+    socket.onclose = ({ code, reason }: { code: number; reason: string }) => ended(code, reason);
+    // Only Node and the package `ws` say here what went wrong. Without a listener `ws` would throw.
     socket.onerror = ({ message }: { message?: unknown }) => {
       if (typeof message === "string") problem = message;
+      // A close event should follow. Node 20 fires none after a failed handshake, nor does Chromium if a policy forbids it.
+      if (!isOpen) ended(1006, "");
     };
     this.#maxBytes = Infinity;
     this.#socket = socket;
   }
 
-  /** A socket without a network may take minutes to say that it is closed, so nobody waits for that. */
+  /** Stays `connecting`, up to its deadline, until the reason is known. */
+  async #handshakeFailed(code: number, problem: string): Promise<void> {
+    const explanation = (this.#explanation = new AbortController());
+    const { message, isPermanent } = await explainHandshakeFailure(this.owner.url(), problem, explanation.signal);
+    if (this.#explanation !== explanation) return;
+    this.#explanation = null;
+    if (isPermanent) this.#input({ type: "rejected", error: new DormouseError("closed", message) });
+    else this.#input({ type: "closed", code, reason: message });
+  }
+
+  #endExplanation(): void {
+    this.#explanation?.abort();
+    this.#explanation = null;
+  }
+
+  /** Does not wait for the close event: without a network it may take minutes. */
   #drop(code: number): void {
+    this.#endExplanation();
     const socket = this.#socket;
     this.#socket = null;
     if (!socket) return;
@@ -135,14 +165,15 @@ export class Connection {
     try {
       message = decode(this.options.encoding, SERVER_FIELDS, data);
     } catch (error) {
-      this.broken(`a message that can't be read: ${error instanceof Error ? error.message : String(error)}`);
+      this.protocolError(`cannot read a message of the server: ${error instanceof Error ? error.message : String(error)}`);
       return;
     }
-    this.#input({ type: "heard" });
+    this.#input({ type: "received" });
     if (!message) return;
     if (message.type === "welcome") {
       this.#maxBytes = message.body.limits.message_bytes;
-      // The owner first learns of its session, then of the state.
+      this.#wasConnected = true;
+      // The owner must know its session before the state changes.
       this.owner.received(message);
       this.#input({ type: "welcome", pingIntervalMs: message.body.ping_interval_ms });
     } else if (this.#state.name === "connected") {
@@ -150,7 +181,7 @@ export class Connection {
     }
   }
 
-  /** A timer that fires too early is armed again, so that a message does not cost a timer. */
+  /** A later deadline keeps the timer, which is armed again when it fires: a message then costs no timer. */
   #arm(): void {
     const due = deadline(this.#state);
     if (this.#timer && due !== null && this.#timer.due <= due) return;

@@ -1,11 +1,11 @@
-/** Takes what happened. */
+/** Receives the value of an event. */
 export type Listener<Value> = (value: Value) => void;
 
-/** Typed events: `Events` maps the name of each to what its listeners receive. */
+/** Typed events: `Events` maps the name of each event to the value that its listeners receive. */
 export class Emitter<Events extends object> {
   readonly #listeners = new Map<keyof Events, Set<Listener<never>>>();
 
-  /** Calls `listener` from now on; the returned function ends that. */
+  /** Calls `listener` at each event from now on. The returned function removes the listener. */
   on<Name extends keyof Events>(name: Name, listener: Listener<Events[Name]>): () => void {
     let listeners = this.#listeners.get(name);
     if (!listeners) this.#listeners.set(name, (listeners = new Set()));
@@ -13,7 +13,7 @@ export class Emitter<Events extends object> {
     return () => this.off(name, listener);
   }
 
-  /** Takes back `on`. */
+  /** Removes a listener. */
   off<Name extends keyof Events>(name: Name, listener: Listener<Events[Name]>): void {
     this.#listeners.get(name)?.delete(listener);
   }
@@ -23,7 +23,7 @@ export class Emitter<Events extends object> {
       try {
         (listener as Listener<Events[Name]>)(value);
       } catch (error) {
-        // The application's mistake must not break the client's order, and must not be swallowed either.
+        // An error of a listener must not stop the client, and must not be lost.
         queueMicrotask(() => {
           throw error;
         });

@@ -1,9 +1,11 @@
-/** Whether two values that the protocol can carry are the same value. */
+import { bytesOf } from "./binary.js";
+
+/** Whether two values that the protocol can carry are equal. */
 export function isEqual(a: unknown, b: unknown): boolean {
   if (Object.is(a, b)) return true;
   if (typeof a !== "object" || typeof b !== "object" || a === null || b === null) return a === b;
-  if (a instanceof Uint8Array || b instanceof Uint8Array) {
-    return a instanceof Uint8Array && b instanceof Uint8Array && isSameList(a, b);
+  if (ArrayBuffer.isView(a) || ArrayBuffer.isView(b)) {
+    return ArrayBuffer.isView(a) && ArrayBuffer.isView(b) && isSameList(bytesOf(a)!, bytesOf(b)!);
   }
   if (Array.isArray(a) || Array.isArray(b)) return Array.isArray(a) && Array.isArray(b) && isSameList(a, b);
   const keys = Object.keys(a);

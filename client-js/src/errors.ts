@@ -8,22 +8,26 @@ export type ServerErrorCode =
   | "too_many_in_flight"
   | "presence_too_large"
   | "roster_full"
+  | "key_expired"
   | "overloaded"
   | "disk_full"
   | "unavailable"
   | "internal";
 
 /**
- * What went wrong, for programs. Beside the server's codes:
+ * The kinds of errors, for programs. In addition to the server's codes:
  *
  * - `outbox_full`: too many publishes of the room wait for their acknowledgement;
- * - `too_large`: the message is over the server's `limits.message_bytes`;
- * - `timeout`: no answer in time;
+ * - `too_large`: the message is larger than the server's `limits.message_bytes`;
+ * - `timeout`: no answer arrived in time;
  * - `disconnected`: `disconnect()` was called; a publish may or may not have been stored;
- * - `closed`: the server ended the connection for good; a publish may or may not have been stored;
- * - `unreachable`: there is no connection at the moment, and the client tries again; only the event `state` has it;
+ * - `closed`: the client gave up connecting, because the server does not want a reconnect or rejects this URL; a publish
+ *   may or may not have been stored;
+ * - `unreachable`: there is no connection at the moment and the client tries again; only the event `state` has this code;
  * - `left`: the room was left; a publish that was under way may or may not have been stored;
- * - `protocol`: the server sent what it must not send.
+ * - `protocol`: the server sent something that the protocol does not allow.
+ *
+ * `bad_request` is also thrown by the client itself for invalid arguments.
  */
 export type ErrorCode =
   | ServerErrorCode
@@ -36,15 +40,15 @@ export type ErrorCode =
   | "left"
   | "protocol";
 
-/** Everything that this client throws, rejects with or reports. */
+/** An error that this client throws, rejects with or reports. */
 export class DormouseError extends Error {
   override readonly name = "DormouseError";
 
   constructor(
-    /** What went wrong, for programs. A newer server may have codes that are not listed. */
+    /** The kind of the error, for programs. A newer server may send codes that are not listed here. */
     readonly code: ErrorCode,
     message: string,
-    /** The close code, where a connection ended. */
+    /** The close code, if the server closed the connection. */
     readonly closeCode?: number,
   ) {
     super(message);
@@ -56,4 +60,9 @@ const RETRYABLE: ReadonlySet<string> = new Set(["too_many_in_flight", "roster_fu
 /** Whether the same request may succeed later. */
 export function isRetryable(code: ErrorCode): boolean {
   return RETRYABLE.has(code);
+}
+
+/** Whether a publish that was refused with this code may have been stored; PROTOCOL.md, "Errors". */
+export function mayBeStored(code: ErrorCode): boolean {
+  return code === "unavailable" || code === "internal";
 }

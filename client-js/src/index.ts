@@ -1,5 +1,6 @@
 export { Dormouse, type ClientEvents, type ClientState, type DormouseOptions, type Session } from "./client.js";
-export { Room, type JoinOptions, type RoomEvents, type RoomState } from "./room.js";
+export type { JoinOptions } from "./join-options.js";
+export { Room, type RoomEvents, type RoomState } from "./room.js";
 export { DormouseError, isRetryable, type ErrorCode, type ServerErrorCode } from "./errors.js";
 export type { Encoding } from "./codec.js";
 export type { WebSocketClass, WebSocketLike } from "./connection.js";
@@ -19,4 +20,4 @@ export type { Published } from "./outbox.js";
 export type { PublishOptions } from "./publisher.js";
 export type { HistoryOptions, HistoryPage, RosterOptions, RosterPage } from "./reads.js";
 export type { PresenceChange, Roster } from "./roster.js";
-export type { Watch } from "./watcher.js";
+export type { Watch } from "./roster-subscription.js";

@@ -1,44 +1,53 @@
 import { backoffMs, type BackoffRange } from "./backoff.js";
 import { DormouseError } from "./errors.js";
 
-/** Where the life of the socket stands. Times are in milliseconds of one monotonic clock. */
+/** How often the client has failed so far. */
+interface Failures {
+  /** Attempts to connect since the last connection that was stable. */
+  readonly attempt: number;
+  /** Connections since then that ended because the server broke the protocol. */
+  readonly protocolErrors: number;
+}
+
+/** The state of the connection. Times are in milliseconds of one monotonic clock. */
 export type MachineState =
   /** The application did not ask for a connection. */
   | { readonly name: "idle" }
-  /** A socket was opened and the `welcome` is awaited. */
-  | { readonly name: "connecting"; readonly attempt: number; readonly deadline: number }
-  | {
+  /** A socket was opened; the `welcome` has not arrived. */
+  | ({ readonly name: "connecting"; readonly deadline: number } & Failures)
+  | ({
       readonly name: "connected";
-      readonly attempt: number;
       readonly since: number;
-      /** After how long a silence to ask whether the server is still there. */
+      /** After so long without a message, the client asks whether the server is still there. */
       readonly silenceMs: number;
-      readonly heard: number;
-      /** When to give up on the answer to a ping; null where none was sent. */
-      readonly probe: number | null;
-    }
-  /** The next attempt is made at `until`; `error` says why there is no connection. */
-  | { readonly name: "waiting"; readonly attempt: number; readonly until: number; readonly error: DormouseError }
-  /** The server said that there is no point in coming back. */
-  | { readonly name: "stopped"; readonly code: number; readonly reason: string };
+      readonly lastReceived: number;
+      /** When to give up on the answer to a ping; null while no ping is unanswered. */
+      readonly pingDeadline: number | null;
+    } & Failures)
+  /** The next attempt is at `until`; `error` says why there is no connection. */
+  | ({ readonly name: "waiting"; readonly until: number; readonly error: DormouseError } & Failures)
+  /** Another attempt would be useless; `error` says why. */
+  | { readonly name: "stopped"; readonly error: DormouseError };
 
-/** What happens to it. */
+/** What happens to the connection. */
 export type MachineInput =
   | { readonly type: "connect" }
   | { readonly type: "disconnect" }
-  /** The first message came. */
+  /** The first message arrived. */
   | { readonly type: "welcome"; readonly pingIntervalMs: number }
-  /** Anything came. */
-  | { readonly type: "heard" }
+  /** Any message arrived. */
+  | { readonly type: "received" }
   | { readonly type: "closed"; readonly code: number; readonly reason: string }
+  /** The handshake failed with an answer that will not change. */
+  | { readonly type: "rejected"; readonly error: DormouseError }
   /** The server broke the protocol. */
-  | { readonly type: "broken"; readonly error: DormouseError }
-  /** The network came back or somebody looks at the page again. */
+  | { readonly type: "protocol_error"; readonly error: DormouseError }
+  /** The network came back, or the page became visible. */
   | { readonly type: "wake" }
-  /** `deadline` of the state has come. */
+  /** The deadline of the state has passed. */
   | { readonly type: "timer" };
 
-/** What is to be done, in this order. */
+/** What the owner of the machine must do, in this order. */
 export type Effect = "open" | "close" | "abandon" | "ping";
 
 export interface MachineOptions {
@@ -52,49 +61,54 @@ export interface Step {
   readonly effects: readonly Effect[];
 }
 
-/** A connection that held for so long was good: the back-off starts anew. */
-const STEADY_MS = 5_000;
-/** The server pings at its interval; only what is silent for longer is suspect. */
+/** A connection that lasted so long was stable: the failures are counted anew. */
+const STABLE_MS = 5_000;
+/** The server pings at its interval. A silence that is longer by this much is suspicious. */
 const SILENCE_SLACK_MS = 5_000;
+/** The client stops after so many protocol errors without a stable connection between them. */
+const MAX_PROTOCOL_ERRORS = 3;
 
-/** A close code of ours: the connection is of no use any more, and this client comes back. */
+/** The client's own close code: this connection is useless, and the client will reconnect. */
 export const ABANDONED = 4000;
 
-/** What follows from `input` at `now`. `random` is in [0, 1). Pure. */
+/** Computes the state that follows from `input` at time `now`. `random` is in [0, 1). Pure. */
 export function step(state: MachineState, input: MachineInput, now: number, random: number, options: MachineOptions): Step {
   switch (input.type) {
     case "connect":
-      return state.name === "idle" || state.name === "stopped" ? open(0, now, options) : step(state, { type: "wake" }, now, random, options);
+      if (state.name === "idle" || state.name === "stopped") return open({ attempt: 0, protocolErrors: 0 }, now, options);
+      return step(state, { type: "wake" }, now, random, options);
     case "disconnect":
       return { state: { name: "idle" }, effects: hasSocket(state) ? ["close"] : [] };
     case "welcome": {
       if (state.name !== "connecting") return stay(state);
       const silenceMs = input.pingIntervalMs + SILENCE_SLACK_MS;
-      return stay({ name: "connected", attempt: state.attempt, since: now, silenceMs, heard: now, probe: null });
+      return stay({ name: "connected", ...failuresOf(state), since: now, silenceMs, lastReceived: now, pingDeadline: null });
     }
-    case "heard":
-      return stay(state.name === "connected" ? { ...state, heard: now, probe: null } : state);
+    case "received":
+      return stay(state.name === "connected" ? { ...state, lastReceived: now, pingDeadline: null } : state);
     case "closed":
       if (!hasSocket(state)) return stay(state);
-      if (isFinal(input.code)) return stay({ name: "stopped", code: input.code, reason: input.reason });
-      return wait(state, now, random, options, [], endedError(state, input));
-    case "broken":
-      return hasSocket(state) ? wait(state, now, random, options, ["abandon"], input.error) : stay(state);
+      if (isFinal(input.code)) return stay({ name: "stopped", error: closedError(input) });
+      return wait(state, now, random, options, [], lostError(state, input));
+    case "rejected":
+      return state.name === "connecting" ? stay({ name: "stopped", error: input.error }) : stay(state);
+    case "protocol_error":
+      return hasSocket(state) ? protocolError(state, input.error, now, random, options) : stay(state);
     case "wake":
-      if (state.name === "waiting") return open(state.attempt, now, options);
-      return state.name === "connected" && state.probe === null ? probe(state, now, options) : stay(state);
+      if (state.name === "waiting") return open(state, now, options);
+      return state.name === "connected" && state.pingDeadline === null ? ping(state, now, options) : stay(state);
     case "timer":
       return timer(state, now, random, options);
   }
 }
 
-/** When the state wants the input `timer`; null for never. */
+/** When the state needs the input `timer`; null for never. */
 export function deadline(state: MachineState): number | null {
   switch (state.name) {
     case "connecting":
       return state.deadline;
     case "connected":
-      return state.probe ?? state.heard + state.silenceMs;
+      return state.pingDeadline ?? state.lastReceived + state.silenceMs;
     case "waiting":
       return state.until;
     case "idle":
@@ -103,7 +117,7 @@ export function deadline(state: MachineState): number | null {
   }
 }
 
-/** The range of a close code tells whether to come back; PROTOCOL.md, "Close codes". */
+/** Whether the range of a close code forbids a reconnect; PROTOCOL.md, "Close codes". */
 export function isFinal(code: number): boolean {
   if (code === 1002 || code === 1003 || code === 1007 || code === 1009) return true;
   return (code >= 3500 && code <= 3999) || (code >= 4500 && code <= 4999);
@@ -115,16 +129,20 @@ function hasSocket(state: MachineState): state is WithSocket {
   return state.name === "connecting" || state.name === "connected";
 }
 
+function failuresOf({ attempt, protocolErrors }: Failures): Failures {
+  return { attempt, protocolErrors };
+}
+
 function stay(state: MachineState): Step {
   return { state, effects: [] };
 }
 
-function open(attempt: number, now: number, options: MachineOptions): Step {
-  return { state: { name: "connecting", attempt, deadline: now + options.timeoutMs }, effects: ["open"] };
+function open(failures: Failures, now: number, options: MachineOptions): Step {
+  return { state: { name: "connecting", ...failuresOf(failures), deadline: now + options.timeoutMs }, effects: ["open"] };
 }
 
-function probe(state: Extract<MachineState, { name: "connected" }>, now: number, options: MachineOptions): Step {
-  return { state: { ...state, probe: now + options.timeoutMs }, effects: ["ping"] };
+function ping(state: Extract<MachineState, { name: "connected" }>, now: number, options: MachineOptions): Step {
+  return { state: { ...state, pingDeadline: now + options.timeoutMs }, effects: ["ping"] };
 }
 
 function wait(
@@ -134,22 +152,37 @@ function wait(
   options: MachineOptions,
   effects: readonly Effect[],
   error: DormouseError,
+  isProtocolError = false,
 ): Step {
-  const steady = state.name === "connected" && now - state.since >= STEADY_MS;
-  const attempt = steady ? 0 : state.attempt;
-  const until = now + backoffMs(options.backoff, attempt, random);
-  return { state: { name: "waiting", attempt: attempt + 1, until, error }, effects };
+  const isStable = state.name === "connected" && now - state.since >= STABLE_MS;
+  const before = isStable ? { attempt: 0, protocolErrors: 0 } : failuresOf(state);
+  const failures = { attempt: before.attempt + 1, protocolErrors: before.protocolErrors + (isProtocolError ? 1 : 0) };
+  const until = now + backoffMs(options.backoff, before.attempt, random);
+  return { state: { name: "waiting", ...failures, until, error }, effects };
 }
 
-function endedError({ name }: WithSocket, { code, reason }: { readonly code: number; readonly reason: string }): DormouseError {
-  const what = name === "connecting" ? "the server can't be reached" : "the connection was lost";
+/** One protocol error may come from a broken connection. Errors that repeat would make the client reconnect for ever. */
+function protocolError(state: WithSocket, error: DormouseError, now: number, random: number, options: MachineOptions): Step {
+  const next = wait(state, now, random, options, ["abandon"], error, true);
+  if (next.state.name !== "waiting" || next.state.protocolErrors < MAX_PROTOCOL_ERRORS) return next;
+  const message = `the server broke the protocol on ${MAX_PROTOCOL_ERRORS} connections, on the last one with: ${error.message}`;
+  return { state: { name: "stopped", error: new DormouseError("protocol", message) }, effects: ["abandon"] };
+}
+
+function closedError({ code, reason }: { readonly code: number; readonly reason: string }): DormouseError {
+  return new DormouseError("closed", `the server closed the connection: ${reason || "no reason"} (${code})`, code);
+}
+
+function lostError({ name }: WithSocket, { code, reason }: { readonly code: number; readonly reason: string }): DormouseError {
+  const what = name === "connecting" ? "cannot connect to the server" : "the connection was lost";
   return new DormouseError("unreachable", `${what}${reason && `: ${reason}`} (${code})`, code);
 }
 
 function timer(state: MachineState, now: number, random: number, options: MachineOptions): Step {
   const due = deadline(state);
   if (due === null || now < due) return stay(state);
-  if (state.name === "waiting") return open(state.attempt, now, options);
-  if (state.name === "connected" && state.probe === null) return probe(state, now, options);
-  return hasSocket(state) ? wait(state, now, random, options, ["abandon"], new DormouseError("timeout", "the server does not answer")) : stay(state);
+  if (state.name === "waiting") return open(state, now, options);
+  if (state.name === "connected" && state.pingDeadline === null) return ping(state, now, options);
+  if (!hasSocket(state)) return stay(state);
+  return wait(state, now, random, options, ["abandon"], new DormouseError("timeout", "the server does not answer"));
 }

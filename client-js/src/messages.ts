@@ -1,78 +1,78 @@
 import type { ServerErrorCode } from "./errors.js";
 
-/** A place in one incarnation of an object's log. Offsets compare only within one epoch. */
+/** A position in an object's log. Offsets can be compared only within one epoch. */
 export interface Position {
   readonly epoch: number;
-  /** The last event that was received; 0 for none. */
+  /** The offset of the last event that was received; 0 for none. */
   readonly offset: number;
 }
 
 /** Where a member starts to receive. */
 export type From = "now" | "all" | { readonly last: number } | { readonly after: Position };
 
-/** Why a position can't be continued. */
+/** Why a position cannot be continued. */
 export type ResetReason = "trimmed" | "other_epoch" | "ahead";
 
 /** An entry of an object's log. */
 export interface RoomEvent<Data = unknown> {
-  /** Its place in the log, from 1, without holes. */
+  /** The number of the event in the log, from 1, without holes. */
   readonly offset: number;
-  /** Milliseconds since the Unix epoch; never before the event ahead of it. */
+  /** Milliseconds since the Unix epoch; never less than that of the previous event. */
   readonly time: number;
-  /** The session that published it. */
+  /** The id of the session that published the event. */
   readonly sender: string;
   readonly kind: string;
   readonly data: Data;
-  /** The key under which it is stored once. */
+  /** The key of the publish. A session stores one event for each key. */
   readonly key?: string;
 }
 
-/** A broadcast that is not stored. */
+/** A message to the present members that is not stored. */
 export interface RoomSignal<Data = unknown> {
-  /** The session that sent it. */
+  /** The id of the session that sent the signal. */
   readonly sender: string;
   readonly data: Data;
   readonly key?: string;
 }
 
-/** What the server accepts from one connection. */
+/** The limits of one connection. */
 export interface Limits {
   readonly message_bytes: number;
   readonly joins: number;
   readonly in_flight: number;
   readonly history_events: number;
-  /** Bytes of a member's presence, in MessagePack. */
+  /** The largest presence of a member in MessagePack, in bytes. */
   readonly presence_bytes: number;
-  /** Members in one page of a roster. */
+  /** The largest number of members in one page of a roster. */
   readonly roster_members: number;
 }
 
-/** A member in an object's roster. */
+/** An entry of an object's roster. */
 export interface RosterMember<Presence = unknown> {
-  /** The number of the membership; no other one of the object ever has it. */
+  /** The number of the membership. It is unique for the object and never used again. */
   readonly member: number;
-  /** The session whose connection it is. A user may be here several times: a tab each. */
+  /** The session id of the member. One user may have several memberships, for example one for each tab. */
   readonly user: string;
-  /** What it says of itself. */
+  /** The presence of the member. */
   readonly data: Presence;
 }
 
-/** A member that came. */
+/** A member that joined. */
 export interface Arrival<Presence = unknown> extends RosterMember<Presence> {
-  /** The user was not here before. Only one of several arrivals at once says so. */
+  /** The user had no other membership before. If several memberships of a user begin together, only one is the first. */
   readonly first: boolean;
 }
 
-/** A member that went, and what it said last. */
+/** A member that left, with its last presence. */
 export interface Departure<Presence = unknown> extends RosterMember<Presence> {
-  /** The user is not here any more. Only one of several departures at once says so. */
+  /** The user has no other membership left. If several memberships of a user end together, only one is the last. */
   readonly last: boolean;
 }
 
-/** What a member wants to be told of the roster. */
+/** What a member receives of the roster. */
 export type WireWatch = "none" | "count" | "roster" | { readonly since: number };
 
-/** The counts of a roster of one version. */
+/** The counts of one version of a roster. */
 interface RosterCounts {
   object: number;
   version: number;
@@ -80,11 +80,11 @@ interface RosterCounts {
   users: number;
 }
 
-/** The bodies of what a client sends. */
+/** The bodies of the messages that a client sends. */
 export interface ClientBodies {
   join: { id: number; object: string; from: From; presence?: unknown; watch?: WireWatch; member?: number };
   leave: { id: number; object: number };
-  publish: { id: number; object: number; kind: string; data: unknown; key?: string };
+  publish: { id: number; object: number; kind: string; data: unknown; key?: string; after?: number };
   signal: { id?: number | null; object: number; data: unknown; key?: string };
   history: {
     id: number;
@@ -99,7 +99,7 @@ export interface ClientBodies {
   ping: { id: number };
 }
 
-/** The bodies of what the server sends. */
+/** The bodies of the messages that the server sends. */
 export interface ServerBodies {
   welcome: { session: string; token: string; server: string; ping_interval_ms: number; limits: Limits };
   joined: {
@@ -134,14 +134,14 @@ export interface ServerBodies {
   error: { id: number | null; code: ServerErrorCode; message: string };
 }
 
-/** A message: a type and its body. On the wire a map with one entry. */
+/** A message: a type and its body. On the wire it is a map with one entry. */
 export type Message<Bodies> = { [Type in keyof Bodies]: { type: Type; body: Bodies[Type] } }[keyof Bodies];
 export type ClientMessage = Message<ClientBodies>;
 export type ServerMessage = Message<ServerBodies>;
 
-/** How a field looks in MessagePack: as it is, a record (an array), a list of records, or a map with one entry. */
+/** The form of a field in MessagePack: unchanged (null), a record (an array), a list of records, or a map with one entry. */
 export type Shape = null | Fields | readonly [Fields] | { readonly oneOf: Fields };
-/** The fields of a record in the order of its array. */
+/** The fields of a record, in the order of its array. */
 export interface Fields {
   readonly [field: string]: Shape;
 }
@@ -167,7 +167,7 @@ const DEPARTURE: Fields = { member: null, user: null, last: null };
 export const CLIENT_FIELDS: Record<keyof ClientBodies, Fields> = {
   join: { id: null, object: null, from: FROM, presence: null, watch: WATCH, member: null },
   leave: { id: null, object: null },
-  publish: { id: null, object: null, kind: null, data: null, key: null },
+  publish: { id: null, object: null, kind: null, data: null, key: null, after: null },
   signal: { id: null, object: null, data: null, key: null },
   history: { id: null, object: null, after: null, before: null, limit: null, reverse: null },
   "presence.set": { id: null, object: null, data: null },

@@ -1,12 +1,14 @@
+import type { Deferred } from "./deferred.js";
 import { DormouseError } from "./errors.js";
+import type { Position } from "./messages.js";
 
-/** An acknowledged publish. */
+/** The result of a publish. */
 export interface Published {
-  /** Where the event stands in the log. */
+  /** The offset of the event in the log. */
   readonly offset: number;
-  /** The time that it got, in milliseconds since the Unix epoch. */
+  /** The time of the event, in milliseconds since the Unix epoch. */
   readonly time: number;
-  /** It was stored before, under the same key; nothing was added. */
+  /** The event had been stored before under the same key; nothing was added. */
   readonly duplicate: boolean;
 }
 
@@ -14,17 +16,21 @@ export interface Published {
 export interface Unacknowledged {
   readonly kind: string;
   readonly data: unknown;
-  /** The same for every attempt, so that it is stored once. */
+  /** The same for every attempt, so that the event is stored once. */
   readonly key: string;
-  readonly resolve: (published: Published) => void;
-  readonly reject: (error: DormouseError) => void;
+  /**
+   * The newest position up to which the log is known not to contain the event of an earlier attempt: at first the newest
+   * position that was known when the first attempt was sent. Null while there is no such attempt.
+   */
+  absentUntil: Position | null;
+  readonly result: Deferred<Published>;
 }
 
 /**
  * The publishes of one room that are not acknowledged, in the order in which the application made them. Pure.
  *
- * Every entry either waits or was sent. Where the server refuses one for now, it refuses the later ones as well: then
- * nothing is sent until all that was sent is answered, and what was refused goes first again.
+ * Every entry either waits or was sent. If the server refuses one for now, it refuses the later ones as well. Then
+ * nothing is sent until everything that was sent is answered, and the refused entries go first again.
  */
 export class Outbox {
   #waiting: Unacknowledged[] = [];
@@ -41,7 +47,7 @@ export class Outbox {
     this.#waiting.push(entry);
   }
 
-  /** Takes the next one that may be sent; from now on it counts as sent. */
+  /** Takes the next entry that may be sent; it then counts as sent. */
   next(): Unacknowledged | undefined {
     if (this.#refused.size > 0) return undefined;
     const entry = this.#waiting.shift();
@@ -49,30 +55,54 @@ export class Outbox {
     return entry;
   }
 
-  /** It was acknowledged or refused for good. */
+  /** The entry was acknowledged, or refused permanently. */
   settle(entry: Unacknowledged): void {
     this.#sent.delete(entry);
   }
 
-  /** It was refused for now. */
+  /** The entry was refused for now. */
   refuse(entry: Unacknowledged): void {
     this.#refused.add(entry);
   }
 
-  /** Something was refused and nothing is under way any more: time to `rewind`, after a pause. */
+  /** Entries were refused and no answer is outstanding: after a pause, call `rewind`. */
   get stalled(): boolean {
     return this.#refused.size > 0 && this.#refused.size === this.#sent.size;
   }
 
-  /** Everything is to be sent again: the connection is another one, or the pause is over. */
+  /** An answer is outstanding. */
+  get isAwaitingAnswers(): boolean {
+    return this.#sent.size > this.#refused.size;
+  }
+
+  /** Everything must be sent again: there is a new connection, or the pause is over. */
   rewind(): void {
     this.#waiting = [...this.#sent, ...this.#waiting];
     this.#sent.clear();
     this.#refused.clear();
   }
 
-  /** Takes out the entries that were not sent. */
-  takeWaiting(): Unacknowledged[] {
-    return this.#waiting.splice(0);
+  /** A waiting entry may have been stored by an earlier attempt. */
+  get hasRetries(): boolean {
+    return this.#waiting.some(({ absentUntil }) => absentUntil !== null);
+  }
+
+  /** The log up to this position contains no waiting entry. */
+  setAbsentUntil(position: Position): void {
+    for (const entry of this.#waiting) if (entry.absentUntil?.epoch === position.epoch) entry.absentUntil = position;
+  }
+
+  /** Takes out the waiting entry with this key that may have been stored by an earlier attempt. */
+  takeRetry(key: string): Unacknowledged | undefined {
+    const at = this.#waiting.findIndex((entry) => entry.absentUntil !== null && entry.key === key);
+    return at < 0 ? undefined : this.#waiting.splice(at, 1)[0];
+  }
+
+  /** Takes out every entry for which no answer is outstanding. */
+  takeUnsent(): Unacknowledged[] {
+    const refused = [...this.#refused];
+    for (const entry of refused) this.#sent.delete(entry);
+    this.#refused.clear();
+    return [...refused, ...this.#waiting.splice(0)];
   }
 }

@@ -1,68 +1,113 @@
-import { BINARY_KEY, fromBase64 } from "./binary.js";
+import { BINARY_KEY, bytesOf, fromBase64, tagOf } from "./binary.js";
 import { DormouseError } from "./errors.js";
+import { toWellFormed } from "./text.js";
 
 /** How deep lists and maps may nest. */
 const MAX_DEPTH = 32;
 
 /**
- * A copy of what the application wants to send, as the protocol can carry it, so that later changes to the original
- * do not reach a publish that still waits. It follows `JSON.stringify` (`toJSON` is called, undefined fields are left
- * out), except that bytes stay bytes and that a number which is not finite is refused instead of becoming null.
- * Throws `bad_request` where there is no such copy.
+ * Copies a value into the form that the protocol can carry. Later changes to the original do not reach a publish that
+ * still waits. The rules are those of `JSON.stringify`: `toJSON` is called, undefined fields are left out, and a
+ * `Number`, `String` or `Boolean` object becomes its value. There are three differences: bytes stay bytes; half of a
+ * surrogate pair becomes U+FFFD; a value that JSON would silently lose (NaN, a Map, a Blob, a Promise) is refused.
+ *
+ * Throws `bad_request` with the path of the value, which starts with `name`.
  */
-export function toPayload(value: unknown): unknown {
-  return copy(value, 0);
+export function toPayload(value: unknown, name = "data"): unknown {
+  return new PayloadCopy(name).copy(value);
 }
 
-function copy(value: unknown, depth: number): unknown {
-  switch (typeof value) {
-    case "boolean":
-      return value;
-    case "number":
-      if (Number.isFinite(value)) return value;
-      throw refused("a number must be finite");
-    case "string":
-      return text(value);
-    case "object":
-      return value === null ? null : copyObject(value, depth);
-    default:
-      throw refused(`a value of type ${typeof value} can't be sent`);
+class PayloadCopy {
+  /** The keys that lead to the current value. */
+  readonly #path: (string | number)[] = [];
+
+  constructor(private readonly name: string) {}
+
+  copy(value: unknown): unknown {
+    switch (typeof value) {
+      case "boolean":
+        return value;
+      case "number":
+        if (Number.isFinite(value)) return value;
+        throw this.#refused(`${value} cannot be sent: a number must be finite`);
+      case "string":
+        return toWellFormed(value);
+      case "object":
+        return value === null ? null : this.#object(value);
+      default:
+        throw this.#refused(`a value of type ${typeof value} cannot be sent`);
+    }
   }
-}
 
-function copyObject(value: object, depth: number): unknown {
-  if (value instanceof ArrayBuffer) return new Uint8Array(value.slice(0));
-  if (ArrayBuffer.isView(value)) {
-    return new Uint8Array(value.buffer, value.byteOffset, value.byteLength).slice();
+  #object(value: object): unknown {
+    if (!("toJSON" in value) || typeof value.toJSON !== "function" || ArrayBuffer.isView(value)) return this.#plain(value);
+    // As in JSON.stringify, `toJSON` of the result is not called.
+    const result: unknown = value.toJSON(String(this.#path.at(-1) ?? ""));
+    return typeof result === "object" && result !== null ? this.#plain(result) : this.copy(result);
   }
-  if ("toJSON" in value && typeof value.toJSON === "function") return copy(value.toJSON(), depth);
-  if (depth === MAX_DEPTH) throw refused(`lists and maps may nest ${MAX_DEPTH} deep`);
-  if (Array.isArray(value)) return value.map((item: unknown) => (item === undefined ? null : copy(item, depth + 1)));
-  if (value instanceof Map || value instanceof Set) throw refused("use a plain object or a list");
 
-  const fields = Object.entries(value).filter(([, field]) => field !== undefined);
-  if (fields.length === 1 && fields[0]![0] === BINARY_KEY) return binaryForm(fields[0]![1]);
-  const out: Record<string, unknown> = {};
-  for (const [key, field] of fields) {
-    if (key === "__proto__") throw refused("a map can't have the key __proto__");
-    out[text(key)] = copy(field, depth + 1);
+  #plain(value: object): unknown {
+    const tag = tagOf(value);
+    switch (tag) {
+      case "Object":
+        this.#checkDepth();
+        return this.#map(value);
+      case "Array":
+        this.#checkDepth();
+        return this.#list(value as unknown[]);
+      case "Number":
+        return this.copy(Number(value));
+      case "String":
+        return this.copy(String(value));
+      case "Boolean":
+        return Boolean.prototype.valueOf.call(value);
+    }
+    const bytes = bytesOf(value);
+    if (bytes) return bytes.slice();
+    throw this.#refused(`an object of type ${tag} cannot be sent: use a plain object, a list or bytes`);
   }
-  return out;
-}
 
-/** The server takes this form as bytes wherever it stands. */
-function binaryForm(value: unknown): Uint8Array {
-  const bytes = typeof value === "string" ? fromBase64(value) : undefined;
-  if (!bytes) throw refused(`${BINARY_KEY} must hold base64 text`);
-  return bytes;
-}
+  /** Undefined items and holes become null. */
+  #list(value: readonly unknown[]): unknown[] {
+    const out: unknown[] = [];
+    for (let at = 0; at < value.length; at++) out.push(value[at] === undefined ? null : this.#field(at, value[at]));
+    return out;
+  }
 
-function text(value: string): string {
-  // Half of a surrogate pair has no UTF-8. Older engines lack the check; there the server refuses.
-  if (value.isWellFormed?.() === false) throw refused("text must be well-formed Unicode");
-  return value;
-}
+  #map(value: object): unknown {
+    const fields = Object.entries(value).filter(([, field]) => field !== undefined);
+    if (fields.length === 1 && fields[0]![0] === BINARY_KEY) return this.#binaryForm(fields[0]![1]);
+    const out: Record<string, unknown> = {};
+    for (const [key, field] of fields) {
+      if (key === "__proto__") throw this.#refused("a map cannot have the key __proto__");
+      out[toWellFormed(key)] = this.#field(key, field);
+    }
+    return out;
+  }
 
-function refused(message: string): DormouseError {
-  return new DormouseError("bad_request", message);
+  #field(key: string | number, value: unknown): unknown {
+    this.#path.push(key);
+    const copied = this.copy(value);
+    this.#path.pop();
+    return copied;
+  }
+
+  /** The server reads a map of this form as bytes wherever it stands. */
+  #binaryForm(value: unknown): Uint8Array {
+    const bytes = typeof value === "string" ? fromBase64(value) : undefined;
+    if (!bytes) throw this.#refused(`${BINARY_KEY} must hold base64 text`);
+    return bytes;
+  }
+
+  #checkDepth(): void {
+    if (this.#path.length >= MAX_DEPTH) throw this.#refused(`lists and maps may nest at most ${MAX_DEPTH} deep`);
+  }
+
+  #refused(message: string): DormouseError {
+    const steps = this.#path.map((key) => {
+      if (typeof key === "number") return `[${key}]`;
+      return /^[A-Za-z_$][\w$]*$/.test(key) ? `.${key}` : `[${JSON.stringify(key)}]`;
+    });
+    return new DormouseError("bad_request", `${this.name}${steps.join("")}: ${message}`);
+  }
 }

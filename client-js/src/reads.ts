@@ -1,14 +1,14 @@
 import { DormouseError } from "./errors.js";
 import type { RoomEvent, RosterMember } from "./messages.js";
-import type { Replies, RequestBody, Waiter } from "./requests.js";
+import type { Replies, ReplyHandler, RequestBody } from "./requests.js";
 
-/** Which part of the log to read; the bounds themselves are left out. */
+/** Which part of the log to read. The bounds are exclusive. */
 export interface HistoryOptions {
   /** Only events after this offset. */
   readonly after?: number;
   /** Only events before this offset. */
   readonly before?: number;
-  /** At most so many; the server may give fewer. */
+  /** The largest number of entries in the page; the server may return fewer. */
   readonly limit?: number;
   /** Newest first. */
   readonly reverse?: boolean;
@@ -16,18 +16,18 @@ export interface HistoryOptions {
 
 /** A page of the log. */
 export interface HistoryPage<Data = unknown> {
-  /** The incarnation of the log that was read. */
+  /** The epoch of the log that was read. */
   readonly epoch: number;
   readonly events: RoomEvent<Data>[];
-  /** The range holds further events: go on behind the last one of this page. */
+  /** The range has further events: continue after the last event of this page. */
   readonly more: boolean;
 }
 
 /** Which part of a roster to read. */
 export interface RosterOptions {
-  /** Only members after this number: the last one of the page before. */
+  /** Only members after this number, which is that of the last member of the previous page. */
   readonly after?: number;
-  /** At most so many; the server may give fewer. */
+  /** The largest number of entries in the page; the server may return fewer. */
   readonly limit?: number;
 }
 
@@ -35,49 +35,49 @@ export interface RosterOptions {
 export interface RosterPage<Presence = unknown> {
   /** The version of the roster that was read. */
   readonly version: number;
-  /** How many members the whole roster has. */
+  /** The number of members in the whole roster. */
   readonly count: number;
-  /** How many users they are. */
+  /** The number of users in the whole roster. */
   readonly users: number;
-  /** In the order of their numbers. */
+  /** Sorted by member number. */
   readonly members: RosterMember<Presence>[];
-  /** There are members after the last one of this page. */
+  /** The roster has members after the last one of this page. */
   readonly more: boolean;
 }
 
 /** Requests that change nothing. */
 export type ReadType = "history" | "presence.get";
 type ReadBody<Type extends ReadType> = Omit<RequestBody<Type>, "object">;
-type Send = <Type extends ReadType>(type: Type, body: ReadBody<Type>, waiter: Waiter<Replies[Type]>) => void;
+type Send = <Type extends ReadType>(type: Type, body: ReadBody<Type>, handler: ReplyHandler<Replies[Type]>) => void;
 
 interface Read {
   readonly start: (send: Send) => void;
   readonly reject: (error: DormouseError) => void;
 }
 
-/** Reads without an answer. Another connection just sends them again. */
+/** The reads that wait for their answer. They are sent again on the next connection. */
 export class Reads {
   readonly #open = new Set<Read>();
   #send: Send | null = null;
 
   constructor(private readonly timeoutMs: number) {}
 
-  /** Resolves with the reply, or rejects with `timeout` where there was no connection or no answer in time. */
+  /** Resolves with the reply; rejects with `timeout` if there was no connection or no answer in time. */
   read<Type extends ReadType>(type: Type, body: ReadBody<Type>): Promise<Replies[Type]> {
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
         this.#open.delete(read);
-        reject(new DormouseError("timeout", `no answer within ${this.timeoutMs} ms`));
+        reject(new DormouseError("timeout", `${type}: no answer within ${this.timeoutMs} ms`));
       }, this.timeoutMs);
       const end = (): boolean => {
         clearTimeout(timer);
         return this.#open.delete(read);
       };
-      const waiter: Waiter<Replies[Type]> = {
+      const handler: ReplyHandler<Replies[Type]> = {
         ok: (reply) => end() && resolve(reply),
         refused: (error) => end() && reject(error),
       };
-      const read: Read = { start: (send) => send(type, body, waiter), reject: waiter.refused };
+      const read: Read = { start: (send) => send(type, body, handler), reject: handler.refused };
       this.#open.add(read);
       this.#start(read);
     });
@@ -89,13 +89,13 @@ export class Reads {
     for (const read of this.#open) this.#start(read);
   }
 
-  /** The connection is gone. */
-  paused(): void {
+  /** The membership has ended. */
+  disconnected(): void {
     this.#send = null;
   }
 
   /** There will be no answers. */
-  fail(error: DormouseError): void {
+  abandon(error: DormouseError): void {
     for (const read of this.#open) read.reject(error);
   }
 

@@ -1,62 +1,62 @@
 import { isEqual } from "./equal.js";
 import type { Arrival, Departure, RosterMember, ServerBodies } from "./messages.js";
 
-/** Who is in a room, kept current while this member watches. */
+/** The members of a room that have a presence. It is kept current as far as `watch` asks for it. */
 export interface Roster<Presence = unknown> {
-  /** By the numbers of their memberships. Empty where only the counts are watched. */
+  /** The members by their numbers. Empty if only the counts are watched. */
   readonly members: ReadonlyMap<number, RosterMember<Presence>>;
-  /** How many members the whole roster has. */
+  /** The number of members in the whole roster. */
   readonly count: number;
-  /** How many users they are. */
+  /** The number of users in the whole roster. */
   readonly users: number;
-  /** It only grows; null before the first roster came. */
+  /** The version of the roster. It only increases; null before the first roster arrived. */
   readonly version: number | null;
-  /** `members` has everybody: a large roster comes in pages. */
+  /** `members` has every member. A large roster arrives in pages. */
   readonly isComplete: boolean;
 }
 
-/** What has changed in a roster. */
+/** The difference between two states of a roster. */
 export interface PresenceChange<Presence = unknown> {
   readonly joined: readonly Arrival<Presence>[];
-  /** Who says something else of itself. */
+  /** The members whose presence changed. */
   readonly updated: readonly RosterMember<Presence>[];
   readonly left: readonly Departure<Presence>[];
 }
 
-/** Members that are still to be read. */
-export interface Reading {
+/** The page that must be read next. */
+export interface NextPage {
   readonly after: number;
 }
 
-/** What a version changed in a member, while pages of older versions may still come. */
+/** The last version that changed a member. It is kept while pages of older versions may arrive. */
 interface Touch {
   readonly version: number;
-  /** What it says since, where the member itself is still to come. */
+  /** The new presence, if the member itself has not arrived yet. */
   readonly data?: unknown;
 }
 
 type Member = RosterMember<never>;
 type Page = Pick<ServerBodies["roster"], "version" | "since" | "present" | "left" | "more">;
 
-/** More than any server's roster should have; a longer one stays incomplete. */
+/** A roster with more members stays incomplete. This bounds the memory of the client. */
 const MAX_MEMBERS = 50_000;
 
 /**
- * Puts a roster together: the first message, further pages, and the changes of each version. Pure.
+ * Builds a roster from its first message, further pages, and the changes of each version. Pure.
  *
- * A page may be older or newer than the changes around it. An older one says nothing of members that were changed or
- * removed since; a newer one is followed by the changes that lead up to it, which do no harm when they come again.
+ * A page may be older or newer than the changes that arrive around it. An older page is ignored for members that were
+ * changed or removed since. A newer page is followed by changes that it already contains; they have no effect.
  */
 export class RosterState implements Roster<never> {
   readonly #members = new Map<number, Member>();
-  /** How many members each user has. */
+  /** The number of members of each user. */
   readonly #perUser = new Map<string, number>();
   readonly #touched = new Map<number, Touch>();
   #count = 0;
   #users = 0;
   #version: number | null = null;
   #isComplete = false;
-  #reading: Reading | null = null;
+  #nextPage: NextPage | null = null;
 
   get members(): ReadonlyMap<number, Member> {
     return this.#members;
@@ -78,22 +78,22 @@ export class RosterState implements Roster<never> {
     return this.#isComplete;
   }
 
-  /** The page to ask for next; another object after each step. */
-  get reading(): Reading | null {
-    return this.#reading;
+  /** The page to ask for next. It is a new object after each step. */
+  get nextPage(): NextPage | null {
+    return this.#nextPage;
   }
 
-  /** Only counts are told. */
+  /** New counts, without members. */
   counted({ version, members, users }: Pick<ServerBodies["roster"], "version" | "members" | "users">): void {
     this.#version = version;
     this.#count = members;
     this.#users = users;
   }
 
-  /** The roster that a member is told unasked: takes the place of this one, or leads on from it. Null where it does not. */
-  begun(roster: ServerBodies["roster"]): PresenceChange | null {
+  /** A roster that no request asked for. It replaces this one or continues it. Returns null if it does not fit. */
+  pushed(roster: ServerBodies["roster"]): PresenceChange | null {
     if (roster.since !== null && !(this.#version !== null && roster.since <= this.#version)) {
-      this.doubted();
+      this.invalidated();
       return null;
     }
     this.counted(roster);
@@ -101,22 +101,22 @@ export class RosterState implements Roster<never> {
     return this.#apply(roster, -1);
   }
 
-  /** The page that `reading` asked for. */
+  /** The page that `nextPage` asked for. */
   read(page: Page): PresenceChange {
-    return this.#apply(page, this.#reading?.after ?? -1);
+    return this.#apply(page, this.#nextPage?.after ?? -1);
   }
 
-  /** The next version. Null where another one was due. */
+  /** The changes of the next version. Returns null if a version is missing. */
   changed(change: ServerBodies["presence"]): PresenceChange | null {
     if (this.#version === null || change.version !== this.#version + 1) {
-      this.doubted();
+      this.invalidated();
       return null;
     }
     this.counted(change);
     const { version } = change;
     const [joined, updated, left]: [Arrival[], RosterMember[], Departure[]] = [[], [], []];
-    // The server also knows the users of pages that are to come, and this roster those of pages that were newer.
-    const before = this.#hereOf(change.join);
+    // The server also knows the users of pages that did not arrive yet; this roster also knows those of newer pages.
+    const before = this.#presentUsersOf(change.join);
     for (const { member, last } of change.leave) {
       this.#touch(member, { version });
       const known = this.#remove(member);
@@ -137,23 +137,23 @@ export class RosterState implements Roster<never> {
       this.#set(entry);
       updated.push(entry);
     }
-    const after = this.#hereOf(left);
+    const after = this.#presentUsersOf(left);
     return { joined, updated, left: left.map((it) => ({ ...it, last: it.last && !after.has(it.user) })) };
   }
 
-  /** The connection is gone: pages of it will not come any more. */
+  /** The connection is lost: no further page of it arrives. */
   interrupted(): void {
-    this.#reading = null;
+    this.#nextPage = null;
     this.#touched.clear();
   }
 
-  /** What the server told did not fit: the next roster must be a whole one. */
-  doubted(): void {
+  /** A message did not fit: the next roster must be a whole one. */
+  invalidated(): void {
     this.interrupted();
     this.#isComplete = false;
   }
 
-  /** Takes over the members after `after` and up to the page's last; without `more` all after it. */
+  /** Takes the members after `after` up to the last one of the page, or all after `after` if `more` is false. */
   #apply(page: Page, after: number): PresenceChange {
     const upTo = page.more ? (page.present.at(-1)?.member ?? after) : Infinity;
     const entries = new Map(page.present.map((entry) => [entry.member, entry]));
@@ -168,7 +168,7 @@ export class RosterState implements Roster<never> {
       const known = this.#members.get(entry.member);
       if (isNews(entry.member)) changes.push([entry, known]);
       else {
-        // Changed since: known already, gone, or only its new data is known.
+        // A later version changed this member. It is already known, or removed, or only its new data is known.
         const { data } = this.#touched.get(entry.member)!;
         if (!known && data !== undefined) changes.push([{ ...entry, data }, known]);
       }
@@ -177,14 +177,14 @@ export class RosterState implements Roster<never> {
 
     const isStuck = page.more && upTo <= after;
     this.#isComplete = !page.more;
-    this.#reading = page.more && !isStuck && this.#members.size < MAX_MEMBERS ? { after: upTo } : null;
-    if (!this.#reading) this.#touched.clear();
+    this.#nextPage = page.more && !isStuck && this.#members.size < MAX_MEMBERS ? { after: upTo } : null;
+    if (!this.#nextPage) this.#touched.clear();
     return change;
   }
 
-  /** `first` and `last` compare the users before with those after. */
+  /** `first` and `last` compare the users before the exchange with those after it. */
   #exchange(changes: readonly [RosterMember, RosterMember | undefined][], gone: readonly number[]): PresenceChange {
-    const before = this.#hereOf(changes.map(([entry]) => entry));
+    const before = this.#presentUsersOf(changes.map(([entry]) => entry));
     const joined: Arrival[] = [];
     const updated: RosterMember[] = [];
     const removed: RosterMember[] = [];
@@ -200,7 +200,7 @@ export class RosterState implements Roster<never> {
       if (known) removed.push(known);
     }
     for (const [entry] of changes) this.#set(entry);
-    const after = this.#hereOf(removed);
+    const after = this.#presentUsersOf(removed);
     const left = removed.reverse().map((entry) => {
       const last = !after.has(entry.user);
       after.add(entry.user);
@@ -209,16 +209,16 @@ export class RosterState implements Roster<never> {
     return { joined, updated, left: left.reverse() };
   }
 
-  /** The users among these who are here at the moment. */
-  #hereOf(entries: readonly { readonly user: string }[]): Set<string> {
+  /** Those users of `entries` that have a membership at the moment. */
+  #presentUsersOf(entries: readonly { readonly user: string }[]): Set<string> {
     return new Set(entries.flatMap(({ user }) => (this.#perUser.has(user) ? user : [])));
   }
 
   #touch(member: number, touch: Touch): void {
-    if (this.#reading) this.#touched.set(member, touch);
+    if (this.#nextPage) this.#touched.set(member, touch);
   }
 
-  /** Who is known already keeps its place in the map. */
+  /** A member that is already known keeps its place in the map. */
   #set(entry: RosterMember): void {
     const known = this.#members.get(entry.member);
     if (known && known.user !== entry.user) this.#remove(entry.member);

@@ -1,6 +1,6 @@
 /**
- * Calls `listener` when a connection that looked dead or was waiting deserves a look at once: the network came back,
- * or somebody returned to the page. Does nothing where there is no browser. The returned function ends it.
+ * Calls `listener` when the network comes back or the page becomes visible, so that the connection is checked or opened
+ * at once. Without a browser it does nothing. The returned function removes the listeners.
  */
 export function onWake(listener: () => void): () => void {
   const page = globalThis.document as Document | undefined;

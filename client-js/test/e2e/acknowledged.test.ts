@@ -17,7 +17,7 @@ test("what was acknowledged before a join is not news to it", async () => {
   reader.connect();
   await Promise.all([writer.ready(), reader.ready()]);
   const late: string[] = [];
-  // Many times, because the moment between an acknowledgement and what the server does next is short.
+  // Many times, because the interval between an acknowledgement and the next action of the server is short.
   for (let n = 0; n < 500; n++) {
     const written = writer.join(`room/ack-${n}`);
     await written.publish("before");

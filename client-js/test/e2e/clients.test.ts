@@ -1,4 +1,4 @@
-// WebSocket clients that others wrote, against the server's echo.
+// Third-party WebSocket clients against the echo of the server.
 import { spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";

@@ -11,7 +11,7 @@ type PersonRoom = Room<unknown, unknown, Person>;
 
 const person = (it: Dormouse, room: string, name: string): PersonRoom => it.join(room, { presence: { name } });
 
-/** What a room reports of presence, in order. */
+/** Collects the presence events of a room, in order. */
 function record(room: PersonRoom): string[] {
   const seen: string[] = [];
   room.on("presence", ({ joined, updated, left }) => {
@@ -26,7 +26,7 @@ const namesIn = ({ roster }: PersonRoom): string[] => [...roster.members.values(
 const knows = (room: PersonRoom, ...names: string[]): Promise<void> =>
   until(`${names.join(", ")} are known`, () => room.roster.isComplete && namesIn(room).join() === names.join());
 
-/** Cuts the connections of the proxy; resolves when the room has noticed. */
+/** Cuts the connections of the proxy; resolves when the room knows it. */
 async function cut(room: PersonRoom): Promise<void> {
   const away = new Promise<void>((resolve) => {
     const off = room.on("state", ({ state }) => {
@@ -39,7 +39,7 @@ async function cut(room: PersonRoom): Promise<void> {
   await away;
 }
 
-/** Waits until whatever was told before has reached every room. */
+/** Waits until every room has received all earlier changes. */
 async function settle(...rooms: PersonRoom[]): Promise<void> {
   const marker = client().join<unknown, unknown, Person>(rooms[0]!.name);
   await marker.presence({ name: "~" });

@@ -88,7 +88,7 @@ describe("where a member starts", () => {
     const writer = client().join<string>(name);
     const written = record(writer);
     await writer.publish("a");
-    // The acknowledgement may come before the event.
+    // The acknowledgement may arrive before the event.
     await until("it came", () => written.length === 1);
     const position = writer.position!;
     const after = { epoch: (position.epoch + epoch) % 2 ** 32, offset: position.offset + offset };
@@ -184,7 +184,7 @@ describe("resume", () => {
     const session = clients[0]!.session!.id;
     const all: Promise<unknown>[] = [];
     for (const n of numbers(200)) {
-      // Both write: one over the connection that breaks, the other beside it.
+      // Two clients publish: one over a connection that breaks, the other over one that does not.
       all.push((n % 2 === 0 ? room : writer).publish(n));
       if (n % 40 === 0) proxy.cut();
       if (n % 10 === 0) await new Promise((resolve) => setTimeout(resolve, 15));
@@ -203,14 +203,14 @@ describe("resume", () => {
     const reader = client({ encoding: "json" }).join<number>(name);
     const [written, read] = [record(writer), record(reader)];
     await live(writer, reader);
-    // An empty log is not on disk, and so its epoch is not either.
+    // The epoch of an empty log is not on disk.
     const published: Promise<{ offset: number }>[] = [writer.publish(0)];
     await published[0];
     const { epoch } = writer.position!;
     for (const n of numbers(300)) {
       published.push(writer.publish(n));
       if (n % 100 === 50) {
-        // Once in the middle of the answers, else before the first.
+        // One cut between the answers, the others before the first answer.
         if (n === 150) await published[n - 20];
         await server.kill();
         published.push(writer.publish(-n));

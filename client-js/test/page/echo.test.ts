@@ -1,4 +1,4 @@
-// Chromium's WebSocket against the server's echo.
+// The WebSocket of Chromium against the echo of the server.
 import { type Browser } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { launchChromium } from "../support/chromium.js";

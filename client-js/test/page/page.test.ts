@@ -37,7 +37,7 @@ async function profile(look: Look = {}): Promise<BrowserContext> {
   return context;
 }
 
-/** A page of somebody who typed their name before, with a browser profile of their own. */
+/** A page of a person who typed a name before, in a separate browser profile. */
 async function open(name: string, room: string, look: Look = {}): Promise<Page> {
   const context = await profile(look);
   await context.addInitScript((name) => localStorage.setItem("dormouse.name", name), name);
@@ -48,11 +48,11 @@ async function tab(context: BrowserContext, name: string, room: string): Promise
   const page = await context.newPage();
   page.on("pageerror", (error) => failures.push(`${name}: ${error.message}`));
   page.on("console", (message) => {
-    // The policy must let everything of the page through. A server that is away is reported by the browser itself.
+    // The content security policy must allow everything that the page uses. The browser itself reports an unreachable server.
     if (message.text().includes("Content Security Policy")) failures.push(`${name}: ${message.text()}`);
   });
   page.on("response", (response) => {
-    // A room that was never used is no object yet.
+    // A room that was never used does not exist as an object.
     const isUnused = response.status() === 404 && response.url().includes("/v1/objects/");
     if (response.status() >= 400 && !isUnused) failures.push(`${name}: ${response.status()} for ${response.url()}`);
   });
@@ -78,7 +78,7 @@ async function messages(page: Page, count: number): Promise<string[]> {
 
 const shown = (page: Page, id: string): Promise<string | null> => page.textContent(`#${id}`);
 
-/** Ends what the browser waits for at once: the page must not depend on it, but the test should be quick. */
+/** Ends the pauses of the browser at once. The page does not depend on it, but the test is faster. */
 const tryNow = (page: Page): Promise<void> =>
   page.evaluate(() => {
     dispatchEvent(new Event("online"));
@@ -108,7 +108,7 @@ test("two people chat; the server dies and comes back; nothing is missed or repe
   await bob.screenshot({ path: `${SHOTS}away-dark.png` });
 
   await server.start();
-  // Both come back by themselves.
+  // Both pages reconnect by themselves.
   await Promise.all([isLive(ann), isLive(bob)]);
   await say(ann, "And now it is back.");
   const texts = ["Is the kettle on?", "It is.", "Sent while the server is away.", "And now it is back."];
@@ -141,7 +141,7 @@ test("two tabs are two people, each the same after a reload; a typed name is als
   const nameOf = (page: Page): Promise<string> => page.inputValue("#name");
   const drawn = await nameOf(first);
   expect(drawn).toMatch(/^\w+ \w+$/);
-  // What one tab drew is not handed to the other, not even by saying something.
+  // The random name of one tab is not passed to the other tab, not even after a message.
   await say(first, "hello");
   await messages(second, 1);
   expect(await first.evaluate(() => localStorage.getItem("dormouse.name"))).toBeNull();
@@ -202,7 +202,7 @@ test("what was missed meanwhile is counted as replayed", async () => {
   const bob = await open("Bob", "tea");
   await say(ann, "one");
   await messages(bob, 1);
-  // Bob's page is kept from coming back until Ann has spoken.
+  // Bob's page cannot reconnect until Ann has published.
   await bob.context().setOffline(true);
   await server.kill();
   await server.start();
@@ -265,7 +265,7 @@ test("who is here is shown, and how the room rests", async () => {
   const ann = await open("Ann", "tea");
   const bob = await open("Bob", "tea", { colorScheme: "dark" });
   await Promise.all([areHere(ann, 2), areHere(bob, 2)]);
-  // Oneself comes first.
+  // The page's own user is first.
   expect([await here(ann), await here(bob)]).toEqual([
     ["Ann", "Bob"],
     ["Bob", "Ann"],
@@ -281,7 +281,7 @@ test("who is here is shown, and how the room rests", async () => {
   await ann.screenshot({ path: `${SHOTS}here-light.png` });
   await bob.screenshot({ path: `${SHOTS}here-dark.png` });
 
-  // A reload is no departure.
+  // A reload is not shown as a departure.
   const departures = await ann.evaluateHandle(() => {
     const counts: string[] = [];
     const here = document.getElementById("here")!;
@@ -330,7 +330,7 @@ test("fits a phone, and works by keyboard", async () => {
   await bob.keyboard.press("Tab");
   expect(await bob.evaluate(() => document.activeElement!.id)).toBe("text");
 
-  // The button comes without moving the conversation, and a thumb can hit it.
+  // The button appears without moving the conversation, and is large enough for a thumb.
   const chat = await ann.locator("#chat").boundingBox();
   await server.kill();
   await ann.waitForSelector("#retry", { state: "visible" });

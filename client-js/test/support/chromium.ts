@@ -13,11 +13,11 @@ const QUIET = [
   "--disable-sync",
 ];
 
-/** Starts it, with nothing that the tests have no use for. */
+/** Starts Chromium without the features that the tests do not use. */
 export const launchChromium = (): Promise<Browser> =>
   chromium.launch({ executablePath: findChromium(), args: QUIET });
 
-/** The path of a Chromium: CHROMIUM_BIN, or the first that is found on the PATH. */
+/** The path of Chromium: CHROMIUM_BIN, or the first one on the PATH. */
 function findChromium(): string {
   const folders = (process.env.PATH ?? "").split(delimiter);
   const candidates = process.env.CHROMIUM_BIN ?? NAMES.flatMap((name) => folders.map((folder) => join(folder, name)));

@@ -1,10 +1,10 @@
-/** Sizes of messages at which the headers of frames change, and some with which messages come in several reads. */
+/** Message sizes in bytes: those where the frame header changes, and some that take several reads. */
 export const SIZES = [0, 1, 125, 126, 127, 65_535, 65_536, 300_000];
 
-/** What a client saw of the echo. */
+/** What a client received from the echo. */
 export interface Exchanged {
   readonly extensions: string;
-  /** How many messages came back, and which of them changed. */
+  /** The number of messages that came back, and the ones that had changed. */
   readonly messages: number;
   readonly changed: string[];
   readonly code: number;
@@ -53,10 +53,10 @@ export async function exchange(Socket: typeof WebSocket, url: string, sizes: num
   return { extensions: socket.extensions, messages, changed, code, wasClean };
 }
 
-/** What every client must see, whatever it is. */
+/** What every client must receive. */
 export const IN_ORDER = { messages: 2 * SIZES.length, changed: [], code: 1000, wasClean: true };
 
-/** A server with an echo for messages as large as those, by whether it compresses. */
+/** The settings of a server with an echo for messages of these sizes, with and without compression. */
 export const ECHO_SERVERS: [string, Record<string, string>][] = ["false", "true"].map((compression) => [
   compression === "true" ? "with compression" : "without compression",
   {

@@ -1,37 +1,37 @@
 import type { ClientBodies, RosterMember, ServerBodies, ServerMessage, WireWatch } from "../../src/messages.js";
 
-/** Who a roster tells. */
-export interface FakeWatcher {
+/** A connection that receives the changes of a roster. */
+export interface FakeSubscriber {
   readonly session: string;
   send(message: ServerMessage): void;
 }
 
-/** A membership. It holds its number while its connection is lost, as within a grace period that never ends. */
+/** A membership. It keeps its number while its connection is lost, as in a grace period without end. */
 interface Membership {
   readonly number: number;
   readonly user: string;
-  connection: FakeWatcher | null;
+  connection: FakeSubscriber | null;
   watch: WireWatch;
 }
 
 type Delta = Pick<ServerBodies["presence"], "join" | "update" | "leave">;
 
-/** The roster of one object: every change is a version of its own. */
+/** The roster of one object. Every change makes a new version. */
 export class FakeRoster {
   readonly members = new Map<number, RosterMember>();
   version = 100;
   pageSize = 500;
-  /** Nobody else gets in. */
+  /** A join with presence is refused. */
   isFull = false;
   #memberships: Membership[] = [];
-  /** The last version that each number came, changed or went with. */
+  /** The last version that changed each member. */
   readonly #changed = new Map<number, number>();
   #lastNumber = 0;
 
   constructor(private readonly object: number) {}
 
-  /** The number of the membership; the first roster is sent by `greet`. */
-  join({ presence, watch = "none", member }: ClientBodies["join"], connection: FakeWatcher): number {
+  /** Returns the number of the membership; `greet` sends the first roster. */
+  join({ presence, watch = "none", member }: ClientBodies["join"], connection: FakeSubscriber): number {
     let own = this.#memberships.find((it) => it.number === member && it.connection === null && it.user === connection.session);
     if (!own) this.#memberships.push((own = { number: ++this.#lastNumber, user: connection.session, connection, watch }));
     Object.assign(own, { connection: null, watch });
@@ -40,7 +40,7 @@ export class FakeRoster {
     return own.number;
   }
 
-  greet(connection: FakeWatcher): void {
+  greet(connection: FakeSubscriber): void {
     const { watch } = this.#of(connection)!;
     const since = typeof watch === "object" ? watch.since : null;
     const roster = this.read({ id: 0, object: this.object, since });
@@ -48,20 +48,20 @@ export class FakeRoster {
     else if (watch !== "none") connection.send({ type: "roster", body: { ...roster, id: null } });
   }
 
-  set(connection: FakeWatcher, data: unknown): void {
+  set(connection: FakeSubscriber, data: unknown): void {
     const { number, user } = this.#of(connection)!;
     this.say(number, user, data);
   }
 
-  /** For `leave`, or when the grace period is over. */
-  leave(connection: FakeWatcher): void {
+  /** For `leave`, or the end of the grace period. */
+  leave(connection: FakeSubscriber): void {
     const own = this.#of(connection);
     if (!own) return;
     this.#memberships = this.#memberships.filter((it) => it !== own);
     this.say(own.number, own.user, null);
   }
 
-  lost(connection: FakeWatcher): void {
+  lost(connection: FakeSubscriber): void {
     const own = this.#of(connection);
     if (own) own.connection = null;
   }
@@ -81,7 +81,7 @@ export class FakeRoster {
     };
   }
 
-  /** What a membership says from now on; null for nothing. */
+  /** Sets the presence of a membership; null removes it. */
   say(member: number, user: string, data: unknown): void {
     const known = this.members.get(member);
     const isElsewhere = [...this.members.values()].some((other) => other.user === user && other.member !== member);
@@ -103,7 +103,7 @@ export class FakeRoster {
     }
   }
 
-  #of(connection: FakeWatcher): Membership | undefined {
+  #of(connection: FakeSubscriber): Membership | undefined {
     return this.#memberships.find((it) => it.connection === connection);
   }
 

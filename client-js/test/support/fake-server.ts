@@ -24,7 +24,7 @@ export interface FakeLog {
   readonly roster: FakeRoster;
 }
 
-/** A script: may answer a message in the server's place, and then returns true. */
+/** A script may answer a message in place of the server; it then returns true. */
 export type Script = (message: ClientMessage, from: FakeConnection) => boolean;
 
 /** One client's connection, as the server sees it. */
@@ -46,12 +46,12 @@ export class FakeConnection {
 
   read(data: Buffer, isBinary: boolean): ClientMessage {
     const message = decode(this.encoding, CLIENT_FIELDS, isBinary ? new Uint8Array(data) : data.toString());
-    if (!message) throw new Error("the client sent what is no message");
+    if (!message) throw new Error("the client sent something that is not a message");
     this.received.push(message);
     return message;
   }
 
-  /** Ends the TCP connection without a word. */
+  /** Closes the TCP connection without a close frame. */
   cut(): void {
     this.raw.destroy();
   }
@@ -61,10 +61,12 @@ export class FakeConnection {
   }
 }
 
-/** A server in this process with the protocol's behaviour in its simplest form, whose answers a test can script. */
+/** A simple server of the protocol in this process. A test can script its answers. */
 export class FakeServer {
   readonly connections: FakeConnection[] = [];
   readonly logs = new Map<string, FakeLog>();
+  /** The URLs of the ordinary HTTP requests. */
+  readonly requests: string[] = [];
   limits = {
     message_bytes: 65_536,
     joins: 128,
@@ -75,13 +77,30 @@ export class FakeServer {
   };
   pingIntervalMs = 25_000;
   script: Script = () => false;
+  /** The status of the answer to a handshake, if it is refused. */
+  handshakeStatus: number | null = null;
+  /** The number of newest events whose keys the server remembers. */
+  keyWindow = Infinity;
   /** Closes the next connections with this code instead of a welcome. */
   refuse: { code: number; reason: string } | null = null;
   #sessions = 0;
   #time = 1_800_000_000_000;
 
   private constructor(readonly http: Server) {
-    const sockets = new WebSocketServer({ server: http, path: "/v1/connect", handleProtocols: ([first]) => first ?? false });
+    const refusal = (path = "/"): number | null => (path.startsWith("/v1/connect") ? this.handshakeStatus : 404);
+    const sockets = new WebSocketServer({
+      server: http,
+      handleProtocols: ([first]) => first ?? false,
+      verifyClient: ({ req }, done) => {
+        const status = refusal(req.url);
+        done(status === null, status ?? undefined);
+      },
+    });
+    // An ordinary request is not a handshake.
+    http.on("request", (request, response) => {
+      this.requests.push(request.url ?? "");
+      response.writeHead(refusal(request.url) ?? 426).end();
+    });
     sockets.on("connection", (socket, request) => {
       const token = new URL(request.url!, "http://fake").searchParams.get("session");
       const session = token?.replace("token-", "") ?? `s${++this.#sessions}`;
@@ -169,7 +188,12 @@ export class FakeServer {
       log.roster.leave(to);
       to.send({ type: "done", body: { id: body.id } });
     } else if (type === "publish") {
-      const before = log.events.find(({ sender, key }) => sender === to.session && key === body.key);
+      const head = log.trimmed + log.events.length;
+      const oldest = head - this.keyWindow;
+      const before = log.events.find(({ offset, sender, key }) => offset > oldest && sender === to.session && key === body.key);
+      if (!before && body.after !== undefined && body.after < oldest) {
+        return to.send({ type: "error", body: { id: body.id, code: "key_expired", message: "the key is too old" } });
+      }
       const name = [...this.logs].find(([, other]) => other === log)![0];
       const more = { sender: to.session, kind: body.kind, ...(body.key !== undefined && { key: body.key }) };
       const { offset, time } = before ?? this.append(name, body.data, more);

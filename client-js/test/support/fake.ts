@@ -1,5 +1,4 @@
-// For tests with a server that does as it is told: one for each test, and clients that end with it. Whoever imports this has
-// the hooks.
+// Hooks for tests with a scripted server: each test has its own server, and its clients are disconnected at its end.
 import { afterEach, beforeEach } from "vitest";
 import { WebSocket } from "ws";
 import { Dormouse, type DormouseError, type DormouseOptions } from "../../src/index.js";
@@ -8,7 +7,7 @@ import { FakeServer } from "./fake-server.js";
 export const FAST = { WebSocket, minReconnectDelay: 5, maxReconnectDelay: 20, timeout: 2_000 };
 
 export let server: FakeServer;
-/** To be disconnected after the test. */
+/** The clients that are disconnected after the test. */
 export let clients: Dormouse[];
 
 beforeEach(async () => {
@@ -20,12 +19,12 @@ afterEach(async () => {
   await server.stop();
 });
 
-/** Another server, in the place of one that has stopped. */
+/** Starts a server in place of one that has stopped. */
 export async function startAgain(port: number): Promise<void> {
   server = await FakeServer.start(port);
 }
 
-/** A client that connects, with the errors that it told. */
+/** A client that connects, and the errors that it reported. */
 export function client(options: DormouseOptions = {}): Dormouse & { errors: DormouseError[] } {
   const client = Object.assign(new Dormouse(server.url, { ...FAST, ...options }), { errors: [] as DormouseError[] });
   client.on("error", (error) => client.errors.push(error));

@@ -1,8 +1,10 @@
 import { connect, createServer, type AddressInfo, type Server, type Socket } from "node:net";
 
-/** A TCP proxy in front of a server, so that a test can cut connections in the middle. */
+/** A TCP proxy in front of a server. A test can reset its connections. */
 export class Proxy {
   readonly #sockets = new Set<Socket>();
+  /** The connections to the server, and to the client at the other end. */
+  readonly #pairs = new Map<Socket, Socket>();
   /** New connections are reset. */
   isClosed = false;
 
@@ -14,6 +16,7 @@ export class Proxy {
     server.on("connection", (inner) => {
       if (proxy.isClosed) return inner.resetAndDestroy();
       const outer = connect(port, "127.0.0.1");
+      proxy.#pairs.set(outer, inner);
       for (const [socket, other] of [
         [inner, outer],
         [outer, inner],
@@ -23,6 +26,7 @@ export class Proxy {
         socket.on("error", () => {});
         socket.on("close", () => {
           proxy.#sockets.delete(socket);
+          proxy.#pairs.delete(socket);
           other.destroy();
         });
       }
@@ -33,6 +37,11 @@ export class Proxy {
 
   get url(): string {
     return `ws://127.0.0.1:${(this.server.address() as AddressInfo).port}`;
+  }
+
+  /** From now on, no client of an existing connection receives anything from the server. */
+  mute(): void {
+    for (const [outer, inner] of this.#pairs) outer.unpipe(inner).resume();
   }
 
   /** Resets every connection. */

@@ -1,5 +1,5 @@
-// For tests with the real server: one for all tests of a file, also behind a proxy, and clients that end with their test.
-// Whoever imports this has the hooks.
+// Hooks for tests with the real server: all tests of a file share one server and a proxy in front of it, and the clients
+// of a test are disconnected at its end.
 import { afterAll, afterEach, beforeAll, expect } from "vitest";
 import { WebSocket } from "ws";
 import { Dormouse, type DormouseOptions } from "../../src/index.js";
@@ -8,7 +8,7 @@ import { RealServer } from "./server.js";
 
 export let server: RealServer;
 export let proxy: Proxy;
-/** To be disconnected after the test. */
+/** The clients that are disconnected after the test. */
 export let clients: Dormouse[] = [];
 let rooms = 0;
 
@@ -25,7 +25,7 @@ afterAll(async () => {
   await server?.remove();
 });
 
-/** A client that connects, and whose errors fail the test. */
+/** A client that connects. An error that it reports fails the test. */
 export function client(options: DormouseOptions = {}, url = server.url): Dormouse {
   const client = new Dormouse(url, { WebSocket, minReconnectDelay: 20, maxReconnectDelay: 200, ...options });
   client.on("error", (error) => expect.unreachable(error.message));

@@ -7,7 +7,7 @@ import { fileURLToPath } from "node:url";
 const BINARY = process.env.DORMOUSE_BIN ?? fileURLToPath(new URL("../../../target/debug/dormouse", import.meta.url));
 const READY = /^dormouse \S+ listening on (http:\/\/127\.0\.0\.1:(\d+))$/m;
 
-/** The real server, in a process and a directory of its own. */
+/** The real server, with its own process and data directory. */
 export class RealServer {
   #child: ChildProcess | null = null;
   #port = 0;
@@ -18,7 +18,7 @@ export class RealServer {
     this.#settings = settings;
   }
 
-  /** Starts one, with further settings as environment variables. */
+  /** Starts a server. `settings` are environment variables. */
   static async start(settings: Record<string, string> = {}): Promise<RealServer> {
     const server = new RealServer(settings);
     await server.start();
@@ -33,7 +33,7 @@ export class RealServer {
     return this.#port;
   }
 
-  /** Starts it, on the port of before where there was one. */
+  /** Starts the process, on the same port as before if it ran already. */
   async start(): Promise<void> {
     if (!existsSync(BINARY)) {
       throw new Error(`there is no server at ${BINARY}: run \`cargo build\`, or name another one in DORMOUSE_BIN`);
@@ -56,7 +56,7 @@ export class RealServer {
     });
   }
 
-  /** Ends it as a power cut would: with SIGKILL. */
+  /** Kills the process with SIGKILL. */
   async kill(): Promise<void> {
     const child = this.#child;
     if (!child) return;
@@ -66,19 +66,19 @@ export class RealServer {
     await ended;
   }
 
-  /** Removes its data. It must not be running. */
+  /** Removes the data. The process must not be running. */
   forget(): void {
     rmSync(this.#data, { recursive: true, force: true });
   }
 
-  /** Ends it and removes its data. */
+  /** Kills the process and removes the data. */
   async remove(): Promise<void> {
     await this.kill();
     this.forget();
   }
 }
 
-/** The server reads its configuration from such variables too, and refuses those that it does not know. */
+/** The environment without settings of the server, which it would read as well. */
 function quietEnv(): NodeJS.ProcessEnv {
   return Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("DORMOUSE_")));
 }

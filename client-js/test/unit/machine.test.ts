@@ -96,7 +96,7 @@ describe("while it waits, it knows why", () => {
     const it = machine();
     it.input("connect");
     it.close(1006);
-    expect(it.error()).toMatchObject({ code: "unreachable", closeCode: 1006, message: "the server can't be reached (1006)" });
+    expect(it.error()).toMatchObject({ code: "unreachable", closeCode: 1006, message: "cannot connect to the server (1006)" });
   });
 
   test("a connection that ended", () => {
@@ -133,7 +133,7 @@ describe("close codes", () => {
     expect(isFinal(code)).toBe(true);
     const it = connected();
     it.close(code);
-    expect(it.state()).toEqual({ name: "stopped", code, reason: "" });
+    expect(it.state()).toMatchObject({ name: "stopped", error: { code: "closed", closeCode: code } });
     expect(deadline(it.state())).toBeNull();
     it.input("wake");
     expect(it.name()).toBe("stopped");
@@ -147,14 +147,14 @@ describe("liveness", () => {
     const it = connected();
     expect(it.timer()).toBe(30_000);
     expect([it.name(), it.effects()]).toEqual(["connected", ["ping"]]);
-    it.input("heard");
+    it.input("received");
     expect(it.timer()).toBe(30_000);
   });
 
   test("whatever is heard puts the question off", () => {
     const it = connected();
     it.pass(29_000);
-    it.input("heard");
+    it.input("received");
     it.pass(1_000);
     it.input("timer");
     expect(it.effects()).toEqual([]);
@@ -178,11 +178,52 @@ describe("liveness", () => {
   });
 });
 
-test("a server that breaks the protocol is left and tried again", () => {
-  const it = connected();
+describe("a server that breaks the protocol", () => {
   const error = new DormouseError("protocol", "what it sent");
-  it.input({ type: "broken", error });
-  expect([it.name(), it.effects(), it.error()]).toEqual(["waiting", ["abandon"], error]);
+  const input: MachineInput = { type: "protocol_error", error };
+
+  test("is left and tried again", () => {
+    const it = connected();
+    it.input(input);
+    expect([it.name(), it.effects(), it.error()]).toEqual(["waiting", ["abandon"], error]);
+  });
+
+  test("again and again is given up, whatever else happens between", () => {
+    const it = connected();
+    it.input(input);
+    it.timer();
+    it.close(1006);
+    it.timer();
+    it.input(WELCOME);
+    it.input(input);
+    it.timer();
+    it.input(WELCOME);
+    it.effects();
+    it.input(input);
+    expect(it.effects()).toEqual(["abandon"]);
+    expect(it.state()).toMatchObject({ name: "stopped", error: { code: "protocol", message: expect.stringContaining("what it sent") } });
+  });
+
+  test("now and then is always tried again", () => {
+    const it = connected();
+    for (let times = 0; times < 10; times++) {
+      it.pass(5_000);
+      it.input(input);
+      it.timer();
+      it.input(WELCOME);
+    }
+    expect(it.name()).toBe("connected");
+  });
+});
+
+test("a handshake that is rejected permanently stops the client until the application connects again", () => {
+  const it = machine();
+  it.input("connect");
+  const error = new DormouseError("closed", "HTTP 404");
+  it.input({ type: "rejected", error });
+  expect([it.state(), deadline(it.state())]).toEqual([{ name: "stopped", error }, null]);
+  it.input("connect");
+  expect(it.name()).toBe("connecting");
 });
 
 test("disconnect ends every state", () => {

@@ -1,9 +1,10 @@
 import { expect, test } from "vitest";
-import { Outbox, type Unacknowledged } from "../../src/outbox.js";
+import { Deferred } from "../../src/deferred.js";
+import { Outbox, type Published, type Unacknowledged } from "../../src/outbox.js";
 
 function filled(...keys: string[]): { outbox: Outbox; entries: Unacknowledged[] } {
   const outbox = new Outbox(4);
-  const entries = keys.map((key) => ({ key, kind: "message", data: null, resolve: () => {}, reject: () => {} }));
+  const entries = keys.map((key) => ({ key, kind: "message", data: null, absentUntil: null, result: new Deferred<Published>() }));
   for (const entry of entries) outbox.add(entry);
   return { outbox, entries };
 }

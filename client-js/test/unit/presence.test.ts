@@ -11,7 +11,7 @@ const NAME = "room/lobby";
 const rosterOf = (name = NAME): FakeRoster => server.log(name).roster;
 const namesIn = ({ roster }: Room): unknown[] => [...roster.members.values()].map(({ data }) => data);
 
-/** What a room reports of presence, in order. */
+/** Collects the presence events of a room, in order. */
 function record(room: Room): string[] {
   const seen: string[] = [];
   room.on("presence", ({ joined, updated, left }) => {
@@ -24,7 +24,7 @@ function record(room: Room): string[] {
 
 const live = (...rooms: Room[]): Promise<void> => until("live", () => rooms.every(({ state }) => state === "live"));
 
-/** Refuses what `matches`, so many times. */
+/** Refuses the messages that match, so many times. */
 function refusing(code: DormouseError["code"], times: number, matches: (message: ClientMessage) => boolean): Script {
   return (message, connection) => {
     if (times === 0 || !matches(message)) return false;
@@ -273,7 +273,7 @@ describe("saying who one is", () => {
     const it = client();
     const room = it.join<unknown, unknown, string>(NAME);
     await live(room);
-    // Three bytes of MessagePack say that it is a text of so many.
+    // The header of a text of this length has three bytes.
     await room.presence("x".repeat(1_021));
     await expect(room.presence("x".repeat(1_022))).rejects.toMatchObject({ code: "presence_too_large" });
     expect(sets().length).toBe(1);

@@ -1,3 +1,4 @@
+import { encode as encodeMsgpack } from "@msgpack/msgpack";
 import { describe, expect, test } from "vitest";
 import { Dormouse, type Room } from "../../src/index.js";
 import { FAST, client, clients, server, startAgain } from "../support/fake.js";
@@ -309,7 +310,6 @@ describe("joining", () => {
   test("a room that was left can be joined again at once", async () => {
     const it = client();
     const first = it.join(NAME);
-    expect(it.join(NAME)).toBe(first);
     await until("live", () => first.state === "live");
     const left = first.leave();
     const second = it.join(NAME);
@@ -365,7 +365,7 @@ describe("the end of a connection", () => {
     await until("it tried twice", () => seen.length > 1);
     await startAgain(port);
     await published;
-    const refused = `connecting unreachable the server can't be reached: connect ECONNREFUSED 127.0.0.1:${port} (1006)`;
+    const refused = `connecting unreachable cannot connect to the server: connect ECONNREFUSED 127.0.0.1:${port} (1006)`;
     expect([seen[0], seen[1], seen.at(-1)]).toEqual([refused, refused, "connected undefined undefined"]);
   });
 
@@ -409,5 +409,39 @@ describe("the end of a connection", () => {
     server.last.socket.send(new Uint8Array([0xc1]));
     await until("it came back", () => server.connections.length === 2);
     expect(it.errors).toMatchObject([{ code: "protocol" }]);
+  });
+
+  test("a server whose messages can never be read stops the client with an error", async () => {
+    server.script = ({ type }, connection) => {
+      if (type !== "join") return false;
+      connection.socket.send("text in place of bytes");
+      return true;
+    };
+    const it = client();
+    const published = it.join(NAME).publish(1);
+    await expect(published).rejects.toMatchObject({ code: "protocol" });
+    expect([it.state, server.connections.length]).toEqual(["closed", 3]);
+    expect(it.errors.at(-1)!.message).toMatch(/3 connections.*expected bytes, received text/);
+    server.script = () => false;
+    it.connect();
+    await it.join(NAME).publish(2);
+  });
+
+  test.each(["json", "msgpack"] as const)("messages, fields and codes that a newer server has do no harm in %s", async (encoding) => {
+    const it = client({ encoding });
+    const room = it.join(NAME);
+    const seen = record(room);
+    await until("live", () => room.state === "live");
+    const send = (message: object): void =>
+      server.last.socket.send(encoding === "json" ? JSON.stringify(message) : encodeMsgpack(message));
+    send({ novelty: null });
+    send({ novelty: 7 });
+    send({ constructor: [1] });
+    send({ hint: { object: server.log(NAME).object, id: 1 } });
+    send(encoding === "json" ? { caught_up: { object: 999, offset: 3, more: true } } : { caught_up: [999, 3, true] });
+    send(encoding === "json" ? { error: { id: null, code: "novelty", message: "x" } } : { error: [null, "novelty", "x"] });
+    await room.publish("still there");
+    expect([seen, it.errors.map(({ code }) => code)]).toEqual([["caught up 0", "1 still there"], ["novelty"]]);
+    expect(server.connections.length).toBe(1);
   });
 });

@@ -23,7 +23,7 @@ describe("a roster", () => {
   test("is told at first, then changes by version", () => {
     const roster = new RosterState();
     expect([roster.version, roster.isComplete, roster.count]).toEqual([null, false, 0]);
-    expect(roster.begun(whole(7, [entry(1, "ann"), entry(2, "ann")]))).toEqual({
+    expect(roster.pushed(whole(7, [entry(1, "ann"), entry(2, "ann")]))).toEqual({
       ...NOTHING,
       joined: [
         { ...entry(1, "ann"), first: true },
@@ -51,7 +51,7 @@ describe("a roster", () => {
 
   test.each([7, 9, 6])("after version 7 does not take %d for the next one after 8, and wants a whole one then", (version) => {
     const roster = new RosterState();
-    roster.begun(whole(7, [entry(1)]));
+    roster.pushed(whole(7, [entry(1)]));
     roster.changed(delta(8));
     if (version === 9) expect(roster.changed(delta(9))).toEqual(NOTHING);
     expect(roster.changed(delta(version))).toBeNull();
@@ -61,23 +61,23 @@ describe("a roster", () => {
   test("does not take changes before there is a roster, nor since a version that it has not reached", () => {
     const roster = new RosterState();
     expect(roster.changed(delta(1))).toBeNull();
-    roster.begun(whole(7, []));
-    expect(roster.begun(whole(9, [], { since: 8 }))).toBeNull();
+    roster.pushed(whole(7, []));
+    expect(roster.pushed(whole(9, [], { since: 8 }))).toBeNull();
   });
 
   test("that is replaced by an equal one has not changed", () => {
     const roster = new RosterState();
     const data = { name: "Ann", at: [1, { x: null }], bytes: new Uint8Array([1, 2]) };
-    roster.begun(whole(7, [entry(1, "ann", data), entry(2)]));
+    roster.pushed(whole(7, [entry(1, "ann", data), entry(2)]));
     const copy = structuredClone({ at: data.at, bytes: data.bytes, name: data.name });
-    expect(roster.begun(whole(9, [entry(1, "ann", copy), entry(2)]))).toEqual(NOTHING);
+    expect(roster.pushed(whole(9, [entry(1, "ann", copy), entry(2)]))).toEqual(NOTHING);
     expect(roster.version).toBe(9);
   });
 
   test("that is replaced tells what differs, with first and last by the users before and after", () => {
     const roster = new RosterState();
-    roster.begun(whole(7, [entry(1, "ann"), entry(2, "bob"), entry(3, "eve")]));
-    const change = roster.begun(whole(9, [entry(3, "eve", "new"), entry(4, "ann"), entry(5, "dan")]));
+    roster.pushed(whole(7, [entry(1, "ann"), entry(2, "bob"), entry(3, "eve")]));
+    const change = roster.pushed(whole(9, [entry(3, "eve", "new"), entry(4, "ann"), entry(5, "dan")]));
     expect(change).toEqual({
       joined: [
         { ...entry(4, "ann"), first: false },
@@ -93,14 +93,14 @@ describe("a roster", () => {
 
   test("that loses several members of a user at once marks one of them as the last", () => {
     const roster = new RosterState();
-    roster.begun(whole(7, [entry(1, "ann"), entry(2, "ann")]));
-    expect(roster.begun(whole(8, []))!.left.map(({ last }) => last)).toEqual([false, true]);
+    roster.pushed(whole(7, [entry(1, "ann"), entry(2, "ann")]));
+    expect(roster.pushed(whole(8, []))!.left.map(({ last }) => last)).toEqual([false, true]);
   });
 
   test("with the numbers of another server is another roster", () => {
     const roster = new RosterState();
-    roster.begun(whole(7, [entry(1, "ann")]));
-    expect(roster.begun(whole(1, [entry(1, "bob")]))).toEqual({
+    roster.pushed(whole(7, [entry(1, "ann")]));
+    expect(roster.pushed(whole(1, [entry(1, "bob")]))).toEqual({
       joined: [{ ...entry(1, "bob"), first: true }],
       updated: [],
       left: [{ ...entry(1, "ann"), last: true }],
@@ -109,8 +109,8 @@ describe("a roster", () => {
 
   test("leads on from a version", () => {
     const roster = new RosterState();
-    roster.begun(whole(7, [entry(1), entry(2), entry(3)]));
-    const change = roster.begun(whole(12, [entry(2, "u2", "new"), entry(4)], { since: 7, left: [1, 99], members: 3, users: 3 }));
+    roster.pushed(whole(7, [entry(1), entry(2), entry(3)]));
+    const change = roster.pushed(whole(12, [entry(2, "u2", "new"), entry(4)], { since: 7, left: [1, 99], members: 3, users: 3 }));
     expect(change).toEqual({
       joined: [{ ...entry(4), first: true }],
       updated: [entry(2, "u2", "new")],
@@ -124,15 +124,15 @@ describe("a roster", () => {
 describe("a roster of several pages", () => {
   test("is complete after the last one", () => {
     const roster = new RosterState();
-    roster.begun(whole(7, [entry(1), entry(2)], { more: true, members: 3 }));
-    expect([roster.isComplete, roster.reading]).toEqual([false, { after: 2 }]);
+    roster.pushed(whole(7, [entry(1), entry(2)], { more: true, members: 3 }));
+    expect([roster.isComplete, roster.nextPage]).toEqual([false, { after: 2 }]);
     expect(roster.read(whole(7, [entry(3)])).joined).toEqual([{ ...entry(3), first: true }]);
-    expect([roster.isComplete, roster.reading]).toEqual([true, null]);
+    expect([roster.isComplete, roster.nextPage]).toEqual([true, null]);
   });
 
   test("an older page does not bring back who went, or what was said before", () => {
     const roster = new RosterState();
-    roster.begun(whole(7, [entry(1)], { more: true }));
+    roster.pushed(whole(7, [entry(1)], { more: true }));
     roster.changed(delta(8, { leave: [{ member: 2, user: "u2", last: true }], update: [{ member: 3, data: "new" }] }));
     roster.changed(delta(9, { join: [{ ...entry(5, "u5", "newest"), first: true }] }));
     roster.read(whole(7, [entry(2), entry(3), entry(4)]));
@@ -141,7 +141,7 @@ describe("a roster of several pages", () => {
 
   test("a newer page is followed by the changes that lead up to it", () => {
     const roster = new RosterState();
-    roster.begun(whole(7, [entry(1)], { more: true }));
+    roster.pushed(whole(7, [entry(1)], { more: true }));
     roster.read(whole(9, [entry(3, "u3", "new"), entry(4)]));
     expect(roster.changed(delta(8, { leave: [{ member: 2, user: "u2", last: true }], update: [{ member: 3, data: "new" }] }))).toEqual(NOTHING);
     expect(roster.changed(delta(9, { join: [{ ...entry(4), first: true }] }))).toEqual(NOTHING);
@@ -150,8 +150,8 @@ describe("a roster of several pages", () => {
 
   test("that replaces another keeps what is not read yet", () => {
     const roster = new RosterState();
-    roster.begun(whole(7, [entry(1), entry(2), entry(3), entry(4)]));
-    expect(roster.begun(whole(9, [entry(2)], { more: true }))!.left).toEqual([{ ...entry(1), last: true }]);
+    roster.pushed(whole(7, [entry(1), entry(2), entry(3), entry(4)]));
+    expect(roster.pushed(whole(9, [entry(2)], { more: true }))!.left).toEqual([{ ...entry(1), last: true }]);
     expect(roster.members.size).toBe(3);
     expect(roster.read(whole(9, [entry(4)])).left).toEqual([{ ...entry(3), last: true }]);
     expect([...roster.members.keys()]).toEqual([2, 4]);
@@ -159,20 +159,20 @@ describe("a roster of several pages", () => {
 
   test("ends where a page leads nowhere", () => {
     const roster = new RosterState();
-    roster.begun(whole(7, [entry(1)], { more: true }));
+    roster.pushed(whole(7, [entry(1)], { more: true }));
     roster.read(whole(7, [], { more: true }));
-    expect([roster.reading, roster.isComplete]).toEqual([null, false]);
+    expect([roster.nextPage, roster.isComplete]).toEqual([null, false]);
   });
 
   test("is not complete after an interruption", () => {
     const roster = new RosterState();
-    roster.begun(whole(7, [entry(1)], { more: true }));
+    roster.pushed(whole(7, [entry(1)], { more: true }));
     roster.interrupted();
-    expect([roster.reading, roster.isComplete]).toEqual([null, false]);
+    expect([roster.nextPage, roster.isComplete]).toEqual([null, false]);
   });
 });
 
-/** The same numbers for the same seed. */
+/** A random generator that gives the same numbers for the same seed. */
 function seeded(seed: number): (below: number) => number {
   let state = seed;
   return (below) => {
@@ -181,7 +181,7 @@ function seeded(seed: number): (below: number) => number {
   };
 }
 
-/** A server's roster, all its versions, and the changes between them. */
+/** The roster of a server: all its versions and the changes between them. */
 class Model {
   readonly versions: Map<number, RosterMember>[] = [new Map()];
   readonly deltas: Delta[] = [];
@@ -197,7 +197,7 @@ class Model {
     return this.versions[version]!;
   }
 
-  /** The next version: up to three changes at once. */
+  /** Makes the next version, with up to three changes. */
   change(): void {
     const before = this.at(this.version);
     const after = new Map(before);
@@ -209,7 +209,7 @@ class Model {
       else if (what === 2) after.delete(member);
       else if (after.has(member)) after.set(member, { ...after.get(member)!, data: this.random(3) });
     }
-    // Who took itself out of the roster may come back under its number.
+    // A member that left the roster may return with the same number.
     const gone = this.random(this.#lastNumber) + 1;
     if (!before.has(gone) && !after.has(gone) && this.random(4) === 0) this.#put(after, gone);
     this.versions.push(after);
@@ -255,7 +255,7 @@ function oneOfEach(users: ReadonlySet<string>, entries: readonly RosterMember[])
 
 const usersOf = (members: ReadonlyMap<number, RosterMember>): Set<string> => new Set([...members.values()].map(({ user }) => user));
 
-/** Follows the changes that are reported, and finds those that can't be. */
+/** Applies the reported changes, and fails at one that is impossible. */
 class Shadow {
   readonly members = new Map<number, RosterMember>();
 
@@ -301,20 +301,20 @@ describe("whatever comes when", () => {
       shadow.take(change!);
       expect(sorted(shadow.members)).toEqual(sorted(roster.members));
     };
-    /** Pages that the server has read and the client has not got. */
-    let underWay: { readonly reading: typeof roster.reading; readonly page: Whole } | null = null;
+    /** Pages that the server has read and the client has not received. */
+    let underWay: { readonly nextPage: typeof roster.nextPage; readonly page: Whole } | null = null;
     const limit = () => 1 + random(4);
     const begin = (since: number | null): void => {
       underWay = null;
-      take(roster.begun(model.page(model.version, limit(), { since })));
+      take(roster.pushed(model.page(model.version, limit(), { since })));
     };
     const deliver = (): void => take(roster.changed(model.deltas[roster.version!]!));
     const ask = (): void => {
-      const { reading } = roster;
-      if (reading && underWay?.reading !== reading) underWay = { reading, page: model.page(model.version, limit(), reading) };
+      const { nextPage } = roster;
+      if (nextPage && underWay?.nextPage !== nextPage) underWay = { nextPage, page: model.page(model.version, limit(), nextPage) };
     };
     const answer = (): void => {
-      if (underWay?.reading && underWay.reading === roster.reading) take(roster.read(underWay.page));
+      if (underWay?.nextPage && underWay.nextPage === roster.nextPage) take(roster.read(underWay.page));
     };
 
     for (let n = 0; n < 8; n++) model.change();
@@ -330,7 +330,7 @@ describe("whatever comes when", () => {
       else if (roster.isComplete) begin(roster.version);
     }
     while (roster.version! < model.version) deliver();
-    while (roster.reading) {
+    while (roster.nextPage) {
       ask();
       answer();
     }

@@ -24,7 +24,9 @@ class FakeSocket implements WebSocketLike {
   receive(message: unknown): void {
     (this.onmessage as (event: unknown) => void)({ data: JSON.stringify(message) });
   }
+  /** Ends a connection that was open. */
   end(code: number): void {
+    (this.onopen as (event: unknown) => void)({});
     (this.onclose as (event: unknown) => void)({ code, reason: "" });
   }
 }
@@ -64,6 +66,22 @@ function connecting(): Dormouse {
   return client;
 }
 
+test.each([
+  ["ws://host:7700", "ws://host:7700/v1/connect"],
+  ["ws://host:7700/v1/connect", "ws://host:7700/v1/connect"],
+  ["wss://host/v1/connect/", "wss://host/v1/connect"],
+  ["https://host/prefix/v1/connect#top", "wss://host/prefix/v1/connect"],
+])("the server %s is connected to at %s", (server, url) => {
+  new Dormouse(server, { encoding: "json", WebSocket: FakeSocket }).connect();
+  expect(FakeSocket.all.map((socket) => socket.url)).toEqual([url]);
+});
+
+test.each(["127.0.0.1:7700", "localhost:7700", "ftp://host", "host", ""])("the URL %j is refused with the way to write it", (url) => {
+  expect(() => new Dormouse(url, { WebSocket: FakeSocket })).toThrow(
+    expect.objectContaining({ code: "bad_request", message: expect.stringContaining("write ws:// or wss://") as string }),
+  );
+});
+
 test("the address is that of the server, with the session when there is one", () => {
   const client = connecting();
   FakeSocket.all[0]!.receive(WELCOME);
@@ -88,6 +106,14 @@ test("the state tells when the next attempt comes", () => {
     ["connecting", 500],
     ["connecting", null],
   ]);
+});
+
+test("a handshake that fails with an error event and no close event is tried again", async () => {
+  vi.stubGlobal("fetch", undefined);
+  const client = connecting();
+  const told = new Promise((resolve) => client.on("state", resolve));
+  (FakeSocket.all[0]!.onerror as (event: unknown) => void)({ message: "blocked" });
+  expect(await told).toMatchObject({ state: "connecting", error: { code: "unreachable", message: "cannot connect to the server: blocked (1006)" } });
 });
 
 test("a network that comes back ends the wait", () => {
