@@ -7,6 +7,7 @@ use std::cell::Cell;
 use std::error::Error;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
 use std::process::{self, ExitCode, exit};
 use std::time::Instant;
 
@@ -15,13 +16,21 @@ use dormouse::Server;
 use dormouse::config::Config;
 use dormouse::memory::{self, Tidy};
 use dormouse::metrics::VERSION;
+use prometheus::PullingGauge;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::{Cli, Command, Flags, ObjectsFlags};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The database's own reports of each start and compaction interest nobody else.
 const DEFAULT_LOGS: &str = "info,fjall=warn,lsm_tree=warn";
+
+/// Lines of the log that may wait to be written.
+const LOG_LINES: usize = 8_192;
 
 /// Threads that read the log. More would only wait for the same disk.
 const DISK_THREADS: usize = 4;
@@ -33,20 +42,24 @@ fn main() -> ExitCode {
     memory::set_up();
     match Cli::read().command() {
         Command::Serve(flags) => with_config(flags, serve),
-        Command::Config(flags) => with_config(flags, |config| print(&config)),
+        Command::Config(flags) => with_config(flags, |config, _| print(&config)),
         Command::Objects(flags) => show(flags),
     }
 }
 
-fn with_config(flags: Flags, then: fn(Config) -> anyhow::Result<ExitCode>) -> ExitCode {
+fn with_config(
+    flags: Flags,
+    then: fn(Config, &Logging) -> anyhow::Result<ExitCode>,
+) -> ExitCode {
     let config = match flags.config() {
         Ok(config) => config,
         Err(error) => return refuse(&error, USAGE),
     };
-    if let Err(error) = log_to_stderr() {
-        return refuse(error.as_ref(), USAGE);
-    }
-    then(config).unwrap_or_else(|error| refuse(error.as_ref(), 1))
+    let logging = match log_to_stderr() {
+        Ok(logging) => logging,
+        Err(error) => return refuse(error.as_ref(), USAGE),
+    };
+    then(config, &logging).unwrap_or_else(|error| refuse(error.as_ref(), 1))
 }
 
 fn show(flags: ObjectsFlags) -> ExitCode {
@@ -56,17 +69,42 @@ fn show(flags: ObjectsFlags) -> ExitCode {
     shown.map_or_else(|error| refuse(&error, 1), |()| ExitCode::SUCCESS)
 }
 
-fn log_to_stderr() -> anyhow::Result<()> {
+/// Writes logs to stderr from a thread of its own. Lines that it cannot write in time are dropped and counted: a reader that is
+/// slow or gone holds nothing up.
+fn log_to_stderr() -> anyhow::Result<Logging> {
     let filter = match std::env::var(EnvFilter::DEFAULT_ENV) {
         Ok(filter) => EnvFilter::try_new(filter).context("RUST_LOG is not a filter of logs")?,
         Err(_) => EnvFilter::new(DEFAULT_LOGS),
     };
+    let (writer, guard) = NonBlockingBuilder::default()
+        .lossy(true)
+        .buffered_lines_limit(LOG_LINES)
+        .thread_name("log-lines")
+        .finish(io::stderr());
+    let dropped = writer.error_counter();
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(io::stderr)
+        .with_writer(writer)
         .with_ansi(io::stderr().is_terminal())
         .init();
-    Ok(())
+    Ok(Logging { dropped, _guard: guard })
+}
+
+/// The thread that writes logs; ends, with what is left to write, when this is dropped.
+struct Logging {
+    dropped: ErrorCounter,
+    _guard: WorkerGuard,
+}
+
+impl Logging {
+    fn count_dropped(&self, metrics: &prometheus::Registry) -> prometheus::Result<()> {
+        let dropped = self.dropped.clone();
+        metrics.register(Box::new(PullingGauge::new(
+            "dormouse_log_lines_dropped",
+            "Lines of the program's log since its start that were dropped because stderr did not take them in time.",
+            Box::new(move || dropped.dropped_lines() as f64),
+        )?))
+    }
 }
 
 fn print(config: &Config) -> anyhow::Result<ExitCode> {
@@ -75,7 +113,7 @@ fn print(config: &Config) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn serve(config: Config) -> anyhow::Result<ExitCode> {
+fn serve(config: Config, logging: &Logging) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .max_blocking_threads(DISK_THREADS)
@@ -89,7 +127,7 @@ fn serve(config: Config) -> anyhow::Result<ExitCode> {
         })
         .build()
         .context("cannot start the runtime")?;
-    let ending = runtime.block_on(run(config));
+    let ending = runtime.block_on(run(config, logging));
     // A thread that hangs in the disk is not waited for.
     runtime.shutdown_background();
     match ending? {
@@ -100,10 +138,15 @@ fn serve(config: Config) -> anyhow::Result<ExitCode> {
 
 /// Becomes a new process of the same program, in this one's place. Returns only if it can't.
 fn restart() -> io::Error {
-    match std::env::current_exe() {
-        Ok(program) => process::Command::new(program).args(std::env::args_os().skip(1)).exec(),
-        Err(error) => error,
-    }
+    let mut arguments = std::env::args_os();
+    let name = arguments.next().unwrap_or_else(|| "dormouse".into());
+    process::Command::new(program()).arg0(name).args(arguments).exec()
+}
+
+/// This program's file. On Linux this leads to the file that runs, even where an upgrade has replaced or removed it.
+fn program() -> PathBuf {
+    let own = Path::new("/proc/self/exe");
+    if own.exists() { own.into() } else { std::env::current_exe().unwrap_or_default() }
 }
 
 /// Why the server was shut down.
@@ -114,12 +157,13 @@ enum Ending {
     Restart,
 }
 
-async fn run(config: Config) -> anyhow::Result<Ending> {
+async fn run(config: Config, logging: &Logging) -> anyhow::Result<Ending> {
     let mut stop = StopSignals::new()?;
     let data = config.data.clone();
     let is_public = !config.listen.ip().is_loopback();
     let server = Server::start(config).await?;
-    announce(&server)?;
+    logging.count_dropped(server.metrics())?;
+    announce(&server);
     tracing::info!(data = %data.display(), "ready");
     if is_public {
         tracing::warn!(
@@ -148,9 +192,12 @@ async fn run(config: Config) -> anyhow::Result<Ending> {
 }
 
 /// Tests and scripts read this line: nothing else is ever written to stdout.
-fn announce(server: &Server) -> anyhow::Result<()> {
-    writeln!(io::stdout(), "dormouse {VERSION} listening on http://{}", server.address())
-        .context("cannot write to stdout")
+fn announce(server: &Server) {
+    let line = writeln!(io::stdout(), "dormouse {VERSION} listening on http://{}", server.address());
+    if let Err(error) = line {
+        // The server works without a reader of this line.
+        tracing::warn!(%error, "the address cannot be written to stdout");
+    }
 }
 
 struct StopSignals {
@@ -174,12 +221,14 @@ impl StopSignals {
     }
 }
 
+/// Says on stderr why the program ends, as far as somebody reads it.
 fn refuse(error: &(dyn Error + 'static), code: u8) -> ExitCode {
-    eprintln!("error: {error}");
+    let mut text = format!("error: {error}\n");
     let mut cause = error.source();
     while let Some(error) = cause {
-        eprintln!("  caused by: {}", error.to_string().trim_end());
+        text += &format!("  caused by: {}\n", error.to_string().trim_end());
         cause = error.source();
     }
+    let _ = io::stderr().write_all(text.as_bytes());
     ExitCode::from(code)
 }

@@ -12,6 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use dormouse_protocol::{CloseCode, Limits, ObjectName};
+use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
@@ -29,6 +30,9 @@ use crate::{descriptors, http, log, object, probe, room, socket};
 /// For requests under way when the server stops. All that it answers over HTTP it answers at once.
 const HTTP_GRACE: Duration = Duration::from_secs(2);
 
+/// For the reactors to end after the deadline: they are told to, and wait for nothing.
+const STOP_GRACE: Duration = Duration::from_millis(500);
+
 /// How often a server whose log has failed looks whether a full disk has room again.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -36,9 +40,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 pub struct Server {
     health: Health,
     front: Front,
-    reactors: Arc<Reactors>,
-    registry: Registry,
-    log: Log,
+    core: Core,
+    metrics: Metrics,
     data: PathBuf,
     /// Keeps the memory below its limit.
     _memory: AbortOnDropHandle<()>,
@@ -66,6 +69,50 @@ pub enum StartError {
     /// Two metrics have one name.
     #[error("cannot register the metrics")]
     Metrics(#[from] prometheus::Error),
+}
+
+/// What serves clients, without the way in.
+struct Core {
+    reactors: Arc<Reactors>,
+    registry: Registry,
+    log: Log,
+}
+
+impl Core {
+    /// Answers what is in flight, closes every connection with `code`, and closes the log; all of it until the deadline.
+    async fn stop(self, code: CloseCode, deadline: Instant) {
+        let Self { reactors, registry, log } = self;
+        // On threads of their own: those of the runtime may all wait for a disk that hangs.
+        let drained = on_own_thread("drain", move || {
+            reactors.drain(code, deadline.saturating_duration_since(Instant::now()));
+        });
+        if timeout_at(deadline + STOP_GRACE, drained).await.is_err() {
+            tracing::warn!("the reactors were still busy after the deadline");
+        }
+        if timeout_at(deadline, registry.end()).await.is_err() {
+            tracing::warn!("objects were still busy after the deadline");
+        }
+        // A failed log may hang in the database; what it has not stored was never acknowledged.
+        if log.has_failed() {
+            return;
+        }
+        if timeout_at(deadline, on_own_thread("close-log", move || log.close())).await.is_err() {
+            tracing::warn!("the log was still writing after the deadline");
+        }
+    }
+}
+
+/// Runs something that blocks; ends when it has ended, by a panic too.
+async fn on_own_thread(name: &str, work: impl FnOnce() + Send + 'static) {
+    let (done, ended) = oneshot::channel::<()>();
+    let thread = thread::Builder::new().name(name.into()).spawn(move || {
+        let _done = done;
+        work();
+    });
+    match thread {
+        Ok(_) => _ = ended.await,
+        Err(error) => tracing::error!(%error, name, "the system refuses a thread"),
+    }
 }
 
 impl Server {
@@ -121,19 +168,32 @@ impl Server {
             budget,
             sessions,
         };
-        let front = Front::start(&config, &metrics, health.clone(), inside, hand_over)?;
-        registry.wake_pinned();
+        let core = Core { reactors, registry, log };
+        let front = match Front::start(&config, &metrics, health.clone(), inside, hand_over) {
+            Ok(front) => front,
+            Err(error) => {
+                // Nothing of it may stay behind in a program that goes on: no thread, and no lock on the directory.
+                drop(relieved);
+                core.stop(CloseCode::GoingAway, Instant::now() + config.shutdown_timeout).await;
+                return Err(error.into());
+            }
+        };
+        core.registry.wake_pinned();
         let Config { data, shutdown_timeout, .. } = config;
         Ok(Self {
             health,
             front,
-            reactors,
-            registry,
-            log,
+            core,
+            metrics,
             data,
             _memory: relieved,
             shutdown_timeout,
         })
+    }
+
+    /// The registry of what `GET /metrics` prints, for the metrics of an embedding program.
+    pub fn metrics(&self) -> &prometheus::Registry {
+        self.metrics.registry()
     }
 
     /// Where it listens, with the real port where port 0 was asked for.
@@ -144,10 +204,10 @@ impl Server {
     /// Waits until the log has failed and its disk works again: then the server should be shut down and started anew. Until
     /// then it serves all but publishes. Only a new start finds out what is on the disk after a failed write or fsync.
     pub async fn wants_restart(&self) {
-        self.log.failed().await;
+        self.core.log.failed().await;
         loop {
             probe::disk_works(&self.data).await;
-            if !self.log.is_full() {
+            if !self.core.log.is_full() {
                 return;
             }
             sleep(LOOK_EVERY).await;
@@ -159,30 +219,11 @@ impl Server {
     pub async fn shutdown(self) {
         let deadline = Instant::now() + self.shutdown_timeout;
         self.health.drain();
-        let has_failed = self.log.has_failed();
+        let has_failed = self.core.log.has_failed();
         let code = if has_failed { CloseCode::LogFailed } else { CloseCode::GoingAway };
-        let (reactors, log) = (self.reactors, self.log);
-        let drained = spawn_blocking(move || {
-            reactors.drain(code, deadline.saturating_duration_since(Instant::now()));
-        });
         // Together: a slow HTTP request must not use up the time that clients have for their replies.
         let http_deadline = deadline.min(Instant::now() + HTTP_GRACE);
-        let ((), drained) = tokio::join!(self.front.stop(http_deadline), drained);
-        if let Err(error) = drained {
-            tracing::error!(%error, "the reactors could not be stopped in order");
-        }
-        if timeout_at(deadline, self.registry.end()).await.is_err() {
-            tracing::warn!("objects were still busy after the deadline");
-        }
-        // A failed log may hang in the database; what it has not stored nobody was told.
-        if has_failed {
-            return;
-        }
-        match timeout_at(deadline, spawn_blocking(move || log.close())).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(%error, "the log could not be closed in order"),
-            Err(_) => tracing::warn!("the log was still writing after the deadline"),
-        }
+        tokio::join!(self.front.stop(http_deadline), self.core.stop(code, deadline));
     }
 }
 

@@ -64,6 +64,9 @@ fn refuse_odd_variables() -> Result<(), Error> {
         if !name.starts_with(ENV_PREFIX) {
             continue;
         }
+        if is_service_link(&name, &value.to_string_lossy()) {
+            continue;
+        }
         if !has_variable(&Config::META, &name) {
             return Err(Error::UnknownVariable(name.into_owned()));
         }
@@ -72,6 +75,24 @@ fn refuse_odd_variables() -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Kubernetes and Docker links describe each service of the namespace by such variables, and a service may be named `dormouse`:
+/// `DORMOUSE_SERVICE_HOST`, `DORMOUSE_SERVICE_PORT_HTTP`, `DORMOUSE_PORT=tcp://10.96.1.2:7700`, `DORMOUSE_PORT_7700_TCP_ADDR`.
+fn is_service_link(name: &str, value: &str) -> bool {
+    let is_port = |rest: &str| {
+        let mut parts = rest.split('_');
+        let is_number = parts.next().is_some_and(|port| port.parse::<u16>().is_ok());
+        let is_protocol = parts.next().is_some_and(|name| ["TCP", "UDP", "SCTP"].contains(&name));
+        let what = parts.next();
+        let is_known = what.is_none_or(|what| ["ADDR", "PORT", "PROTO"].contains(&what));
+        is_number && is_protocol && is_known && parts.next().is_none()
+    };
+    name.ends_with("_SERVICE_HOST")
+        || name.ends_with("_SERVICE_PORT")
+        || name.contains("_SERVICE_PORT_")
+        || name.ends_with("_PORT") && value.contains("://")
+        || name.match_indices("_PORT_").any(|(at, link)| is_port(&name[at + link.len()..]))
 }
 
 fn has_variable(meta: &Meta, name: &str) -> bool {
@@ -98,6 +119,33 @@ mod tests {
             }
         }
         check(&Config::META, ENV_PREFIX);
+    }
+
+    #[test]
+    fn variables_of_services_are_told_from_mistakes() {
+        for (name, value) in [
+            ("DORMOUSE_SERVICE_HOST", "10.96.1.2"),
+            ("DORMOUSE_SERVICE_PORT", "7700"),
+            ("DORMOUSE_SERVICE_PORT_HTTP", "7700"),
+            ("DORMOUSE_EU_SERVICE_HOST", "10.96.1.2"),
+            ("DORMOUSE_PORT", "tcp://10.96.1.2:7700"),
+            ("DORMOUSE_PORT_7700_TCP", "tcp://10.96.1.2:7700"),
+            ("DORMOUSE_PORT_7700_TCP_ADDR", "10.96.1.2"),
+            ("DORMOUSE_PORT_7700_TCP_PORT", "7700"),
+            ("DORMOUSE_PORT_7700_TCP_PROTO", "tcp"),
+        ] {
+            assert!(is_service_link(name, value), "{name}");
+            assert!(!has_variable(&Config::META, name), "{name}");
+        }
+        for (name, value) in [
+            ("DORMOUSE_PORT", "7700"),
+            ("DORMOUSE_LISTEN_PORT", "7700"),
+            ("DORMOUSE_PORT_7700", "x"),
+            ("DORMOUSE_PORT_7700_TCP_HOST", "x"),
+            ("DORMOUSE_LIMITS_MEMROY", "1GiB"),
+        ] {
+            assert!(!is_service_link(name, value), "{name}");
+        }
     }
 
     #[test]

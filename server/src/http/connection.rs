@@ -27,6 +27,7 @@ use super::handshake::Handshake;
 use super::prompt::{self, Granted};
 use super::routes::{Shared, routes};
 use super::{Closing, HandOver};
+use crate::clock::now_ms;
 use crate::session::{BadToken, Session};
 use crate::socket::{Accepted, Form, Slot};
 
@@ -83,6 +84,8 @@ impl Server {
     pub(super) fn new(shared: Arc<Shared>, hand_over: HandOver, head_time: Duration) -> Self {
         let mut http = http1();
         http.timer(TokioTimer::new());
+        // hyper's `Date` panics where the clock stands before 1970.
+        http.auto_date_header(now_ms() > 0);
         let routes = routes(Arc::clone(&shared));
         Self { http, routes, shared, hand_over, head_time }
     }

@@ -30,10 +30,34 @@ struct Commit {
     is_slow: bool,
 }
 
+/// Ends the commit under way when it is dropped.
+pub(super) struct CommitUnderWay<'a>(&'a Watch);
+
+impl Drop for CommitUnderWay<'_> {
+    fn drop(&mut self) {
+        if let Some(Commit { since, is_slow: true }) = self.0.commit.lock().take() {
+            tracing::warn!(took = ?since.elapsed(), "the slow commit has ended");
+        }
+    }
+}
+
 /// Looks until `stop` is dropped.
+///
+/// A panic of it is a failure of the log: without it a full disk would be full for ever.
 pub(super) fn run(shared: &Shared, stop: &Receiver<()>) {
+    let _end = FailOnPanic(shared);
     while stop.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Timeout) {
         shared.watch.look(&shared.metrics);
+    }
+}
+
+struct FailOnPanic<'a>(&'a Shared);
+
+impl Drop for FailOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.fail("the watch of the disk has panicked".into());
+        }
     }
 }
 
@@ -51,14 +75,10 @@ impl Watch {
         self.is_full.load(Ordering::Relaxed)
     }
 
-    pub(super) fn begins(&self) {
+    /// A commit is under way until what is returned is dropped, however the commit ends.
+    pub(super) fn commit_begins(&self) -> CommitUnderWay<'_> {
         *self.commit.lock() = Some(Commit { since: Instant::now(), is_slow: false });
-    }
-
-    pub(super) fn is_over(&self) {
-        if let Some(Commit { since, is_slow: true }) = self.commit.lock().take() {
-            tracing::warn!(took = ?since.elapsed(), "the slow commit has ended");
-        }
+        CommitUnderWay(self)
     }
 
     pub(super) fn look(&self, metrics: &Metrics) {
@@ -108,6 +128,16 @@ impl Watch {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_commit_that_fails_is_no_longer_under_way() {
+        let watch = Watch::new(Path::new("/"), 0);
+        let failed: Result<(), ()> = (|| {
+            let _commit = watch.commit_begins();
+            Err(())
+        })();
+        assert!(failed.is_err() && watch.commit.lock().is_none());
+    }
 
     #[test]
     fn a_disk_has_room_again_when_there_is_a_quarter_more() {

@@ -32,7 +32,7 @@ pub(super) fn run(shared: &Shared) {
             shared.delay.pass();
         }
         let started = Instant::now();
-        shared.watch.begins();
+        let under_way = shared.watch.commit_begins();
         match commit(shared, &mut heads, &queued) {
             Ok(bytes) => {
                 unwatched += bytes;
@@ -40,7 +40,7 @@ pub(super) fn run(shared: &Shared) {
             }
             Err(error) => return shared.fail(format!("a commit failed: {error}")),
         }
-        shared.watch.is_over();
+        drop(under_way);
         let took = started.elapsed();
         if unwatched > look_every_bytes {
             shared.watch.look(&shared.metrics);
