@@ -173,7 +173,7 @@ pub struct Limits {
     /// machine or the container. What holds bytes of clients takes them out of the budget first. Where there is no room, requests are
     /// refused as `overloaded`, slow members read from the log later, and sockets are not read. From 80 % of the budget on new
     /// connections are refused, from 85 % idle objects sleep, and after a second above 88 % the server closes the connections that
-    /// hold the most and take nothing. At least 64MiB, and at least 48MiB more than 16 times limits.message_bytes; best some 80 % of
+    /// hold the most and take nothing. At least 64MiB, and at least 48MiB more than 16 times `limits.message_bytes`; best some 80 % of
     /// what the machine or the container has.
     #[config(
         env = "DORMOUSE_LIMITS_MEMORY",

@@ -161,8 +161,9 @@ impl Audience {
     pub(super) const OBJECT_BYTES: usize = 2 << 10;
 
     /// Adds a member that stands behind and returns its place. The object is heard before its head is read, so that no
-    /// commit falls between what the log shows and what is delivered (promise 5). The permit is for [`Audience::MEMBER_BYTES`], and for
-    /// [`Audience::OBJECT_BYTES`] where it is the first.
+    /// commit falls between what the log shows and what is delivered (promise 5).
+    ///
+    /// The permit is for [`Audience::MEMBER_BYTES`], and for [`Audience::OBJECT_BYTES`] where the member is the first.
     pub(super) fn add(
         &mut self,
         outlet: usize,
