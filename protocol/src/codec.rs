@@ -73,7 +73,9 @@ impl Encoding {
 
     fn decode<T: DeserializeOwned>(self, bytes: &[u8]) -> Result<T, DecodeError> {
         match self {
-            Self::Json => serde_json::from_slice(bytes).map_err(|e| json_error(&e)),
+            Self::Json => {
+                serde_json::from_slice(bytes).map_err(|error| json_error::<T>(bytes, &error))
+            }
             Self::Msgpack => from_msgpack(bytes).map_err(DecodeError),
         }
     }
@@ -96,9 +98,19 @@ pub(crate) fn from_msgpack<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Strin
     if rest.is_empty() { Ok(value) } else { Err("there are bytes after the end".into()) }
 }
 
-/// Where the text is JSON, its position in the line says less than what was expected.
-fn json_error(error: &serde_json::Error) -> DecodeError {
+/// Where the text is JSON, its position in the line says less than what was expected. Half of a surrogate pair is what clients
+/// get wrong that cut texts in the middle of an emoji: the error names the field.
+fn json_error<T: DeserializeOwned>(bytes: &[u8], error: &serde_json::Error) -> DecodeError {
     let text = error.to_string();
+    if text.contains("surrogate") || text.contains("hex escape") {
+        let mut json = serde_json::Deserializer::from_slice(bytes);
+        let field = serde_path_to_error::deserialize::<_, T>(&mut json).err();
+        let field = field.map_or_else(|| "?".into(), |error| error.path().to_string());
+        return DecodeError(format!(
+            "the text at `{field}` must be well-formed Unicode: an escape \\uD800 to \\uDFFF stands without its other half, \
+             or an escape is not four hexadecimal digits"
+        ));
+    }
     if error.classify() == serde_json::error::Category::Data {
         let what = text.rsplit_once(" at line ").map_or(&*text, |(what, _)| what);
         return DecodeError::new(what);
@@ -165,6 +177,20 @@ impl<'de> Deserialize<'de> for Body {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn half_an_emoji_is_an_error_that_names_the_field() {
+        for (json, field) in [
+            (r#"{"publish":{"id":1,"object":1,"data":{"a":["b\ud83d"]}}}"#, "publish.data"),
+            (r#"{"publish":{"id":1,"object":1,"data":"a\ud83db"}}"#, "publish.data"),
+            (r#"{"publish":{"id":1,"object":1,"data":1,"key":"\ude00"}}"#, "publish.key"),
+            (r#"{"signal":{"object":1,"data":"\ud83d\u0041"}}"#, "signal.data"),
+        ] {
+            let error = Encoding::Json.decode_client(json.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains(&format!("`{field}")), "{error}");
+            assert!(error.contains("well-formed Unicode"), "{error}");
+        }
+    }
 
     #[test]
     fn a_refused_request_is_named_by_its_id() {

@@ -21,7 +21,8 @@ fn is_word(byte: u8) -> bool {
 
 /// The name of an object: `class/name`.
 ///
-/// A class is 1–32 of `a-z 0-9 _ -`, a name 1–128 of `A-Z a-z 0-9 - _ . : ~ @`. Copies share their text.
+/// A class is 1–32 of `a-z 0-9 _ -`, a name 1–128 of `A-Z a-z 0-9 - _ . : ~ @`, but not only dots: browsers take such a segment of
+/// a path for a direction. Copies share their text.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ObjectName(Arc<str>);
 
@@ -43,7 +44,8 @@ impl ObjectName {
         let valid = (1..=32).contains(&class.len())
             && class.bytes().all(class_byte)
             && (1..=128).contains(&name.len())
-            && name.bytes().all(is_word);
+            && name.bytes().all(is_word)
+            && name.bytes().any(|byte| byte != b'.');
         valid.then(|| Self(text.into()))
     }
 }
@@ -150,6 +152,10 @@ mod tests {
         for bad in ["", "room", "room/", "/x", "Room/x", "room/a/b", "room/ä", "room/a b", &long] {
             assert!(bad.parse::<ObjectName>().is_err(), "{bad}");
         }
+        for dots in ["room/.", "room/..", "room/..."] {
+            assert!(dots.parse::<ObjectName>().is_err(), "{dots}");
+        }
+        assert!("room/..a".parse::<ObjectName>().is_ok());
         assert_eq!("room/lobby".parse::<ObjectName>().unwrap().class(), "room");
     }
 

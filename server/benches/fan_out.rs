@@ -24,7 +24,7 @@ impl Member {
         socket.set_nodelay(true).unwrap();
         socket
             .write_all(
-                b"GET /v1/connect HTTP/1.1\r\nHost: bench\r\nConnection: Upgrade\r\n\
+                b"GET /v1/connect HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n\
                   Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
                   Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
             )

@@ -84,11 +84,12 @@ impl Server {
             open_log(&config, tables, log_memory, log::Metrics::register(metrics.registry())?)
                 .await?;
         let health = Health::new(log.clone());
-        let seats = Seats::new(reactor_count(&config), &budget)?;
+        let socket_metrics = socket::Metrics::register(metrics.registry())?;
+        let seats = Seats::new(reactor_count(&config), &budget, &socket_metrics)?;
         let registry = Registry::new(
             log.clone(),
             classes,
-            seats.outlets(),
+            seats.sinks(),
             object_settings(&config, budget.clone()),
             object::Metrics::register(metrics.registry())?,
         );
@@ -98,7 +99,7 @@ impl Server {
             registry.clone(),
             socket_settings(&config),
             budget.clone(),
-            socket::Metrics::register(metrics.registry())?,
+            socket_metrics,
         )?);
         let hand_over = Arc::new({
             let reactors = reactors.clone();

@@ -78,7 +78,7 @@ pub(super) struct Script {
 }
 
 const HANDSHAKE: &[u8] =
-    b"GET /v1/connect HTTP/1.1\r\nHost: test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+    b"GET /v1/connect HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
     Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n";
 /// The key of a mask that changes nothing.
@@ -113,7 +113,7 @@ impl Attack {
         match self {
             Self::Nothing => Script { greeting: Vec::new(), rate: 0.0, ..quiet },
             Self::Handshakes => Script {
-                greeting: b"GET /v1/connect HTTP/1.1\r\nHost: test\r\nX-Slow: ".to_vec(),
+                greeting: b"GET /v1/connect HTTP/1.1\r\nHost: localhost\r\nX-Slow: ".to_vec(),
                 refrain: Refrain::Bytes(b"x".to_vec()),
                 ..quiet
             },
@@ -151,7 +151,8 @@ impl Attack {
             },
             Self::Bombs => Script { refrain: Refrain::Bytes(bomb()), ..quiet },
             Self::Questions => Script {
-                greeting: b"GET /v1/objects?limit=1000 HTTP/1.1\r\nHost: test\r\n\r\n".to_vec(),
+                greeting: b"GET /v1/objects?limit=1000 HTTP/1.1\r\nHost: localhost\r\n\r\n"
+                    .to_vec(),
                 ..quiet
             },
         }

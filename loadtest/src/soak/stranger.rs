@@ -83,12 +83,12 @@ async fn play(stage: &Stage, rudeness: Rudeness) -> Result<()> {
             return ended(socket, "400").await;
         }
         Rudeness::HalfRequest => {
-            socket.write_all(b"GET /v1/connect HTTP/1.1\r\nHost: x\r\n").await?;
+            socket.write_all(b"GET /v1/connect HTTP/1.1\r\nHost: localhost\r\n").await?;
             return ended(socket, "").await;
         }
         Rudeness::Silence => return ended(socket, "").await,
         Rudeness::NoUpgrade => {
-            socket.write_all(b"GET /v1/connect HTTP/1.1\r\nHost: x\r\n\r\n").await?;
+            socket.write_all(b"GET /v1/connect HTTP/1.1\r\nHost: localhost\r\n\r\n").await?;
             return ended(socket, "426").await;
         }
         Rudeness::BadToken => {
@@ -149,7 +149,7 @@ async fn ended(mut socket: TcpStream, status: &str) -> Result<()> {
 
 async fn upgrade(socket: &mut TcpStream, path: &str, encoding: &str) -> Result<()> {
     let request = format!(
-        "GET {path} HTTP/1.1\r\nHost: soak\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+        "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ZG9ybW91c2UtbG9hZHRlcw==\r\n\
          Sec-WebSocket-Protocol: dormouse.v1.{encoding}\r\n\r\n"
     );

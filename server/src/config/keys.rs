@@ -39,6 +39,12 @@ pub struct Config {
     )]
     pub allowed_origins: Vec<String>,
 
+    /// Names that requests may give in `Host`, without a port, besides `localhost` and IP addresses: a page of another name that is made
+    /// to resolve to this server (DNS rebinding) is refused with 403. `*.example.com` stands for all names below `example.com`, `*` for
+    /// every name. A server that clients reach by a name, behind a proxy too, needs that name here. Health checks are not asked.
+    #[config(env = "DORMOUSE_ALLOWED_HOSTS", default = [], deserialize_with = list::deserialize, validate = hosts)]
+    pub allowed_hosts: Vec<String>,
+
     /// Threads that own sockets, at most 64. 0 is one for each core.
     #[config(
         env = "DORMOUSE_REACTORS",
@@ -435,6 +441,19 @@ fn origins(origins: &Vec<String>) -> Result<(), &'static str> {
         Ok(())
     } else {
         Err("must be `scheme://host[:port]` each, as in https://app.example, or `*`")
+    }
+}
+
+#[expect(clippy::ptr_arg, reason = "the form of a validator")]
+fn hosts(hosts: &Vec<String>) -> Result<(), &'static str> {
+    let is_host = |host: &String| {
+        let name = host.strip_prefix("*.").unwrap_or(host);
+        host == "*" || !name.is_empty() && !name.contains(['*', ':', '/', ' '])
+    };
+    if hosts.iter().all(is_host) {
+        Ok(())
+    } else {
+        Err("must be names without scheme and port, as in chat.example or *.chat.example, or `*`")
     }
 }
 

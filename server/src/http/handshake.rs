@@ -3,8 +3,8 @@
 //! Pure: no socket, no clock. Whether there is room for one more connection is the route's business.
 
 use axum::http::header::{
-    CONNECTION, HOST, RETRY_AFTER, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS,
-    SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, HOST, RETRY_AFTER, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS,
+    SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
 };
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
@@ -49,7 +49,9 @@ pub(super) enum Refusal {
     Version,
     Key,
     Host,
+    Body,
     Subprotocol,
+    ForeignHost,
     Origin,
     Full,
     Memory,
@@ -75,6 +77,10 @@ impl Handshake {
             only(headers, &SEC_WEBSOCKET_KEY).filter(|key| is_key(key)).ok_or(Refusal::Key)?;
         if only(headers, &HOST).is_none() && request.uri.authority().is_none() {
             return Err(Refusal::Host);
+        }
+        // A proxy in front could take what follows for a body, and we for frames.
+        if headers.contains_key(TRANSFER_ENCODING) || has_content(headers) {
+            return Err(Refusal::Body);
         }
         let subprotocol = subprotocol(headers, offers.echo)?;
         let extensions = offers.compression.then(|| tokens(headers, &SEC_WEBSOCKET_EXTENSIONS));
@@ -110,13 +116,15 @@ impl IntoResponse for &Handshake {
 }
 
 impl Refusal {
-    pub(super) const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 12] = [
         Self::Method,
         Self::NotWebSocket,
         Self::Version,
         Self::Key,
         Self::Host,
+        Self::Body,
         Self::Subprotocol,
+        Self::ForeignHost,
         Self::Origin,
         Self::Full,
         Self::Memory,
@@ -131,7 +139,9 @@ impl Refusal {
             Self::Version => "version",
             Self::Key => "key",
             Self::Host => "host",
+            Self::Body => "body",
             Self::Subprotocol => "subprotocol",
+            Self::ForeignHost => "foreign_host",
             Self::Origin => "origin",
             Self::Full => "connections",
             Self::Memory => "memory",
@@ -149,6 +159,12 @@ impl Refusal {
             Self::Version => "Sec-WebSocket-Version must be 13\n",
             Self::Key => "Sec-WebSocket-Key must be 16 bytes in base64\n",
             Self::Host => "the Host header is missing\n",
+            Self::Body => {
+                "a handshake has no body: leave out Content-Length and Transfer-Encoding\n"
+            }
+            Self::ForeignHost => {
+                "this server does not answer to the name in Host: add the name to allowed_hosts\n"
+            }
             Self::Subprotocol => {
                 "none of the subprotocols is known: offer dormouse.v1.msgpack, dormouse.v1.json, or none\n"
             }
@@ -163,8 +179,8 @@ impl Refusal {
         match self {
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::NotWebSocket | Self::Version => StatusCode::UPGRADE_REQUIRED,
-            Self::Key | Self::Host | Self::Subprotocol => StatusCode::BAD_REQUEST,
-            Self::Origin => StatusCode::FORBIDDEN,
+            Self::Key | Self::Host | Self::Body | Self::Subprotocol => StatusCode::BAD_REQUEST,
+            Self::ForeignHost | Self::Origin => StatusCode::FORBIDDEN,
             Self::Full | Self::Memory | Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -202,6 +218,10 @@ fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     let mut values = headers.get_all(name).iter();
     let value = values.next()?.to_str().ok()?.trim();
     values.next().is_none().then_some(value)
+}
+
+fn has_content(headers: &HeaderMap) -> bool {
+    headers.get_all(CONTENT_LENGTH).iter().any(|length| length.as_bytes() != b"0")
 }
 
 fn is_key(key: &str) -> bool {
@@ -294,6 +314,9 @@ mod tests {
         assert_eq!(refusal(without(HOST)), Refusal::Host);
         assert_eq!(refusal(without(SEC_WEBSOCKET_VERSION)), Refusal::Version);
         assert_eq!(refusal(without(SEC_WEBSOCKET_KEY)), Refusal::Key);
+        assert_eq!(refusal(with(CONTENT_LENGTH, "5")), Refusal::Body);
+        assert_eq!(refusal(with(TRANSFER_ENCODING, "chunked")), Refusal::Body);
+        assert!(read(&with(CONTENT_LENGTH, "0")).is_ok());
         let twice = request(|parts| {
             let key = HeaderValue::from_static("dGhlIHNhbXBsZSBub25jZQ==");
             parts.headers.append(SEC_WEBSOCKET_KEY, key);

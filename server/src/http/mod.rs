@@ -13,6 +13,7 @@ mod fuzz;
 mod gate;
 mod handshake;
 mod health;
+mod host;
 mod listener;
 mod metrics;
 mod objects;
@@ -112,6 +113,7 @@ impl Front {
         let in_http = Arc::new(Semaphore::new(most));
         let shared = Arc::new(routes::Shared {
             slots: Slots::new(config.limits.connections, inside.budget.clone()),
+            hosts: host::Hosts::new(&config.allowed_hosts),
             origins: origin::Origins::new(&config.allowed_origins),
             health,
             inside,

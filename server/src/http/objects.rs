@@ -78,8 +78,7 @@ struct List {
 #[serde(deny_unknown_fields)]
 pub(super) struct Asked {
     state: Option<String>,
-    #[serde(default)]
-    after: String,
+    after: Option<ObjectName>,
     limit: Option<usize>,
 }
 
@@ -168,7 +167,7 @@ async fn list(
     }
     let state = asked.state.as_deref().map(state).transpose()?;
     let registry = &shared.inside.registry;
-    let in_use = registry.in_use(&asked.after, state, limit);
+    let in_use = registry.in_use(asked.after.as_ref(), state, limit);
     let mut objects: Vec<_> = in_use.objects.iter().map(|handle| View::in_use(handle)).collect();
     let ids = in_use.objects.iter().map(|handle| handle.id()).collect();
     let census = shared.inside.reactors.census(ids).await;

@@ -16,6 +16,7 @@ use super::controls;
 use super::gate::{self, Gate};
 use super::handshake::{Handshake, Offers, Refusal};
 use super::health::Health;
+use super::host::Hosts;
 use super::metrics::Counts;
 use super::origin::Origins;
 use super::seldom::Seldom;
@@ -27,6 +28,7 @@ use crate::socket::{NoSlot, Slot, Slots};
 /// What the routes use.
 pub(super) struct Shared {
     pub(super) slots: Slots,
+    pub(super) hosts: Hosts,
     pub(super) origins: Origins,
     pub(super) health: Health,
     pub(super) inside: Inside,
@@ -42,6 +44,9 @@ impl Shared {
     /// Grants a request to connect, or says why not.
     pub(super) fn grant(&self, request: &Parts) -> Result<(Handshake, Slot), Refusal> {
         let handshake = Handshake::read(request, self.offers)?;
+        if !self.hosts.admit(request) {
+            return Err(Refusal::ForeignHost);
+        }
         if !self.origins.admit(&request.headers) {
             return Err(Refusal::Origin);
         }
@@ -77,12 +82,14 @@ pub(super) const CONNECT: &str = "/v1/connect";
 pub(super) fn routes(shared: Arc<Shared>) -> Router {
     Router::new()
         .route(CONNECT, get(connect))
-        .route("/health/live", get(|| async { "live\n" }))
-        .route("/health/ready", get(ready))
         .merge(guarded(Router::new().route("/metrics", get(metrics))))
         .merge(guarded(objects::routes()))
         .merge(controls::routes(&shared))
         .merge(page::routes())
+        .layer(from_fn_with_state(Arc::clone(&shared), check_host))
+        // Probes may use any name, and learn nothing but the health.
+        .route("/health/live", get(|| async { "live\n" }))
+        .route("/health/ready", get(ready))
         .fallback(unknown)
         .layer(from_fn_with_state(Arc::clone(&shared), complete))
         .with_state(shared)
@@ -133,6 +140,16 @@ async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
             (StatusCode::INTERNAL_SERVER_ERROR, "the metrics can't be printed\n").into_response()
         }
     }
+}
+
+/// Refuses requests that are addressed to another server: see [`Hosts`].
+async fn check_host(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    // A handshake is refused by its own route, which counts that.
+    if parts.uri.path() != CONNECT && !shared.hosts.admit(&parts) {
+        return Refusal::ForeignHost.into_response();
+    }
+    next.run(Request::from_parts(parts, body)).await
 }
 
 async fn unknown() -> impl IntoResponse {

@@ -1,33 +1,52 @@
 //! The behaviour of objects: the [`Object`] trait, and the context through which a behaviour acts.
 //!
-//! A behaviour is pure: it gets a message and a context, and what it decides is carried out after the turn.
+//! A behaviour is pure: it gets an input and a context, and what it decides is carried out after the turn.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dormouse_protocol::{ErrorCode, Event, Key, Kind, Payload};
+use dormouse_protocol::{ErrorCode, Event};
 
 use super::dedupe::{Dedupe, Place};
-use super::outlet::{Answer, ReplyTo};
+use super::delivery::{Answer, Refusal};
+use super::input::{Input, Publish, Verb};
+use super::reply::ReplyTo;
 use crate::limits::Permit;
 use crate::log::{Entry, Identity, Tail};
-use crate::session::SessionId;
 
-/// What an object does while it is awake. One message at a time, in the order of arrival (promise 1).
-///
-/// Joins, leaves, signals and reads of the log need no decision of the built-in class and are served without an
-/// instance, so that they wake nobody (promise 6).
+/// What an object does while it is awake: one input at a time, in the order of arrival (promise 1).
 pub trait Object: Send {
     /// The instance has come to be; its log is loaded.
     fn wake(&mut self, _context: &mut Context<'_>) {}
 
-    /// A member has published. Every message must be published or refused; one that is dropped is
-    /// answered with `internal`.
-    fn message(&mut self, context: &mut Context<'_>, message: Message);
+    /// A member wants to publish. Every request must be published or refused; one that is dropped is answered with
+    /// `internal`.
+    fn publish(&mut self, context: &mut Context<'_>, request: PublishRequest);
+
+    /// Decides about another input that the class is interested in (see [`Class::interested_in`]). What is accepted is
+    /// then carried out as for a class without interest.
+    fn decide(&mut self, _context: &mut Context<'_>, _input: &Input) -> Result<(), Refusal> {
+        Ok(())
+    }
 
     /// The instance is about to end; what it wants to remember must be in the log.
     fn sleep(&mut self) {}
+}
+
+/// The inputs, besides publishes, that a class decides about. All others are carried out without an instance, so that they
+/// do not wake the object (promise 6).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Interests(u8);
+
+impl Interests {
+    fn with(self, verb: Verb) -> Self {
+        Self(self.0 | 1 << verb as u8)
+    }
+
+    pub(super) fn contains(self, verb: Verb) -> bool {
+        verb == Verb::Publish || self.0 & 1 << verb as u8 != 0
+    }
 }
 
 type Maker = dyn Fn(&Identity) -> Box<dyn Object> + Send + Sync;
@@ -37,15 +56,27 @@ type Maker = dyn Fn(&Identity) -> Box<dyn Object> + Send + Sync;
 pub struct Class {
     maker: Arc<Maker>,
     sleep_after: Duration,
+    interests: Interests,
 }
 
 impl Class {
-    /// A class whose instances `maker` makes, and which sleep after so long without a message.
+    /// A class whose instances `maker` makes, and which sleep after so long without an input. It is interested in publishes
+    /// only.
     pub fn new(
         maker: impl Fn(&Identity) -> Box<dyn Object> + Send + Sync + 'static,
         sleep_after: Duration,
     ) -> Self {
-        Self { maker: Arc::new(maker), sleep_after }
+        Self { maker: Arc::new(maker), sleep_after, interests: Interests::default() }
+    }
+
+    /// The same class, which also decides about inputs of this kind: they wake its objects.
+    #[must_use]
+    pub fn interested_in(self, verb: Verb) -> Self {
+        Self { interests: self.interests.with(verb), ..self }
+    }
+
+    pub(super) fn interests(&self) -> Interests {
+        self.interests
     }
 
     pub(super) fn make(&self, identity: &Identity) -> Box<dyn Object> {
@@ -60,21 +91,14 @@ impl Class {
 /// The classes that a server knows, by name.
 pub type Classes = HashMap<&'static str, Class>;
 
-/// What a member wants to publish.
+/// What a member wants to publish, and the duty to answer it.
 #[derive(Debug)]
-pub struct Message {
-    /// The session that sends.
-    pub sender: SessionId,
-    /// What kind of event it wants.
-    pub kind: Kind,
-    /// What it sends.
-    pub data: Payload,
-    /// Under which key it is stored once.
-    pub key: Option<Key>,
-    /// Who waits for the answer.
-    pub reply: ReplyTo,
-    /// For the memory of the message, and of its event until that has been delivered.
-    pub permit: Permit,
+pub struct PublishRequest {
+    /// The event that is wanted.
+    pub publish: Publish,
+    pub(super) reply: ReplyTo,
+    /// For the memory of the request, and of its event until that has been delivered.
+    pub(super) permit: Permit,
 }
 
 /// What a behaviour can see and do during one turn.
@@ -107,10 +131,11 @@ impl Context<'_> {
         self.now
     }
 
-    /// Stores the message as the next event and delivers it to every member once it is on disk, unless its key was
-    /// seen within the window; then the sender gets the first event's place (promise 4). Refused while the disk is full.
-    pub fn publish(&mut self, message: Message) {
-        let Message { sender, kind, data, key, reply, permit } = message;
+    /// Stores the next event and delivers it to every member once it is on disk, unless its key was seen within the window;
+    /// then the sender gets the offset of the first event (promise 4). Refused while the disk is full.
+    pub fn publish(&mut self, request: PublishRequest) {
+        let PublishRequest { publish, reply, permit } = request;
+        let Publish { sender, kind, data, key, .. } = publish;
         if let Some(key) = &key
             && let Some(Place { offset, time }) = self.dedupe.find(&sender, key)
         {
@@ -120,7 +145,8 @@ impl Context<'_> {
         }
         if self.is_full {
             let why = "the server's disk is full and the event is not stored; try again later";
-            self.effects.answers.push((reply, Answer::Refused(ErrorCode::DiskFull, why.into())));
+            let refusal = Refusal::new(ErrorCode::DiskFull, why);
+            self.effects.answers.push((reply, Answer::Refused(refusal)));
             return;
         }
         let mut event = Event { offset: 0, time: 0, sender: (&*sender).into(), kind, data, key };
@@ -137,8 +163,8 @@ impl Context<'_> {
         self.effects.answers.push((reply, answer));
     }
 
-    /// Refuses the message.
-    pub fn refuse(&mut self, message: Message, code: ErrorCode, why: &str) {
-        self.effects.answers.push((message.reply, Answer::Refused(code, why.into())));
+    /// Refuses the publish.
+    pub fn refuse(&mut self, request: PublishRequest, refusal: Refusal) {
+        self.effects.answers.push((request.reply, Answer::Refused(refusal)));
     }
 }

@@ -1,49 +1,61 @@
-//! One object in use: how members' connections reach it, awake or asleep.
+//! One object in use: its door for connections, awake or asleep.
 //!
-//! The handle lives while anybody holds it: reactors with members, the instance, a commit under way. What changes its
-//! [`Life`] is in [`super::control`].
+//! The handle lives while anything holds it: a sink with members, the instance, a commit under way. Inputs come in through
+//! [`Handle::post`] (`post.rs`) and nothing else; what an object says goes out as [`Delivery`]s.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::time::Duration;
 
 use dormouse_protocol::Encoding;
 use parking_lot::Mutex;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
 
-use super::class::Class;
-use super::life::Life;
-use super::outlet::{Answer, Delivery, EventFrames, ReplyTo};
+use super::class::{Class, Interests};
+use super::delivery::{Answer, Delivery, EventFrames, Sink};
+use super::lifecycle::{
+    InstanceStart, Lifecycle, SleepAnswer, SleepReason, SleepRefusal, State, WakeCause,
+};
+use super::mailbox::Message;
 use super::presence;
 use super::registry::Shared;
+use super::reply::ReplyTo;
+use super::task::run;
 use crate::clock::now_ms;
-use crate::log::{HistoryRange, Identity, ObjectId, Page, PageLimit, ReadError};
+use crate::log::{Identity, ObjectId};
 
 /// An object in use.
 pub struct Handle {
     pub(super) identity: Arc<Identity>,
     pub(super) shared: Arc<Shared>,
-    /// The newest event on disk. Locked until its delivery is in the outlets: see [`Handle::release`].
-    head: Mutex<u64>,
+    pub(super) interests: Interests,
+    /// The newest event on disk. Locked until its delivery is in the sinks: see [`Handle::release`].
+    pub(super) head: Mutex<u64>,
     /// The newest event given to the log.
     appended: AtomicU64,
-    /// For each encoding, a bit for each outlet with members that speak it.
-    audience: [AtomicU64; 2],
-    pub(super) presence: presence::Slot,
+    /// For each encoding, a bit for each sink with members that speak it.
+    subscribed: [AtomicU64; 2],
+    pub(super) presence: presence::Presence,
     /// Whether there is an instance, and the way to it.
-    pub(super) life: Mutex<Life>,
+    pub(super) lifecycle: Mutex<Lifecycle>,
 }
 
 impl Handle {
     pub(super) fn new(identity: Arc<Identity>, head: u64, shared: Arc<Shared>) -> Self {
-        let life = Life::new(shared.settings.pinned.contains(&identity.name), now_ms());
-        shared.metrics.count_in(life.state());
+        let class = shared.classes.get(identity.name.class());
+        let interests = class.map(Class::interests).unwrap_or_default();
+        let lifecycle = Lifecycle::new(shared.settings.pinned.contains(&identity.name), now_ms());
+        shared.metrics.count_in(lifecycle.state());
         Self {
             identity,
             shared,
+            interests,
             head: Mutex::new(head),
             appended: AtomicU64::new(head),
-            audience: [AtomicU64::new(0), AtomicU64::new(0)],
-            presence: presence::Slot::default(),
-            life: Mutex::new(life),
+            subscribed: [AtomicU64::new(0), AtomicU64::new(0)],
+            presence: presence::Presence::default(),
+            lifecycle: Mutex::new(lifecycle),
         }
     }
 
@@ -62,56 +74,38 @@ impl Handle {
         class.expect("only objects of known classes are opened to be used")
     }
 
-    /// The newest event on disk. Who listens first and reads the head then misses no event: it is either
-    /// below the head or delivered. Not to be called from within [`super::Outlet::deliver`].
+    /// The newest event on disk, for operators. Not to be called from within [`Sink::deliver`].
     pub fn head(&self) -> u64 {
         *self.head.lock()
     }
 
-    /// From now on an outlet has members that speak `encoding`.
-    pub fn listen(&self, outlet: usize, encoding: Encoding) {
-        self.audience[encoding as usize].fetch_or(1 << outlet, SeqCst);
+    pub(super) fn sink(&self, index: usize) -> &Arc<dyn Sink> {
+        &self.shared.sinks[index]
     }
 
-    /// An outlet has no more members that speak `encoding`.
-    pub fn unlisten(&self, outlet: usize, encoding: Encoding) {
-        self.audience[encoding as usize].fetch_and(!(1 << outlet), SeqCst);
+    /// From now on a sink has members that speak `encoding`.
+    pub(super) fn subscribe(&self, sink: usize, encoding: Encoding) {
+        self.subscribed[encoding as usize].fetch_or(1 << sink, SeqCst);
     }
 
-    /// Whether any outlet has members that speak `encoding`.
-    pub fn is_heard_in(&self, encoding: Encoding) -> bool {
-        self.audience[encoding as usize].load(SeqCst) != 0
+    /// A sink has no more members that speak `encoding`.
+    pub(super) fn unsubscribe(&self, sink: usize, encoding: Encoding) {
+        self.subscribed[encoding as usize].fetch_and(!(1 << sink), SeqCst);
     }
 
-    /// The outlets with members.
-    pub fn listeners(&self) -> impl Iterator<Item = usize> + use<> {
-        let mut bits = self.audience.iter().fold(0, |all, bits| all | bits.load(SeqCst));
+    /// Whether any sink has members that speak `encoding`.
+    pub(super) fn is_spoken(&self, encoding: Encoding) -> bool {
+        self.subscribed[encoding as usize].load(SeqCst) != 0
+    }
+
+    /// The sinks with members.
+    pub(super) fn subscribed_sinks(&self) -> impl Iterator<Item = &Arc<dyn Sink>> {
+        let mut bits = self.subscribed.iter().fold(0, |all, bits| all | bits.load(SeqCst));
         std::iter::from_fn(move || {
             let next = bits.trailing_zeros() as usize;
             bits &= bits.checked_sub(1)?;
-            Some(next)
+            Some(self.sink(next))
         })
-    }
-
-    /// The events after an offset, up to the head; blocks. The log may hold more already: a commit is about to move
-    /// the head, and a member that had an event from beyond it would come back with a position that is ahead.
-    pub fn page(&self, after: u64, max: PageLimit) -> Result<Page, ReadError> {
-        let head = self.head();
-        let page = self.shared.log.page(&self.identity, after, max)?;
-        Ok(page.up_to(head))
-    }
-
-    /// The events between two offsets, both left out, up to the head; blocks.
-    pub fn history(
-        &self,
-        after: Option<u64>,
-        before: Option<u64>,
-        reverse: bool,
-        max: PageLimit,
-    ) -> Result<HistoryRange, ReadError> {
-        let end = self.head() + 1;
-        let before = before.map_or(end, |before| before.min(end));
-        self.shared.log.range(&self.identity, after, Some(before), reverse, max)
     }
 
     /// Notes that events up to `offset` were given to the log.
@@ -123,29 +117,173 @@ impl Handle {
         self.appended.load(SeqCst) != self.head()
     }
 
-    /// The events of an append are on disk: moves the head, and delivers them to whoever listens, with the answers before them.
+    /// The events of an append are on disk: moves the head, and delivers them to all members, with the answers before them.
     ///
-    /// The head moves first, so that whoever joins after an acknowledgement or a delivery finds it where those are. Nobody reads
-    /// it before all is delivered: an outlet that reads the new events from the log gets them behind the answers.
+    /// The head moves first, so that a join after an acknowledgement or a delivery finds it there. It stays locked until all
+    /// is delivered: a sink that reads the new events from the log gets them after the answers, and the answer to a join
+    /// stands exactly before the first event after its head.
     pub(super) fn release(&self, frames: &Arc<EventFrames>, mut answers: Vec<(ReplyTo, Answer)>) {
         let mut head = self.head.lock();
         *head = frames.last;
-        for outlet in self.listeners() {
-            let outlet = &self.shared.outlets[outlet];
-            let here = answers.extract_if(.., |(reply, _)| reply.goes_through(outlet));
+        for sink in self.subscribed_sinks() {
+            let here = answers.extract_if(.., |(reply, _)| reply.goes_through(sink));
             let here = here.map(|(reply, answer)| reply.hand_over(answer)).collect();
-            outlet.deliver(Delivery::Commit { answers: here, events: frames.clone() });
+            sink.deliver(Delivery::Commit { answers: here, events: frames.clone() });
         }
-        // Those who have left meanwhile.
+        // Of connections whose sink has no members any more.
         for (reply, answer) in answers {
             reply.send(answer);
         }
     }
 }
 
+/// Its lifecycle: every step is counted.
+impl Handle {
+    /// Asks the object to sleep as soon as it has nothing to do.
+    pub fn sleep(&self) -> SleepAnswer {
+        self.ask_to_sleep(SleepReason::Asked)
+    }
+
+    /// Asks the instance to panic as a fault of its class would. False if the object has none.
+    pub fn crash(&self) -> bool {
+        self.step(Lifecycle::ask_to_crash)
+    }
+
+    /// Whether the object has an instance.
+    pub fn state(&self) -> State {
+        self.lifecycle.lock().state()
+    }
+
+    /// Wakes an object that is pinned, unless the server ends.
+    pub(super) fn wake_pinned(self: &Arc<Self>) {
+        if self.shared.instances.is_closed() {
+            return;
+        }
+        let capacity = self.shared.settings.mailbox;
+        let start = self.step(|lifecycle| lifecycle.wake(WakeCause::Pin, capacity, now_ms()));
+        self.begin(start);
+    }
+
+    /// Ends the instance once it has done what waits for it.
+    pub(super) fn end(&self) {
+        self.step(Lifecycle::end);
+    }
+
+    pub(super) fn ask_to_sleep(&self, reason: SleepReason) -> SleepAnswer {
+        let answer = self.step(|lifecycle| lifecycle.ask_to_sleep(reason));
+        if answer == SleepAnswer::Refused {
+            self.refuse_sleep(SleepRefusal::Pinned);
+        }
+        answer
+    }
+
+    pub(super) fn is_pinned(&self) -> bool {
+        self.lifecycle.lock().is_pinned()
+    }
+
+    /// When it was last used, if it may be asked to sleep and was not.
+    pub(super) fn evictable_since(&self) -> Option<Instant> {
+        let lifecycle = self.lifecycle.lock();
+        let may_be_asked = matches!(lifecycle.state(), State::Waking | State::Awake);
+        lifecycle.last_use().filter(|_| may_be_asked && lifecycle.asked_to_sleep().is_none())
+    }
+
+    /// The instance takes messages, so long after it was wanted.
+    pub(super) fn woke(&self, took: Duration) {
+        let cause = self.step(|lifecycle| {
+            lifecycle.woke(took, now_ms());
+            lifecycle.cause()
+        });
+        let metrics = &self.shared.metrics;
+        metrics.wake_seconds.observe(took.as_secs_f64());
+        if let Some(cause) = cause {
+            metrics.woke(cause);
+        }
+    }
+
+    /// The object can't wake: closes the mailbox and gives back what waits in it.
+    pub(super) fn wake_failed(&self, mailbox: &mut mpsc::Receiver<Message>) -> Vec<Message> {
+        self.step(|lifecycle| lifecycle.wake_failed(now_ms()));
+        self.shared.metrics.slept(SleepReason::Failed);
+        std::iter::from_fn(|| mailbox.try_recv().ok()).collect()
+    }
+
+    /// Notes a turn of the instance, which holds so many bytes, or that it has got its place.
+    pub(super) fn used(&self, at: Instant, memory_bytes: usize) {
+        self.lifecycle.lock().used(at, memory_bytes);
+    }
+
+    /// Why the instance should sleep now, if it should.
+    pub(super) fn should_sleep(&self) -> Option<SleepReason> {
+        let lifecycle = self.lifecycle.lock();
+        let is_in_the_way = !lifecycle.is_pinned() && self.shared.awake.is_contended();
+        lifecycle.asked_to_sleep().or_else(|| is_in_the_way.then_some(SleepReason::Evicted))
+    }
+
+    /// See [`Lifecycle::must_yield`].
+    pub(super) fn must_yield(&self) -> bool {
+        self.lifecycle.lock().must_yield()
+    }
+
+    /// Panics if the instance was asked to.
+    pub(super) fn crash_if_asked(&self) {
+        let is_to_crash = self.lifecycle.lock().is_to_crash();
+        assert!(!is_to_crash, "an operator asked this instance to crash");
+    }
+
+    pub(super) fn fall_asleep(&self) {
+        self.step(|lifecycle| lifecycle.fall_asleep(now_ms()));
+    }
+
+    pub(super) fn stay_awake(&self) {
+        self.step(|lifecycle| lifecycle.stay_awake(now_ms()));
+        self.refuse_sleep(SleepRefusal::Message);
+    }
+
+    /// The instance has ended. Whether the object wakes again at once; decided under the lock that senders take, so no
+    /// message is lost in between.
+    pub(super) fn instance_ended(
+        &self,
+        mailbox: &mpsc::Receiver<Message>,
+        reason: SleepReason,
+    ) -> bool {
+        let wakes = self.step(|lifecycle| lifecycle.instance_ended(!mailbox.is_empty(), now_ms()));
+        match (wakes, reason) {
+            (false, _) => self.shared.metrics.slept(reason),
+            (true, SleepReason::Failed) => {}
+            (true, _) => self.refuse_sleep(SleepRefusal::Message),
+        }
+        wakes
+    }
+
+    pub(super) fn refuse_sleep(&self, refusal: SleepRefusal) {
+        self.shared.metrics.refused_sleep(refusal);
+    }
+
+    pub(super) fn begin(self: &Arc<Self>, start: Option<InstanceStart>) {
+        if let Some(start) = start {
+            let instances = run(self.clone(), start, Instant::now());
+            self.shared.instances.spawn_on(instances, &self.shared.runtime);
+        }
+    }
+
+    /// Every change of the object's life goes through here, so that the states are counted right.
+    pub(super) fn step<T>(&self, change: impl FnOnce(&mut Lifecycle) -> T) -> T {
+        let mut lifecycle = self.lifecycle.lock();
+        let before = lifecycle.state();
+        let result = change(&mut lifecycle);
+        let after = lifecycle.state();
+        if before != after {
+            self.shared.metrics.count_out(before);
+            self.shared.metrics.count_in(after);
+        }
+        result
+    }
+}
+
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.shared.metrics.count_out(self.life.get_mut().state());
+        self.shared.metrics.count_out(self.lifecycle.get_mut().state());
         self.shared.forget(&self.identity.name);
     }
 }

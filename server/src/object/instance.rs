@@ -8,11 +8,14 @@ use std::sync::Arc;
 use dormouse_protocol::{Encoding, ErrorCode};
 use tokio::sync::oneshot;
 
-use super::class::{Context, Effects, Message, Object};
+use super::class::{Context, Effects, Object, PublishRequest};
 use super::dedupe::{Dedupe, Place};
+use super::delivery::{Answer, EventFrames, Refusal};
 use super::handle::Handle;
-use super::outlet::{Answer, EventFrames, ReplyTo};
+use super::input::{Action, Input};
+use super::mailbox::Message;
 use super::registry::Shared;
+use super::reply::ReplyTo;
 use crate::clock::now_ms;
 use crate::limits::Permit;
 use crate::log::{Append, Identity, PageLimit, ReadError, Tail, elsewhere};
@@ -57,8 +60,8 @@ impl Instance {
         Ok(instance)
     }
 
-    /// Lets the behaviour decide about messages, and gives the log what it decides.
-    pub(super) async fn turn(
+    /// Lets the behaviour decide about inputs, and gives the log what it decides.
+    pub(super) async fn handle_batch(
         &mut self,
         handle: &Arc<Handle>,
         messages: impl Iterator<Item = Message>,
@@ -66,14 +69,30 @@ impl Instance {
         let mut effects = Effects::default();
         let mut size = 0;
         self.dedupe.expire(self.tail.offset, now_ms());
-        for message in messages {
-            size += message.data.as_msgpack().len();
+        for Message { input, reply, permit } in messages {
+            size += input.size();
             if size > APPEND_BYTES && !effects.entries.is_empty() {
                 self.carry_out(handle, std::mem::take(&mut effects)).await;
                 size = 0;
             }
             let (behaviour, mut context) = self.context(handle, &mut effects);
-            behaviour.message(&mut context, message);
+            match (input.action, reply) {
+                (Action::Publish(publish), Some(reply)) => {
+                    behaviour.publish(&mut context, PublishRequest { publish, reply, permit });
+                }
+                (action, reply) => {
+                    let input = Input { source: input.source, action };
+                    match (behaviour.decide(&mut context, &input), reply) {
+                        (Ok(()), reply) => {
+                            reply.into_iter().for_each(ReplyTo::disarm);
+                            handle.carry_out(input);
+                        }
+                        (Err(refusal), Some(reply)) => reply.send(Answer::Refused(refusal)),
+                        // Without an answer nothing can be refused.
+                        (Err(_), None) => handle.carry_out(input),
+                    }
+                }
+            }
         }
         self.permit.charge(self.memory_bytes());
         self.carry_out(handle, effects).await;
@@ -111,7 +130,7 @@ impl Instance {
         let frames = Arc::new(EventFrames::new(handle.id(), last, entries.clone(), permit));
         for encoding in [Encoding::Msgpack, Encoding::Json] {
             // Here it costs no time between the commit and the members.
-            if !entries.is_empty() && handle.is_heard_in(encoding) {
+            if !entries.is_empty() && handle.is_spoken(encoding) {
                 frames.encoded(encoding);
             }
         }
@@ -159,7 +178,7 @@ fn count_duplicates(handle: &Handle, answers: &[(ReplyTo, Answer)]) {
 fn refuse(answers: Vec<(ReplyTo, Answer)>) {
     for (reply, _) in answers {
         let why = "the log has failed and the event is not stored; try again with the same key";
-        reply.send(Answer::Refused(ErrorCode::Unavailable, why.into()));
+        reply.send(Answer::Refused(Refusal::new(ErrorCode::Unavailable, why)));
     }
 }
 

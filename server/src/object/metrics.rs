@@ -4,7 +4,7 @@ use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
 
-use super::life::{SleepReason, SleepRefusal, State, WakeCause};
+use super::lifecycle::{SleepReason, SleepRefusal, State, WakeCause};
 
 use super::presence;
 

@@ -1,29 +1,36 @@
 //! Objects: who they are, their instances, and what they say.
 //!
 //! Owns the registry (one handle for each object in use, at most one instance behind it) and the tasks that run
-//! instances. Knows the log below and nothing of sockets: what an object says goes out through [`Outlet`]s.
+//! instances. Knows the log below and nothing of sockets: an object takes [`Input`]s and gives [`Delivery`]s to [`Sink`]s.
 
-mod awake;
+mod awake_limit;
 mod class;
-mod control;
 mod dedupe;
+mod delivery;
 mod encoded;
 mod handle;
+pub mod input;
 mod instance;
-mod life;
+mod lifecycle;
+mod mailbox;
 mod metrics;
-mod outlet;
+mod post;
 pub mod presence;
 mod registry;
-mod run;
+mod reply;
 mod status;
+mod task;
 
-pub use class::{Class, Classes, Context, Message, Object};
-pub use control::Busy;
+pub use class::{Class, Classes, Context, Object, PublishRequest};
+pub use delivery::{
+    Address, Answer, Answered, Delivery, EventFrames, EventsRead, ReadReply, Refusal, SignalFrames,
+    Sink,
+};
 pub use encoded::Encoded;
 pub use handle::Handle;
-pub use life::{LastWake, SleepAnswer, State, WakeCause};
+pub use input::{Input, Source, Verb};
+pub use lifecycle::{LastWake, SleepAnswer, State, WakeCause};
 pub use metrics::Metrics;
-pub use outlet::{Address, Answer, Answered, Delivery, EventFrames, Outlet, ReplyTo};
+pub use post::Busy;
 pub use registry::{InUse, Opened, Registry, Settings};
 pub use status::Status;

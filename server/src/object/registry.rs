@@ -1,6 +1,7 @@
 //! Finds the one handle of an object, reading the log where nobody has it in use.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
+use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -9,12 +10,12 @@ use parking_lot::Mutex;
 use tokio_util::task::TaskTracker;
 use tracing::error;
 
-use super::awake::Awake;
+use super::awake_limit::AwakeLimit;
 use super::class::Classes;
+use super::delivery::Sink;
 use super::handle::Handle;
-use super::life::State;
+use super::lifecycle::State;
 use super::metrics::Metrics;
-use super::outlet::Outlet;
 use super::presence;
 use crate::limits::Budget;
 use crate::log::{Log, ReadError, Stored, elsewhere};
@@ -62,6 +63,9 @@ impl Settings {
     }
 }
 
+/// Objects that are looked at while joins wait for the registry: some 20 µs of work.
+const LISTED_AT_ONCE: usize = 256;
+
 /// Some of the objects in use.
 pub struct InUse {
     /// In the order of their names.
@@ -83,14 +87,15 @@ pub struct Registry(Arc<Shared>);
 pub(super) struct Shared {
     pub(super) log: Log,
     pub(super) classes: Classes,
-    pub(super) outlets: Box<[Arc<dyn Outlet>]>,
+    pub(super) sinks: Box<[Arc<dyn Sink>]>,
     pub(super) settings: Settings,
     pub(super) metrics: Metrics,
     pub(super) runtime: tokio::runtime::Handle,
     pub(super) instances: TaskTracker,
-    pub(super) awake: Awake,
+    pub(super) awake: AwakeLimit,
     pub(super) presence: presence::Shared,
-    slots: Mutex<HashMap<ObjectName, Slot>>,
+    /// By name, so that operators can page through them.
+    slots: Mutex<BTreeMap<ObjectName, Slot>>,
 }
 
 enum Slot {
@@ -109,25 +114,25 @@ impl Slot {
 }
 
 impl Registry {
-    /// A registry of objects of these classes, which speak through these outlets (at most 64). Instances run on
+    /// A registry of objects of these classes, which speak through these sinks (at most 64). Instances run on
     /// the current tokio runtime.
     pub fn new(
         log: Log,
         classes: Classes,
-        outlets: Box<[Arc<dyn Outlet>]>,
+        sinks: Box<[Arc<dyn Sink>]>,
         settings: Settings,
         metrics: Metrics,
     ) -> Self {
-        assert!(outlets.len() <= 64, "an audience is a 64-bit set");
+        assert!(sinks.len() <= 64, "the subscribed sinks are a 64-bit set");
         let presence = presence::Shared::new(&log, settings.presence, metrics.presence.clone());
         let shared = Arc::new(Shared {
             log,
             classes,
-            outlets,
+            sinks,
             metrics,
             runtime: tokio::runtime::Handle::current(),
             instances: TaskTracker::new(),
-            awake: Awake::new(settings.max_awake, settings.max_waking),
+            awake: AwakeLimit::new(settings.max_awake, settings.max_waking),
             presence,
             settings,
             slots: Mutex::default(),
@@ -175,18 +180,41 @@ impl Registry {
     }
 
     /// The objects in use whose names come after `after`, in the order of their names, at most `limit`; only those in one
-    /// state where one is named. Looks at every object in use.
-    pub fn in_use(&self, after: &str, state: Option<State>, limit: usize) -> InUse {
+    /// state where one is named. An object that is in use all the while is in the list; the lock that joins need is held for
+    /// [`LISTED_AT_ONCE`] objects at a time.
+    pub fn in_use(&self, after: Option<&ObjectName>, state: Option<State>, limit: usize) -> InUse {
+        let (mut objects, mut after) = (Vec::new(), after.cloned());
+        loop {
+            let (found, last) = self.next_in_use(after.as_ref());
+            // Unlocked by now: dropping the last use of an object takes the lock.
+            for handle in found {
+                if state.is_none_or(|state| handle.state() == state) {
+                    if objects.len() == limit {
+                        return InUse { objects, more: true };
+                    }
+                    objects.push(handle);
+                }
+            }
+            match last {
+                Some(last) => after = Some(last),
+                None => return InUse { objects, more: false },
+            }
+        }
+    }
+
+    /// Some of the objects in use after a name, and the last name that was looked at, unless there are no more.
+    fn next_in_use(&self, after: Option<&ObjectName>) -> (Vec<Arc<Handle>>, Option<ObjectName>) {
         let slots = self.0.slots.lock();
-        let later = slots.iter().filter(|(name, _)| name.as_str() > after);
-        let mut objects: Vec<_> = later.filter_map(|(_, slot)| slot.handle()).collect();
-        // Unlocked first: whoever drops the last use of an object takes this lock.
-        drop(slots);
-        objects.retain(|handle| state.is_none_or(|state| handle.state() == state));
-        objects.sort_unstable_by(|a, b| a.identity.name.cmp(&b.identity.name));
-        let more = objects.len() > limit;
-        objects.truncate(limit);
-        InUse { objects, more }
+        let later = slots.range((after.map_or(Unbounded, Excluded), Unbounded));
+        let (mut found, mut last) = (Vec::new(), None);
+        for (index, (name, slot)) in later.enumerate() {
+            found.extend(slot.handle());
+            if index + 1 == LISTED_AT_ONCE {
+                last = Some(name.clone());
+                break;
+            }
+        }
+        (found, last)
     }
 
     /// How many objects in use are in a state.

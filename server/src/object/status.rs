@@ -3,7 +3,7 @@
 use tokio::time::Instant;
 
 use super::handle::Handle;
-use super::life::{LastWake, State, WakeCause};
+use super::lifecycle::{LastWake, State, WakeCause};
 use crate::clock::now_ms;
 use crate::log::Identity;
 
@@ -36,21 +36,22 @@ const ARC_BYTES: usize = 2 * size_of::<usize>();
 impl Handle {
     /// What the object is doing now.
     pub fn status(&self) -> Status {
-        let life = self.life.lock();
-        let state = life.state();
-        let sleeps = life.last_use().filter(|_| state == State::Awake && !life.is_pinned());
+        let lifecycle = self.lifecycle.lock();
+        let state = lifecycle.state();
+        let sleeps =
+            lifecycle.last_use().filter(|_| state == State::Awake && !lifecycle.is_pinned());
         Status {
             state,
-            since: life.since(),
-            cause: life.cause(),
+            since: lifecycle.since(),
+            cause: lifecycle.cause(),
             sleeps_at: sleeps.map(|last_use| {
                 let deadline = last_use + self.class().sleep_after();
                 now_ms() + deadline.saturating_duration_since(Instant::now()).as_millis() as u64
             }),
-            last_wake: life.last_wake(),
-            wakes: life.wakes(),
-            is_pinned: life.is_pinned(),
-            memory_bytes: self.own_bytes() + life.memory_bytes(),
+            last_wake: lifecycle.last_wake(),
+            wakes: lifecycle.wakes(),
+            is_pinned: lifecycle.is_pinned(),
+            memory_bytes: self.own_bytes() + lifecycle.memory_bytes(),
         }
     }
 

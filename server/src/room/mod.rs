@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::object::{Class, Context, Message, Object};
+use crate::object::{Class, Context, Object, PublishRequest};
 
 /// The name of the class, as in `room/lobby`.
 pub const CLASS: &str = "room";
@@ -17,7 +17,7 @@ pub fn class(sleep_after: Duration) -> Class {
 }
 
 impl Object for Room {
-    fn message(&mut self, context: &mut Context<'_>, message: Message) {
-        context.publish(message);
+    fn publish(&mut self, context: &mut Context<'_>, request: PublishRequest) {
+        context.publish(request);
     }
 }

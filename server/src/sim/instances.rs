@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 use super::bounds::Bounds;
 use super::truth::{Verdict, ensure};
-use crate::object::{Class, Context, Message, Object};
+use crate::object::{Class, Context, Object, PublishRequest};
 
 /// How many instances each object has, and the most that any of them had.
 #[derive(Clone, Default)]
@@ -42,8 +42,8 @@ impl Instances {
 }
 
 impl Object for Room {
-    fn message(&mut self, context: &mut Context<'_>, message: Message) {
-        context.publish(message);
+    fn publish(&mut self, context: &mut Context<'_>, request: PublishRequest) {
+        context.publish(request);
     }
 }
 

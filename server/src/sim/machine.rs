@@ -99,12 +99,13 @@ impl Machine {
         let (log, writer) = disk.start(metrics.log.clone());
         let budget = Budget::new(MEMORY, &prometheus::Registry::new());
         let budget = budget.expect("an empty registry takes every metric");
-        let seats = Seats::new(bounds.reactors, &budget).expect("there are descriptors");
+        let seats =
+            Seats::new(bounds.reactors, &budget, &metrics.socket).expect("there are descriptors");
         let instances = Instances::default();
         let classes = Classes::from([(room::CLASS, instances.class(bounds))]);
         let object_metrics = metrics.object.clone();
         let registry =
-            Registry::new(log, classes, seats.outlets(), bounds.objects(&budget), object_metrics);
+            Registry::new(log, classes, seats.sinks(), bounds.objects(&budget), object_metrics);
         let reactors = Reactor::all(seats, &registry, bounds.sockets(), &budget, &metrics.socket);
         drop(guard);
         let machine = Rc::new(Self {

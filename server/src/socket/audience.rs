@@ -14,15 +14,19 @@ use super::framing;
 use super::outgoing::Outgoing;
 use super::page::{Page, PageKey, Pages};
 use crate::limits::{Budget, Permit};
+use crate::object::input::{Action, Watch};
 use crate::object::presence::View;
-use crate::object::{Address, EventFrames, Handle};
+use crate::object::{Address, EventFrames, Handle, Input, Source};
 
 /// Recent deliveries that are kept for members who catch up.
 const RECENT_FRAMES: usize = if cfg!(test) { 3 } else { 64 };
 /// Bytes of them.
 const RECENT_BYTES: usize = 256 * 1024;
 
-/// How many members speak each form.
+/// The address of what is not answered.
+pub(super) const NOWHERE: Address = Address { connection: u32::MAX, generation: 0, request: 0 };
+
+/// How many members speak each form, with those to come.
 pub(super) type Speakers = [u32; Form::COUNT];
 
 /// Members of one object.
@@ -160,27 +164,20 @@ impl Audience {
     /// Memory of an object in use, besides: its handle, its audience and its name.
     pub(super) const OBJECT_BYTES: usize = 2 << 10;
 
-    /// Adds a member that stands behind and returns its place. The object is heard before its head is read, so that no
-    /// commit falls between what the log shows and what is delivered (promise 5).
-    ///
-    /// The permit is for [`Audience::MEMBER_BYTES`], and for [`Audience::OBJECT_BYTES`] where the member is the first.
-    pub(super) fn add(
-        &mut self,
-        outlet: usize,
-        connection: u32,
-        form: Form,
-        number: u64,
-        permit: Permit,
-    ) -> u32 {
+    /// A member that speaks this form is to come: the object's events come to this sink from now on, until
+    /// [`Audience::drop_speaker`].
+    pub(super) fn expect(&mut self, form: Form) {
+        self.speakers[form.index()] += 1;
+    }
+
+    /// Adds a member that was expected, behind, and returns its place. The permit is for [`Audience::MEMBER_BYTES`], and for
+    /// [`Audience::OBJECT_BYTES`] where it is the first.
+    pub(super) fn add(&mut self, connection: u32, number: u64, head: u64, permit: Permit) -> u32 {
         match &mut self.permit {
             Some(all) => all.merge(permit),
             none => *none = Some(permit),
         }
-        self.speakers[form.index()] += 1;
-        self.handle.listen(outlet, form.encoding);
-        #[cfg(test)]
-        crate::simulated::meanwhile();
-        self.newest = self.newest.max(self.handle.head());
+        self.newest = self.newest.max(head);
         if self.members.len() == self.members.capacity() {
             // Half as many again: what is left over would lie there for as long as the members do.
             self.members.reserve_exact(self.members.len() / 2 + 1);
@@ -195,10 +192,18 @@ impl Audience {
         self.members.len() as u32 - 1
     }
 
+    /// A member that spoke this form is gone, or did not come.
+    pub(super) fn drop_speaker(&mut self, sink: usize, form: Form) {
+        self.speakers[form.index()] -= 1;
+        if !self.is_spoken(form.encoding) {
+            self.post(sink, NOWHERE, Action::Unsubscribe(form.encoding));
+        }
+    }
+
     /// Removes a member and returns it, and the one that has taken its place.
     pub(super) fn remove(
         &mut self,
-        outlet: usize,
+        sink: usize,
         place: u32,
         form: Form,
     ) -> (Member, Option<Member>) {
@@ -209,14 +214,11 @@ impl Audience {
         if gone.standing.is_reading() {
             self.one_less_reading();
         }
-        self.speakers[form.index()] -= 1;
-        if !self.is_spoken(form.encoding) {
-            self.handle.unlisten(outlet, form.encoding);
-        }
+        self.drop_speaker(sink, form);
         if gone.watching != Watching::Nobody {
             self.watching -= 1;
             if self.watching == 0 {
-                self.handle.unwatch(outlet);
+                self.post(sink, NOWHERE, Action::Unwatch);
             }
         }
         (gone, self.members.get(place as usize).copied())
@@ -225,15 +227,14 @@ impl Audience {
     /// The member watches from now on: first it gets the roster, then every change. `to` is told with the roster.
     pub(super) fn watch(
         &mut self,
-        outlet: usize,
+        sink: usize,
         place: u32,
         to: Address,
         view: View,
         since: Option<u64>,
-        permit: Permit,
     ) {
         self.set_watching(place, Watching::FromNext(view));
-        self.handle.watch(outlet, to, view, since, permit);
+        self.post(sink, to, Action::Watch(Watch { view, since }));
     }
 
     /// The member is to watch, and there is no memory for the roster yet.
@@ -253,8 +254,15 @@ impl Audience {
         Form::ALL.iter().any(speak)
     }
 
+    /// Whether there is no member, and none is to come.
     pub(super) fn is_empty(&self) -> bool {
-        self.members.is_empty()
+        self.speakers.iter().all(|count| *count == 0)
+    }
+
+    /// Posts what no class decides about.
+    pub(super) fn post(&self, sink: usize, address: Address, action: Action) {
+        let posted = self.handle.post(Input { source: Source { sink, address }, action });
+        debug_assert!(posted.is_ok(), "no class decides about it");
     }
 
     /// Notes events that came to this reactor, and makes frames of them for the members, if there is memory for them.

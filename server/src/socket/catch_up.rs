@@ -9,21 +9,21 @@ use std::sync::Arc;
 use dormouse_protocol::{
     CaughtUp, CloseCode, ErrorCode, Joined as JoinReply, Reset, ResetReason, ServerMessage, Watch,
 };
-use tracing::error;
 
-use super::audience::Standing;
+use super::admit::SHORT_OF_MEMORY;
+use super::audience::{NOWHERE, Standing};
 use super::connection::Joined;
-use super::inbox::{Inbox, Letter};
-use super::page::{Page, PageError, PageKey};
+use super::inbox::Letter;
+use super::page::{Page, PageKey};
 use super::reactor::Reactor;
-use crate::log::elsewhere;
 use crate::object::Address;
+use crate::object::input::Action;
 use crate::object::presence::Departing;
 
 /// A join whose reply waits for the first page.
 pub(super) struct FirstPage {
     pub(super) request: u32,
-    /// The newest event when it was decided where the member starts.
+    /// The newest event when the connection became a member.
     pub(super) head: u64,
     /// The position was asked for by offset and epoch: the reply says whether it is continued.
     pub(super) is_resume: bool,
@@ -44,29 +44,17 @@ pub(super) struct Reader {
 /// A page that was read, for all who wait for it.
 #[derive(Clone)]
 pub(super) struct PageRead {
-    key: PageKey,
-    page: Result<Arc<Page>, NoPage>,
+    pub(super) key: PageKey,
+    pub(super) page: Result<Arc<Page>, NoPage>,
 }
 
 /// Why there is no page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum NoPage {
+pub(super) enum NoPage {
     /// There is no memory for it now.
     Memory,
     /// The log can't be read.
     Failed,
-}
-
-/// A page that is being read: however that ends, by a panic too, those who wait are told.
-struct Reading {
-    inbox: Arc<Inbox>,
-    read: PageRead,
-}
-
-impl Drop for Reading {
-    fn drop(&mut self) {
-        self.inbox.push(Letter::Page(self.read.clone()));
-    }
 }
 
 impl Reactor {
@@ -115,22 +103,9 @@ impl Reactor {
             let read = PageRead { key: page_key, page: Ok(page) };
             return self.inbox.push(Letter::Page(read));
         }
-        let (handle, inbox) = (audience.handle.clone(), self.inbox.clone());
-        let budget = self.common.budget.clone();
-        let event_bytes = self.common.settings.limits.message_bytes as usize;
         self.common.metrics.pages.inc();
-        elsewhere(&self.common.runtime, move || {
-            let page = Err(NoPage::Failed);
-            let mut reading = Reading { inbox, read: PageRead { key: page_key, page } };
-            match Page::read(&handle, page_key, event_bytes, &budget) {
-                Ok(page) => reading.read.page = Ok(Arc::new(page)),
-                Err(PageError::NoMemory) => reading.read.page = Err(NoPage::Memory),
-                Err(PageError::Read(error)) => {
-                    let object = &handle.identity().name;
-                    error!(%error, %object, "a page of the log can't be read");
-                }
-            }
-        });
+        let event_bytes = self.common.settings.limits.message_bytes as usize;
+        audience.post(self.index, NOWHERE, Action::Read(page_key.read(event_bytes)));
     }
 
     /// A page has been read.
@@ -173,7 +148,10 @@ impl Reactor {
                 // It may try again, and its place in the roster may be one that it came back to.
                 self.leave(key, page_key.object, Departing::Lost);
                 match why {
-                    NoPage::Memory => self.refuse_for_memory(key, first.request),
+                    NoPage::Memory => {
+                        let request = Some(first.request);
+                        self.refuse(key, request, ErrorCode::Overloaded, SHORT_OF_MEMORY);
+                    }
                     NoPage::Failed => {
                         let why = "the log can't be read at present; try again later";
                         self.refuse(key, Some(first.request), ErrorCode::Unavailable, why);

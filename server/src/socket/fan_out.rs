@@ -3,7 +3,7 @@
 //! A delivery is framed once, gathered with what else there is for the object's members, and queued for every member that it
 //! follows on from; the sockets are written to at the end of the turn, each once.
 
-use dormouse_protocol::{Published, ServerMessage};
+use dormouse_protocol::{Done, Published, ServerMessage};
 use tokio::time::Instant;
 
 use super::audience::Standing;
@@ -12,7 +12,7 @@ use super::outgoing::{Outgoing, When};
 use super::reactor::Reactor;
 use super::signals::keep_signals;
 use crate::log::ObjectId;
-use crate::object::{Answer, Answered, Delivery, EventFrames};
+use crate::object::{Answer, Answered, Delivery, EventFrames, Refusal, Verb};
 
 impl Reactor {
     pub(super) fn delivery(&mut self, delivery: Delivery) {
@@ -25,6 +25,12 @@ impl Reactor {
                 }
                 self.take_events(&events);
             }
+            Delivery::Signal(signal) => {
+                self.inbox.taken_signal(&signal);
+                self.take_signal(&signal);
+            }
+            // The inbox has made pages and replies of them.
+            Delivery::Read(_) => debug_assert!(false, "reads are framed where they are delivered"),
             Delivery::Presence(changes) => {
                 self.inbox.taken_presence(&changes);
                 self.fan_out_presence(&changes);
@@ -152,11 +158,11 @@ impl Reactor {
             self.common.metrics.lagged.inc();
             self.miss_presence(object);
         }
-        for object in events {
+        for (object, last) in events {
             self.common.metrics.lagged.inc();
             let Some(&audience) = self.audience_of.get(&object) else { continue };
             let lagging = &mut self.audiences[audience as usize];
-            lagging.newest = lagging.newest.max(lagging.handle.head());
+            lagging.newest = lagging.newest.max(last);
             self.fall_behind(audience);
         }
     }
@@ -173,23 +179,34 @@ impl Reactor {
         }
     }
 
-    fn answer(&mut self, answered: Answered) {
-        let Answered { to: address, held, answer } = answered;
+    /// An object has answered a request, or it is refused here.
+    pub(super) fn answer(&mut self, answered: Answered) {
+        let Answered { to: address, verb, held, answer } = answered;
+        if verb == Verb::Join {
+            return self.join_answered(address, answer);
+        }
         let Some(key) = self.find(address) else { return };
         let was_paused = self.is_paused(&self.connections[key]);
         self.connections[key].work.begin().in_flight_bytes -= held as usize;
-        if was_paused && !self.is_paused(&self.connections[key]) {
-            self.go_on(key);
-        }
         let id = address.request;
         match answer {
             Answer::Published { offset, time, duplicate } => {
                 let reply = Published { id, offset, time, duplicate };
                 self.connections[key].queue(&ServerMessage::Published(reply));
             }
-            Answer::Refused(code, why) => self.refuse(key, Some(id), code, &why),
+            Answer::Done => self.connections[key].queue(&ServerMessage::Done(Done { id })),
+            Answer::Refused(Refusal { code, message }) => {
+                self.refuse(key, Some(id), code, &message);
+            }
+            Answer::Joined { .. } => debug_assert!(false, "only a join is answered so"),
         }
         self.mark_dirty(key);
+        if verb == Verb::Read {
+            return self.finish_reading(key);
+        }
+        if was_paused && !self.is_paused(&self.connections[key]) {
+            self.go_on(key);
+        }
         self.finish_request(key);
     }
 }

@@ -22,6 +22,16 @@ impl Form {
         Self { encoding: Encoding::Json, deflated: true },
     ];
 
+    /// The form as a number that objects give back.
+    pub(super) fn tag(self) -> u32 {
+        self.index() as u32
+    }
+
+    /// The form that a tag was made of.
+    pub(super) fn of_tag(tag: u32) -> Self {
+        Self::ALL[tag as usize % Self::COUNT]
+    }
+
     /// Its place among all.
     pub(super) fn index(self) -> usize {
         self.encoding as usize + 2 * usize::from(self.deflated)
@@ -36,6 +46,7 @@ mod tests {
     fn each_has_its_place() {
         for (index, form) in Form::ALL.into_iter().enumerate() {
             assert_eq!(form.index(), index);
+            assert_eq!(Form::of_tag(form.tag()), form);
         }
     }
 }

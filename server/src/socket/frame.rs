@@ -121,11 +121,6 @@ pub(super) fn unmask(payload: &mut [u8], mask: [u8; 4], done: u64) {
     }
 }
 
-/// A whole message as one frame of the server.
-pub(super) fn message(encoding: Encoding, payload: &[u8]) -> Bytes {
-    data(opcode(encoding), payload)
-}
-
 /// The same of any kind.
 pub(super) fn data(opcode: Opcode, payload: &[u8]) -> Bytes {
     frame(opcode.bits(), payload)

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use dormouse_protocol::Encoding;
 
 use super::deflate::deflate;
 use super::form::Form;
@@ -29,10 +28,10 @@ pub(super) fn data(opcode: Opcode, takes_deflated: bool, payload: &[u8]) -> Byte
 /// A message that others get, too; none where the budget has no room for the frame.
 pub(super) fn encoded(form: Form, message: &Encoded, budget: &Budget) -> Option<Bytes> {
     let opcode = frame::opcode(form.encoding);
-    let packed = packed(form, message);
-    let bytes = frame::MAX_HEADER + packed.unwrap_or(message).len();
+    let compressed = compressed(form, message);
+    let bytes = frame::MAX_HEADER + compressed.unwrap_or(message).len();
     let permit = budget.try_acquire(Purpose::Delivery, bytes)?;
-    Some(permit.attach(match packed {
+    Some(permit.attach(match compressed {
         Some(small) => frame::deflated(opcode, small),
         None => frame::data(opcode, message),
     }))
@@ -41,9 +40,9 @@ pub(super) fn encoded(form: Form, message: &Encoded, budget: &Budget) -> Option<
 /// A roster as a frame whose payload is not copied: it stands behind its header, and keeps the roster with its permit.
 pub(super) fn roster(form: Form, roster: &Arc<RosterFrames>) -> [Bytes; 2] {
     let message = roster.encoded(form.encoding);
-    let packed = packed(form, message);
-    let payload: &Bytes = packed.unwrap_or(message);
-    let header = frame::header(frame::opcode(form.encoding), packed.is_some(), payload.len());
+    let compressed = compressed(form, message);
+    let payload: &Bytes = compressed.unwrap_or(message);
+    let header = frame::header(frame::opcode(form.encoding), compressed.is_some(), payload.len());
     let payload =
         Bytes::from_owner(RosterPayload { bytes: payload.clone(), _roster: roster.clone() });
     [header, payload]
@@ -60,43 +59,9 @@ impl AsRef<[u8]> for RosterPayload {
     }
 }
 
-fn packed(form: Form, message: &Encoded) -> Option<&Bytes> {
-    let pack = |payload: &[u8]| deflate(payload).map(Bytes::from);
-    form.deflated.then(|| message.packed(pack)).flatten()
-}
-
-/// A message as a frame that connections of several reactors share.
-pub(super) struct Framed {
-    frame: Encoded,
-    /// Bytes of the frame before the message.
-    header: usize,
-    budget: Budget,
-}
-
-impl Framed {
-    /// None where the budget has no room for it.
-    pub(super) fn new(encoding: Encoding, payload: &[u8], budget: &Budget) -> Option<Self> {
-        let bytes = frame::MAX_HEADER + payload.len();
-        let permit = budget.try_acquire(Purpose::Signal, bytes)?;
-        let frame = permit.attach(frame::message(encoding, payload));
-        let header = frame.len() - payload.len();
-        Some(Self { frame: frame.into(), header, budget: budget.clone() })
-    }
-
-    /// The frame for a connection that speaks this encoding.
-    pub(super) fn in_form(&self, form: Form) -> &Bytes {
-        let compress = |whole: &[u8]| {
-            let small = deflate(&whole[self.header..])?;
-            let permit =
-                self.budget.try_acquire(Purpose::Signal, frame::MAX_HEADER + small.len())?;
-            Some(permit.attach(frame::deflated(frame::opcode(form.encoding), &small)))
-        };
-        form.deflated.then(|| self.frame.packed(compress)).flatten().unwrap_or(&self.frame)
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.frame.len()
-    }
+fn compressed(form: Form, message: &Encoded) -> Option<&Bytes> {
+    let compress = |payload: &[u8]| deflate(payload).map(Bytes::from);
+    form.deflated.then(|| message.compressed(compress)).flatten()
 }
 
 #[cfg(test)]
@@ -107,22 +72,20 @@ mod tests {
     fn only_those_who_take_it_get_a_compressed_frame_and_all_of_them_the_same() {
         let (message, budget) = (vec![b' '; 1_000], Budget::unlimited());
         let [plain, deflated] = [Form::ALL[1], Form::ALL[3]];
-        let framed = Framed::new(Encoding::Json, &message, &budget).unwrap();
-        assert_eq!(framed.in_form(plain)[..4], [0x81, 126, 3, 232]);
-        assert_eq!(framed.in_form(deflated)[0], 0xC1);
-        assert_eq!(framed.in_form(deflated).as_ptr(), framed.in_form(deflated).as_ptr());
-        let whole = super::message(deflated, &message);
-        assert_eq!(framed.in_form(deflated), &whole);
-        let shared = Encoded::from(message);
-        assert_eq!(encoded(deflated, &shared, &budget), Some(whole));
-        assert_eq!(encoded(plain, &shared, &budget).as_ref(), Some(framed.in_form(plain)));
+        let shared = Encoded::from(message.clone());
+        let plain = encoded(plain, &shared, &budget).unwrap();
+        assert_eq!(plain[..4], [0x81, 126, 3, 232]);
+        let small = encoded(deflated, &shared, &budget).unwrap();
+        assert_eq!(small[0], 0xC1);
+        assert_eq!(small, super::message(deflated, &message));
     }
 
     #[test]
     fn a_short_message_is_the_same_for_all() {
-        let framed = Framed::new(Encoding::Msgpack, b"short", &Budget::unlimited()).unwrap();
-        assert_eq!(framed.in_form(Form::ALL[2]), framed.in_form(Form::ALL[0]));
-        assert_eq!(framed.len(), 7);
+        let (short, budget) = (Encoded::from(b"short".to_vec()), Budget::unlimited());
+        let frame = encoded(Form::ALL[0], &short, &budget).unwrap();
+        assert_eq!(encoded(Form::ALL[2], &short, &budget).unwrap(), frame);
+        assert_eq!(frame.len(), 7);
     }
 
     #[test]
@@ -131,7 +94,6 @@ mod tests {
         let (short, long) = (Encoded::from(vec![0; 50]), Encoded::from(vec![0; 100]));
         let frame = encoded(Form::ALL[0], &short, &budget).unwrap();
         assert!(encoded(Form::ALL[0], &long, &budget).is_none());
-        assert!(Framed::new(Encoding::Json, &[0; 100], &budget).is_none());
         drop(frame);
         assert_eq!(budget.in_use(), 0);
     }

@@ -1,15 +1,16 @@
 //! The way into a reactor for all other threads.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 
 use bytes::Bytes;
-use dormouse_protocol::{CloseCode, ErrorCode, Key};
+use dormouse_protocol::CloseCode;
 use mio::{Poll, Waker};
 use parking_lot::Mutex;
+use prometheus::IntCounter;
 
 mod bell;
 #[cfg(test)]
@@ -24,14 +25,14 @@ use self::bell::Bell;
 use super::Accepted;
 use super::catch_up::PageRead;
 use super::census::Question;
-use super::form::Form;
-use super::framing::Framed;
+use super::history;
 use super::join::JoinOpened;
+use super::page::Page;
 use crate::limits::Budget;
 use crate::log::ObjectId;
+use crate::object::input::Range;
 use crate::object::presence::PresenceFrames;
-use crate::object::{Address, Delivery, EventFrames, Outlet};
-use crate::session::SessionId;
+use crate::object::{Address, Delivery, EventFrames, Refusal, SignalFrames, Sink};
 
 /// Bytes of events and of presence that may wait for a reactor. What does not fit is read again from the log and the roster.
 const EVENT_BYTES: usize = if cfg!(test) { 1 << 10 } else { 32 << 20 };
@@ -44,11 +45,10 @@ pub(super) enum Letter {
     Delivery(Delivery),
     /// What some objects had to say did not fit: see [`Inbox::take_lagging`].
     Lagging,
-    Signal(Arc<SignalFrames>),
     Opened(Box<JoinOpened>),
     Page(PageRead),
-    /// The reply to a request that was worked on elsewhere.
-    Reply(Address, Reply),
+    /// A page of history, as a frame that carries the permit for its memory.
+    History(Address, Result<Bytes, Refusal>),
     /// Someone wants to know something.
     Question(Question),
     /// Memory is short: close connections for which so many bytes are held.
@@ -59,32 +59,6 @@ pub(super) enum Letter {
     Stop,
 }
 
-/// The reply to a request that read the log.
-pub(super) enum Reply {
-    /// A frame that carries the permit for its memory.
-    History(Bytes),
-    Refused(ErrorCode, &'static str),
-}
-
-/// A signal, encoded once for the members on all reactors.
-pub(super) struct SignalFrames {
-    pub(super) object: ObjectId,
-    pub(super) sender: SessionId,
-    pub(super) key: Option<Key>,
-    /// WebSocket frames, by encoding.
-    pub(super) frames: [Option<Framed>; 2],
-}
-
-impl SignalFrames {
-    pub(super) fn frame(&self, form: Form) -> Option<&Bytes> {
-        Some(self.frames[form.encoding as usize].as_ref()?.in_form(form))
-    }
-
-    pub(super) fn size(&self) -> usize {
-        self.frames.iter().flatten().map(Framed::len).sum()
-    }
-}
-
 /// The sending half: shared by all threads, bounded where others decide how much comes in.
 pub(super) struct Inbox {
     letters: mpsc::Sender<Letter>,
@@ -93,18 +67,24 @@ pub(super) struct Inbox {
     event_bytes: AtomicUsize,
     signal_bytes: AtomicUsize,
     lagging: Mutex<Lagging>,
+    signals_dropped: IntCounter,
     budget: Budget,
 }
 
 /// Objects of which something did not fit.
 #[derive(Default)]
 pub(super) struct Lagging {
-    pub(super) events: BTreeSet<ObjectId>,
+    /// With the offset of the newest event that did not fit.
+    pub(super) events: BTreeMap<ObjectId, u64>,
     pub(super) presence: BTreeSet<ObjectId>,
 }
 
 impl Inbox {
-    fn new(waker: Waker, budget: &Budget) -> (Self, mpsc::Receiver<Letter>) {
+    fn new(
+        waker: Waker,
+        budget: &Budget,
+        signals_dropped: IntCounter,
+    ) -> (Self, mpsc::Receiver<Letter>) {
         let (letters, receiver) = mpsc::channel();
         let inbox = Self {
             letters,
@@ -113,6 +93,7 @@ impl Inbox {
             event_bytes: AtomicUsize::new(0),
             signal_bytes: AtomicUsize::new(0),
             lagging: Mutex::default(),
+            signals_dropped,
             budget: budget.clone(),
         };
         (inbox, receiver)
@@ -134,15 +115,9 @@ impl Inbox {
         }
     }
 
-    /// False if the signal did not fit.
-    pub(super) fn push_signal(&self, signal: Arc<SignalFrames>) -> bool {
-        let size = signal.size();
-        if self.signal_bytes.fetch_add(size, Ordering::Relaxed) + size > SIGNAL_BYTES {
-            self.signal_bytes.fetch_sub(size, Ordering::Relaxed);
-            return false;
-        }
-        self.push(Letter::Signal(signal));
-        true
+    /// The reactor is at work and will look into the inbox: until it calls [`Inbox::listen`], letters need not wake it.
+    pub(super) fn hold(&self) {
+        self.bell.ring();
     }
 
     /// Makes the next letter wake the reactor. The reactor calls this before it looks into the inbox.
@@ -179,6 +154,15 @@ impl Inbox {
         fits
     }
 
+    /// The same for signals.
+    fn fits_signal(&self, size: usize) -> bool {
+        let fits = self.signal_bytes.fetch_add(size, Ordering::Relaxed) + size <= SIGNAL_BYTES;
+        if !fits {
+            self.signal_bytes.fetch_sub(size, Ordering::Relaxed);
+        }
+        fits
+    }
+
     fn lag(&self, note: impl FnOnce(&mut Lagging)) {
         let mut lagging = self.lagging.lock();
         let is_first = lagging.events.is_empty() && lagging.presence.is_empty();
@@ -190,20 +174,31 @@ impl Inbox {
     }
 }
 
-impl Outlet for Inbox {
+impl Sink for Inbox {
     fn deliver(&self, delivery: Delivery) {
         match delivery {
             Delivery::Commit { answers, events } if !self.fits(events.size()) => {
                 for answered in answers {
                     self.push(Letter::Delivery(Delivery::Answer(answered)));
                 }
-                self.lag(|lagging| _ = lagging.events.insert(events.object));
+                self.lag(|lagging| {
+                    let last = lagging.events.entry(events.object).or_default();
+                    *last = events.last.max(*last);
+                });
             }
             Delivery::Presence(changes)
                 if !self.budget.has_room(0) || !self.fits(changes.size()) =>
             {
                 self.lag(|lagging| _ = lagging.presence.insert(changes.object));
             }
+            Delivery::Signal(signal) if !self.fits_signal(signal.size()) => {
+                self.signals_dropped.inc();
+            }
+            // Framed here, on the thread that has read the log.
+            Delivery::Read(reply) => self.push(match reply.range {
+                Range::After(after) => Letter::Page(Page::frame(reply, after)),
+                Range::Between { .. } => Letter::History(reply.to, history::frame(reply)),
+            }),
             _ => self.push(Letter::Delivery(delivery)),
         }
     }
@@ -217,9 +212,10 @@ pub(super) struct Seat {
 }
 
 impl Seat {
-    pub(super) fn new(budget: &Budget) -> io::Result<Self> {
+    pub(super) fn new(budget: &Budget, signals_dropped: &IntCounter) -> io::Result<Self> {
         let poll = Poll::new()?;
-        let (inbox, letters) = Inbox::new(Waker::new(poll.registry(), WAKER)?, budget);
+        let (inbox, letters) =
+            Inbox::new(Waker::new(poll.registry(), WAKER)?, budget, signals_dropped.clone());
         Ok(Self { poll, inbox: Arc::new(inbox), letters })
     }
 }

@@ -1,18 +1,22 @@
 //! Joining and leaving.
 
-use dormouse_protocol::{ErrorCode, Join, Joined as Reply, ResetReason, ServerMessage, Start};
+use dormouse_protocol::{
+    self as wire, ErrorCode, Join, Joined as Reply, ResetReason, ServerMessage, Start,
+};
 use tracing::error;
 
+use super::admit::{Demand, SHORT_OF_MEMORY};
 use super::audience::Audience;
 use super::catch_up::FirstPage;
 use super::connection::Joined;
+use super::form::Form;
 use super::inbox::Letter;
-use super::presence::NotPresent;
 use super::reactor::Reactor;
-use crate::limits::Purpose;
+use crate::limits::{Permit, Purpose};
 use crate::log::ObjectId;
-use crate::object::presence::Departing;
-use crate::object::{Address, Opened};
+use crate::object::input::{self, Action, Leave};
+use crate::object::presence::{Departing, Holder};
+use crate::object::{Address, Answer, Opened};
 
 /// An object was opened for a join.
 pub(super) struct JoinOpened {
@@ -24,21 +28,21 @@ pub(super) struct JoinOpened {
 /// To join or to leave, in the unit of [`super::read`].
 const JOIN_WORK: u64 = 64;
 
+/// A join that its object has not answered yet.
+pub(super) struct PendingJoin {
+    object: ObjectId,
+    join: Join,
+    holder: Holder,
+    form: Form,
+    /// For the memory of the membership.
+    permit: Permit,
+}
+
 impl Reactor {
     pub(super) fn join(&mut self, key: usize, join: Join) {
         self.work += JOIN_WORK;
-        let limits = &self.common.settings.limits;
-        let connection = &mut self.connections[key];
-        if !self.common.registry.knows_class(join.object.class()) {
-            let why = format!("there is no class `{}` here; try `room/…`", join.object.class());
-            return self.refuse(key, Some(join.id), ErrorCode::UnknownClass, &why);
-        }
-        if connection.joins.len() >= limits.joins as usize {
-            let why = format!("a connection may join {} objects; leave one first", limits.joins);
-            return self.refuse(key, Some(join.id), ErrorCode::TooManyJoins, &why);
-        }
-        if join.presence.as_ref().is_some_and(|presence| self.is_too_large(presence)) {
-            return self.refuse_presence(key, join.id);
+        if !self.admit(key, Some(join.id), &Demand::Join(&join)) {
+            return;
         }
         let connection = &mut self.connections[key];
         connection.read_log();
@@ -79,48 +83,86 @@ impl Reactor {
             self.refuse(key, Some(request), ErrorCode::AlreadyJoined, why);
             return self.finish_reading(key);
         }
+        let form = connection.form;
         let is_new = !self.audience_of.contains_key(&object);
         let bytes = Audience::MEMBER_BYTES + if is_new { Audience::OBJECT_BYTES } else { 0 };
         let Some(permit) = self.common.budget.try_acquire(Purpose::Join, bytes) else {
-            self.refuse_for_memory(key, request);
+            self.refuse(key, Some(request), ErrorCode::Overloaded, SHORT_OF_MEMORY);
             return self.finish_reading(key);
         };
-        let number = match self.enter(key, &handle, &join) {
-            Ok(number) => number,
-            Err(NotPresent::RosterFull) => {
-                self.refuse_full_roster(key, request);
-                return self.finish_reading(key);
-            }
-            Err(NotPresent::NoMemory) => {
-                self.refuse_for_memory(key, request);
-                return self.finish_reading(key);
-            }
-        };
-        let connection = &mut self.connections[key];
         let entry = self
             .audience_of
             .entry(object)
-            .or_insert_with(|| self.audiences.insert(Audience::new(handle.clone())) as u32);
-        let audience = &mut self.audiences[*entry as usize];
-        let member = audience.add(self.index, key as u32, connection.form, number, permit);
-        self.joins = self.joins.wrapping_add(1);
-        let serial = self.joins;
-        let joined = Joined { object, audience: *entry, member, serial };
-        connection.joins.push(joined);
-        self.common.metrics.members.inc();
-        self.start_member(key, joined, &join);
+            .or_insert_with(|| self.audiences.insert(Audience::new(handle)) as u32);
+        // Before the object knows of it: nothing that it delivers from now on may find no audience.
+        self.audiences[*entry as usize].expect(form);
+        let holder = self.holder(key);
+        let action = Action::Join(input::Join {
+            session: self.connections[key].session,
+            encoding: form.encoding,
+            holder,
+            member: join.member,
+            presence: join.presence.clone(),
+        });
+        self.joining.insert(joiner, PendingJoin { object, join, holder, form, permit });
+        self.post(key, request, object, action);
     }
 
-    /// Decides where a new member starts. It is heard of already, so the head is read after the registration.
-    fn start_member(&mut self, key: usize, joined: Joined, join: &Join) {
+    /// The object has answered a join.
+    pub(super) fn join_answered(&mut self, to: Address, answer: Answer) {
+        let Some(pending) = self.joining.remove(&to) else { return };
+        let PendingJoin { object, join, holder, form, permit } = pending;
+        let Some(&entry) = self.audience_of.get(&object) else { return };
+        let connection = self.find(to).filter(|key| self.connections[*key].is_open());
+        match (answer, connection) {
+            (Answer::Joined { member: number, head }, Some(key)) => {
+                let audience = &mut self.audiences[entry as usize];
+                let member = audience.add(key as u32, number, head, permit);
+                self.joins = self.joins.wrapping_add(1);
+                let joined = Joined { object, audience: entry, member, serial: self.joins };
+                self.connections[key].joins.push(joined);
+                self.common.metrics.members.inc();
+                self.start_member(key, joined, &join, head);
+            }
+            // The connection is gone, or has left all that it had joined and joins nothing more.
+            (Answer::Joined { member, .. }, None) => {
+                let leave = Leave { member, holder, how: Departing::Lost, is_request: false };
+                self.audiences[entry as usize].post(self.index, to, Action::Leave(leave));
+                self.speaker_gone(object, form);
+            }
+            (answer, key) => {
+                self.speaker_gone(object, form);
+                if let (Answer::Refused(refusal), Some(key)) = (answer, key) {
+                    self.refuse(key, Some(to.request), refusal.code, &refusal.message);
+                    self.finish_reading(key);
+                }
+            }
+        }
+    }
+
+    /// A member that was expected does not come.
+    fn speaker_gone(&mut self, object: ObjectId, form: Form) {
+        let Some(&entry) = self.audience_of.get(&object) else { return };
+        self.audiences[entry as usize].drop_speaker(self.index, form);
+        self.remove_if_empty(entry, object);
+    }
+
+    fn remove_if_empty(&mut self, entry: u32, object: ObjectId) {
+        if self.audiences[entry as usize].is_empty() {
+            self.audiences.remove(entry as usize);
+            self.audience_of.remove(&object);
+        }
+    }
+
+    /// Decides where a new member starts; `head` is the newest event when it became a member.
+    fn start_member(&mut self, key: usize, joined: Joined, join: &Join, head: u64) {
         let audience = &mut self.audiences[joined.audience as usize];
         let epoch = audience.handle.identity().epoch;
-        let head = audience.newest;
         let (after, is_resume, reset) = match join.from {
             Start::Now => (head, false, None),
             Start::All => (0, false, None),
             Start::Last(count) => (head.saturating_sub(count.into()), false, None),
-            // Who has nothing yet has missed nothing of another incarnation.
+            // A client that has nothing yet has missed nothing of another incarnation.
             Start::After(position) if position.epoch != epoch && position.offset > 0 => {
                 (0, true, Some(ResetReason::OtherEpoch))
             }
@@ -151,12 +193,30 @@ impl Reactor {
         self.finish_reading(key);
     }
 
+    /// A client leaves. The object answers, so that its answers to earlier requests go first.
+    pub(super) fn leave_request(&mut self, key: usize, request: &wire::Leave) {
+        if self.member(key, request.object, Some(request.id)).is_some() {
+            self.connections[key].work.begin().in_flight += 1;
+            self.end_membership(key, ObjectId(request.object), Departing::Leave, Some(request.id));
+        }
+    }
+
     /// Ends a membership, if there is one.
-    pub(super) fn leave(&mut self, key: usize, object: ObjectId, how: Departing) -> bool {
+    pub(super) fn leave(&mut self, key: usize, object: ObjectId, how: Departing) {
+        self.end_membership(key, object, how, None);
+    }
+
+    fn end_membership(
+        &mut self,
+        key: usize,
+        object: ObjectId,
+        how: Departing,
+        request: Option<u32>,
+    ) {
         let holder = self.holder(key);
         let connection = &mut self.connections[key];
         let Some(index) = connection.joins.iter().position(|joined| joined.object == object) else {
-            return false;
+            return;
         };
         self.work += JOIN_WORK;
         let joined = connection.joins.swap_remove(index);
@@ -166,19 +226,16 @@ impl Reactor {
         let form = connection.form;
         let audience = &mut self.audiences[joined.audience as usize];
         let (gone, moved) = audience.remove(self.index, joined.member, form);
-        audience.handle.depart(gone.number, holder, how);
-        let is_empty = audience.is_empty();
+        let address = connection.address(key, request.unwrap_or_default());
+        let leave = Leave { member: gone.number, holder, how, is_request: request.is_some() };
+        audience.post(self.index, address, Action::Leave(leave));
         if let Some(moved) = moved {
             let joins = &mut self.connections[moved.connection as usize].joins;
             if let Some(other) = joins.iter_mut().find(|other| other.object == object) {
                 other.member = joined.member;
             }
         }
-        if is_empty {
-            self.audiences.remove(joined.audience as usize);
-            self.audience_of.remove(&object);
-        }
+        self.remove_if_empty(joined.audience, object);
         self.common.metrics.members.dec();
-        true
     }
 }

@@ -4,6 +4,7 @@
 //! HTTP nor the rules of any class.
 
 mod accepted;
+mod admit;
 mod audience;
 mod catch_up;
 mod census;
@@ -15,6 +16,7 @@ mod fan_out;
 mod form;
 mod frame;
 mod framing;
+mod history;
 mod inbox;
 mod join;
 mod liveness;
@@ -55,7 +57,7 @@ pub use self::metrics::Metrics;
 pub(crate) use self::reactor::stepped::Stepped;
 use self::reactor::{Common, Reactor};
 use crate::limits::Budget;
-use crate::object::{Outlet, Registry};
+use crate::object::{Registry, Sink};
 
 /// What the operator decides about connections.
 #[derive(Debug, Clone, Copy)]
@@ -85,13 +87,14 @@ pub struct Seats(Vec<Seat>);
 
 impl Seats {
     /// Makes room for `count` reactors, at most 64, which take their memory out of the budget.
-    pub fn new(count: usize, budget: &Budget) -> io::Result<Self> {
-        (0..count).map(|_| Seat::new(budget)).collect::<io::Result<_>>().map(Self)
+    pub fn new(count: usize, budget: &Budget, metrics: &Metrics) -> io::Result<Self> {
+        let seat = |_| Seat::new(budget, &metrics.signals_dropped);
+        (0..count).map(seat).collect::<io::Result<_>>().map(Self)
     }
 
     /// The ways out for objects, one for each reactor.
-    pub fn outlets(&self) -> Box<[Arc<dyn Outlet>]> {
-        self.0.iter().map(|seat| seat.inbox.clone() as Arc<dyn Outlet>).collect()
+    pub fn sinks(&self) -> Box<[Arc<dyn Sink>]> {
+        self.0.iter().map(|seat| seat.inbox.clone() as Arc<dyn Sink>).collect()
     }
 }
 
@@ -114,7 +117,7 @@ pub struct Reactors {
 }
 
 impl Reactors {
-    /// Starts a thread for each seat. Reads of the log run on the current tokio runtime's blocking threads.
+    /// Starts a thread for each seat.
     pub fn start(
         seats: Seats,
         registry: Registry,
@@ -123,15 +126,7 @@ impl Reactors {
         metrics: Metrics,
     ) -> io::Result<Self> {
         let inboxes: Arc<[_]> = seats.0.iter().map(|seat| seat.inbox.clone()).collect();
-        let runtime = tokio::runtime::Handle::current();
-        let common = Common {
-            registry,
-            runtime,
-            settings,
-            budget,
-            metrics: metrics.clone(),
-            inboxes: inboxes.clone(),
-        };
+        let common = Common { registry, settings, budget, metrics: metrics.clone() };
         let start = |(index, seat)| {
             let reactor = Reactor::new(index, seat, common.clone());
             thread::Builder::new().name(format!("reactor-{index}")).spawn(move || {

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::audience::{Delivered, Speakers};
 use super::form::Form;
-use super::inbox::SignalFrames;
+use super::signals::FramedSignal;
 use crate::limits::{Budget, Purpose};
 
 /// Audiences from this size on are swept; a smaller one is written to in less than a millisecond.
@@ -31,7 +31,7 @@ const GATHERED_BYTES: usize = 128 * 1024;
 pub(super) struct Outgoing {
     /// In order, each following on from the one before.
     deliveries: Vec<Arc<Delivered>>,
-    signals: Vec<Arc<SignalFrames>>,
+    signals: Vec<FramedSignal>,
     /// How many events and signals that are.
     count: u64,
     bytes: usize,
@@ -60,7 +60,7 @@ pub(super) enum When {
 /// What was gathered, in one piece for all members.
 pub(super) struct Joined {
     deliveries: Vec<Arc<Delivered>>,
-    pub(super) signals: Vec<Arc<SignalFrames>>,
+    pub(super) signals: Vec<FramedSignal>,
     /// By form.
     event_frames: [Option<Arc<Bytes>>; Form::COUNT],
     /// What the last member got of the events who lacked only some of them: many have caught up at the same offset.
@@ -85,7 +85,7 @@ impl Outgoing {
         self.deliveries.push(delivered);
     }
 
-    pub(super) fn add_signal(&mut self, signal: Arc<SignalFrames>) {
+    pub(super) fn add_signal(&mut self, signal: FramedSignal) {
         self.bytes += signal.size();
         self.count += 1;
         self.signals.push(signal);

@@ -7,13 +7,15 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use dormouse_protocol::encode_events;
+use dormouse_protocol::{ErrorCode, encode_events};
 
+use super::catch_up::{NoPage, PageRead};
 use super::form::Form;
 use super::framing;
-use crate::limits::{Budget, Purpose};
-use crate::log::{ObjectId, PageLimit, ReadError};
-use crate::object::Handle;
+use crate::limits::Permit;
+use crate::log::{self, ObjectId, PageLimit};
+use crate::object::input::{Range, Read};
+use crate::object::{EventsRead, ReadReply};
 
 /// Pages end where the offset is a multiple of this, if not before.
 const STRIDE: u64 = if cfg!(test) { 4 } else { 256 };
@@ -24,17 +26,6 @@ const KEPT_BYTES: usize = 1 << 20;
 
 /// A page is held as events, as a message and as a frame while it is made.
 const COPIES: usize = 3;
-
-/// Why there is no page.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum PageError {
-    /// The log can't be read.
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    /// The memory budget has no room for it now.
-    #[error("the memory budget has no room for the page")]
-    NoMemory,
-}
 
 /// Which page it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -59,27 +50,48 @@ pub(super) struct Page {
     pub(super) frame: Option<Bytes>,
 }
 
+impl PageKey {
+    /// The read that brings the page, of events that have at most `event_bytes` each.
+    pub(super) fn read(self, event_bytes: usize) -> Read {
+        let events = (STRIDE - self.after % STRIDE) as usize;
+        let limit = PageLimit { events, bytes: PAGE_BYTES };
+        let bytes = COPIES * PAGE_BYTES.max(event_bytes);
+        Read { range: Range::After(self.after), limit, bytes, tag: self.form.tag() }
+    }
+}
+
 impl Page {
-    /// Reads a page, of events that have at most `event_bytes` each. Blocking.
-    pub(super) fn read(
-        handle: &Handle,
-        key: PageKey,
-        event_bytes: usize,
-        budget: &Budget,
-    ) -> Result<Self, PageError> {
-        let PageKey { after, form, .. } = key;
-        let most = COPIES * PAGE_BYTES.max(event_bytes);
-        let mut permit = budget.try_acquire(Purpose::Page, most).ok_or(PageError::NoMemory)?;
-        let limit = PageLimit { events: (STRIDE - after % STRIDE) as usize, bytes: PAGE_BYTES };
-        let page = handle.page(after, limit)?;
+    /// Makes a page of what was read after an offset.
+    pub(super) fn frame(reply: ReadReply, after: u64) -> PageRead {
+        let form = Form::of_tag(reply.tag);
+        let key = PageKey { object: reply.object, after, form };
+        let page = match reply.outcome {
+            Ok(EventsRead::Page(page)) => Self::of_events(key, &page, reply.permit),
+            Err(refusal) if refusal.code == ErrorCode::Overloaded => Err(NoPage::Memory),
+            Ok(EventsRead::Range(_)) | Err(_) => Err(NoPage::Failed),
+        };
+        PageRead { key, page: page.map(Arc::new) }
+    }
+
+    /// The frame carries the permit.
+    fn of_events(key: PageKey, page: &log::Page, permit: Option<Permit>) -> Result<Self, NoPage> {
+        let PageKey { object, after, form } = key;
         let frame = if page.events.is_empty() {
             None
         } else {
-            let message = encode_events(form.encoding, handle.id().0, &page.events)
-                .map_err(ReadError::from)?;
+            let message = encode_events(form.encoding, object.0, &page.events);
+            let message = message.map_err(|error| {
+                tracing::error!(%error, "an event in the log cannot be decoded");
+                NoPage::Failed
+            })?;
             let frame = framing::message(form, &message);
-            permit.charge(frame.len());
-            Some(permit.attach(frame))
+            Some(match permit {
+                Some(mut permit) => {
+                    permit.charge(frame.len());
+                    permit.attach(frame)
+                }
+                None => frame,
+            })
         };
         Ok(Self {
             after,

@@ -6,53 +6,25 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use dormouse_protocol::{ErrorCode, Join, Payload, PresenceGet, PresenceSet, Watch};
+use dormouse_protocol::{PresenceGet, PresenceSet, Watch};
 
+use super::admit::Demand;
 use super::audience::{Member, Watching};
 use super::connection::{Connection, Joined};
 use super::form::Form;
 use super::framing;
 use super::metrics::Metrics;
 use super::reactor::Reactor;
-use crate::limits::{Budget, Purpose};
+use crate::limits::Budget;
 use crate::log::ObjectId;
-use crate::object::presence::{
-    Data, Entrant, Holder, PresenceFrames, RosterFrames, RosterFull, View,
-};
-use crate::object::{Address, Handle};
-
-/// Why a member did not come into the roster.
-pub(super) enum NotPresent {
-    RosterFull,
-    NoMemory,
-}
+use crate::object::Address;
+use crate::object::input::{Action, ReadRoster, SetPresence};
+use crate::object::presence::{Holder, PresenceFrames, RosterFrames, View};
 
 impl Reactor {
     /// The connection as rosters know it.
     pub(super) fn holder(&self, key: usize) -> Holder {
         Holder(self.connections[key].slot.number())
-    }
-
-    /// Gives a member its number, and a place in the roster if it wants one.
-    pub(super) fn enter(
-        &self,
-        key: usize,
-        handle: &Arc<Handle>,
-        join: &Join,
-    ) -> Result<u64, NotPresent> {
-        let member = handle.new_member();
-        let Some(payload) = &join.presence else { return Ok(member) };
-        let data = self.hold_presence(payload).ok_or(NotPresent::NoMemory)?;
-        let user = self.connections[key].session;
-        let holder = self.holder(key);
-        let entrant = Entrant { asked: join.member, member, user, holder, data };
-        handle.present(entrant).map_err(|RosterFull| NotPresent::RosterFull)
-    }
-
-    /// What a member says of itself, if there is memory for it.
-    fn hold_presence(&self, payload: &Payload) -> Option<Data> {
-        let permit = self.common.budget.try_acquire(Purpose::Presence, Data::cost(payload))?;
-        Some(Data::new(payload, permit))
     }
 
     /// The member is told from now on what it wants to know. Comes after the reply to its join.
@@ -70,54 +42,40 @@ impl Reactor {
         let to = self.connections[key].address(key, joined.serial);
         let audience = &mut self.audiences[joined.audience as usize];
         let bytes = RosterFrames::most_bytes(view);
-        if let Some(permit) = self.common.budget.try_acquire(Purpose::Roster, bytes) {
-            return audience.watch(self.index, joined.member, to, view, since, permit);
+        if self.common.budget.has_room(bytes) {
+            return audience.watch(self.index, joined.member, to, view, since);
         }
         audience.watch_later(joined.member, view);
         self.connections[key].work.begin().missed_presence = true;
         self.starve(key);
     }
 
-    pub(super) fn set_presence(&mut self, key: usize, set: &PresenceSet) {
-        let connection = &self.connections[key];
-        let Some(joined) = connection.joined(ObjectId(set.object)) else {
-            return self.refuse_not_joined(key, Some(set.id));
-        };
-        if set.data.as_ref().is_some_and(|data| self.is_too_large(data)) {
-            return self.refuse_presence(key, set.id);
+    pub(super) fn set_presence(&mut self, key: usize, set: PresenceSet) {
+        let Some(joined) = self.member(key, set.object, Some(set.id)) else { return };
+        if !self.admit(key, Some(set.id), &Demand::SetPresence(set.data.as_ref())) {
+            return;
         }
-        let data = match &set.data {
-            None => None,
-            Some(payload) => match self.hold_presence(payload) {
-                Some(data) => Some(data),
-                None => return self.refuse_for_memory(key, set.id),
-            },
-        };
-        let connection = &self.connections[key];
-        let (user, holder) = (connection.session, self.holder(key));
         let audience = &self.audiences[joined.audience as usize];
-        let number = audience.members[joined.member as usize].number;
-        match audience.handle.update(number, user, holder, data) {
-            Ok(()) => self.done(key, set.id),
-            Err(RosterFull) => self.refuse_full_roster(key, set.id),
-        }
+        let action = Action::SetPresence(SetPresence {
+            member: audience.members[joined.member as usize].number,
+            session: self.connections[key].session,
+            holder: self.holder(key),
+            data: set.data,
+        });
+        self.connections[key].work.begin().in_flight += 1;
+        self.post(key, set.id, joined.object, action);
     }
 
     pub(super) fn read_roster(&mut self, key: usize, get: &PresenceGet) {
-        let connection = &self.connections[key];
-        let Some(joined) = connection.joined(ObjectId(get.object)) else {
-            return self.refuse_not_joined(key, Some(get.id));
-        };
-        let bytes = RosterFrames::most_bytes(View::Members);
-        let Some(permit) = self.common.budget.try_acquire(Purpose::Roster, bytes) else {
-            return self.refuse_for_memory(key, get.id);
-        };
+        let Some(joined) = self.member(key, get.object, Some(get.id)) else { return };
+        if !self.admit(key, Some(get.id), &Demand::Read) {
+            return;
+        }
         // Like a page of the log, so that there is one at a time: many could be more than the outbox is meant to hold.
-        let connection = &mut self.connections[key];
-        connection.read_log();
-        let to = connection.address(key, get.id);
-        let handle = &self.audiences[joined.audience as usize].handle;
-        handle.roster(self.index, to, get.since, get.after, get.limit, permit);
+        self.connections[key].read_log();
+        let PresenceGet { since, after, limit, .. } = *get;
+        let action = Action::ReadRoster(ReadRoster { since, after, limit });
+        self.post(key, get.id, joined.object, action);
     }
 
     /// A roster has come for one member: the reply to its request, or what it has to know before it follows the changes.
@@ -218,22 +176,6 @@ impl Reactor {
             Some((joined, view)) => self.begin_watching(key, joined, view, None),
             None => self.connections[key].work.begin().missed_presence = false,
         }
-    }
-
-    pub(super) fn is_too_large(&self, presence: &Payload) -> bool {
-        presence.as_msgpack().len() > self.common.settings.limits.presence_bytes as usize
-    }
-
-    pub(super) fn refuse_presence(&mut self, key: usize, id: u32) {
-        let limit = self.common.settings.limits.presence_bytes;
-        let why = format!("a presence has at most {limit} bytes in MessagePack");
-        self.refuse(key, Some(id), ErrorCode::PresenceTooLarge, &why);
-    }
-
-    pub(super) fn refuse_full_roster(&mut self, key: usize, id: u32) {
-        let why =
-            "the roster holds as many members as it may; join without presence, or try again later";
-        self.refuse(key, Some(id), ErrorCode::RosterFull, why);
     }
 }
 

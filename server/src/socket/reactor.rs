@@ -23,6 +23,7 @@ use super::audience::Audience;
 use super::catch_up::Reader;
 use super::connection::{Connection, Phase};
 use super::inbox::{Inbox, Letter, Seat};
+use super::join::PendingJoin;
 use super::memory::RETRY as RETRY_MEMORY;
 use super::metrics::Metrics;
 use super::page::PageKey;
@@ -50,12 +51,9 @@ const RETRY: Duration = Duration::from_millis(1);
 #[derive(Clone)]
 pub(super) struct Common {
     pub(super) registry: Registry,
-    pub(super) runtime: tokio::runtime::Handle,
     pub(super) settings: Settings,
     pub(super) budget: Budget,
     pub(super) metrics: Metrics,
-    /// The inboxes of all, in the order of their indexes.
-    pub(super) inboxes: Arc<[Arc<Inbox>]>,
 }
 
 /// A thread's sockets and what they have joined.
@@ -75,6 +73,8 @@ pub(super) struct Reactor {
     pub(super) next_sweep: Option<Instant>,
     /// Connections with members that have fallen behind in this turn.
     pub(super) behind: Vec<u32>,
+    /// Joins that their objects have not answered yet.
+    pub(super) joining: HashMap<Address, PendingJoin>,
     /// Who waits for which page of the log.
     pub(super) readers: HashMap<PageKey, Vec<Reader>>,
     /// Connections with a publish that waits for room.
@@ -111,6 +111,7 @@ impl Reactor {
             outgoing: Vec::new(),
             next_sweep: None,
             behind: Vec::new(),
+            joining: HashMap::new(),
             readers: HashMap::new(),
             stalled: Vec::new(),
             starved: VecDeque::new(),
@@ -151,6 +152,7 @@ impl Reactor {
         // First, since all deadlines that this turn sets are reckoned from the wheel's time; but looked at only after
         // the reads, which may be the sign of life that was waited for.
         self.wheel.advance(Instant::now(), due);
+        self.inbox.hold();
         for event in events {
             self.socket_ready(event);
         }
@@ -187,20 +189,26 @@ impl Reactor {
     }
 
     fn take_letters(&mut self) {
-        self.inbox.listen();
-        #[cfg(test)]
-        crate::simulated::meanwhile();
         let end = self.work + LINE_WORK;
+        let mut is_listening = false;
         for _ in 0..LETTERS {
             match self.letters.try_recv() {
                 Ok(letter) => self.letter(letter),
-                Err(_) => return,
+                Err(_) if is_listening => return,
+                Err(_) => {
+                    // What comes from now on wakes the reactor; what has come before that is still to be taken.
+                    is_listening = true;
+                    self.inbox.listen();
+                    #[cfg(test)]
+                    crate::simulated::meanwhile();
+                }
             }
             if self.work >= end {
                 break;
             }
         }
         // There may be more, and nobody is going to say so again.
+        self.inbox.listen();
         self.inbox.wake();
     }
 
@@ -209,13 +217,9 @@ impl Reactor {
             Letter::Accepted(accepted) => self.accept(*accepted),
             Letter::Delivery(delivery) => self.delivery(delivery),
             Letter::Lagging => self.lagging(),
-            Letter::Signal(signal) => {
-                self.inbox.taken_signal(&signal);
-                self.take_signal(signal);
-            }
             Letter::Opened(join) => self.join_opened(*join),
             Letter::Page(page) => self.page_read(page),
-            Letter::Reply(address, reply) => self.reply(address, reply),
+            Letter::History(address, reply) => self.history_read(address, reply),
             Letter::Question(question) => question(self),
             Letter::Shed(bytes) => self.shed(bytes),
             Letter::Drain(code) => self.drain(code),

@@ -2,33 +2,17 @@
 
 use std::time::Duration;
 
-use dormouse_protocol::{
-    ClientMessage, Done, ErrorCode, ErrorReply, Event, History, HistoryPage, Publish, ServerMessage,
-};
-use tracing::error;
+use dormouse_protocol::{ClientMessage, Done, ErrorCode, ErrorReply, Publish, ServerMessage};
 
-use super::framing;
-use super::inbox::{Letter, Reply};
+use super::admit::Demand;
 use super::reactor::Reactor;
 use super::work::Stalled;
-use crate::limits::Purpose;
-use crate::log::{Entry, ObjectId, PageLimit, ReadError, elsewhere};
-use crate::object::presence::Departing;
-use crate::object::{Address, Busy, Handle, Message, ReplyTo};
+use crate::log::ObjectId;
+use crate::object::input::{self, Action};
+use crate::object::{Busy, Input, Refusal, Source};
 
-/// How long a publish waits for room in its object's mailbox.
+/// How long an input waits for room in its object's mailbox.
 const STALL: Duration = Duration::from_secs(5);
-/// Memory of a publish until its event has been delivered, for each byte of its message: the message, the event in the log's queue,
-/// and what is encoded for members.
-const PUBLISH_COPIES: usize = 4;
-/// And besides: the mailbox, the queue, the key in the instance's memory.
-const PUBLISH_BYTES: usize = 512;
-/// A page of history is held as events, decoded, as a message and as a frame while it is made.
-const HISTORY_COPIES: usize = 4;
-/// Bytes of one page of history.
-const HISTORY_BYTES: usize = 64 * 1024;
-
-const SHORT_OF_MEMORY: &str = "the server is short of memory; try again later";
 
 impl Reactor {
     /// A whole message has arrived.
@@ -46,124 +30,73 @@ impl Reactor {
         match message {
             ClientMessage::Signal(signal) => self.signal(key, signal),
             ClientMessage::Ping(ping) => self.done(key, ping.id),
-            ClientMessage::Leave(leave) => {
-                if self.leave(key, ObjectId(leave.object), Departing::Leave) {
-                    self.done(key, leave.id);
-                } else {
-                    self.refuse_not_joined(key, Some(leave.id));
-                }
-            }
+            ClientMessage::Leave(leave) => self.leave_request(key, &leave),
             ClientMessage::Join(join) => self.join(key, join),
             ClientMessage::History(history) => self.history(key, &history),
-            ClientMessage::PresenceSet(set) => self.set_presence(key, &set),
+            ClientMessage::PresenceSet(set) => self.set_presence(key, set),
             ClientMessage::PresenceGet(get) => self.read_roster(key, &get),
             ClientMessage::Publish(publish) => self.publish(key, publish, bytes.len()),
         }
     }
 
     fn publish(&mut self, key: usize, publish: Publish, size: usize) {
-        let connection = &mut self.connections[key];
-        let object = ObjectId(publish.object);
-        let Some(joined) = connection.joined(object) else {
-            return self.refuse_not_joined(key, Some(publish.id));
-        };
-        if self.has_too_many_in_flight(key) {
-            return self.refuse_in_flight(key, publish.id);
+        let Some(joined) = self.member(key, publish.object, Some(publish.id)) else { return };
+        if !self.admit(key, Some(publish.id), &Demand::Publish) {
+            return;
         }
-        let bytes = PUBLISH_BYTES + PUBLISH_COPIES * size;
-        let Some(permit) = self.common.budget.try_acquire(Purpose::Publish, bytes) else {
-            return self.refuse_for_memory(key, publish.id);
-        };
         let connection = &mut self.connections[key];
         let work = connection.work.begin();
         work.in_flight += 1;
         work.in_flight_bytes += size;
-        let message = Message {
+        let action = Action::Publish(input::Publish {
             sender: connection.session,
             kind: publish.kind,
             data: publish.data,
             key: publish.key,
-            reply: ReplyTo::new(
-                self.inbox.clone(),
-                connection.address(key, publish.id),
-                size as u32,
-            ),
-            permit,
-        };
-        if let Err(Busy(message)) = self.audiences[joined.audience as usize].handle.send(message) {
-            // To refuse it and take the next one would turn the client's order round: let it wait.
+            held: size as u32,
+        });
+        self.post(key, publish.id, joined.object, action);
+    }
+
+    /// Posts an input to an object, and lets the connection wait where the object has no room for it: to refuse the input
+    /// and take the next one would change the client's order.
+    pub(super) fn post(&mut self, key: usize, request: u32, object: ObjectId, action: Action) {
+        let address = self.connections[key].address(key, request);
+        let input = Input { source: Source { sink: self.index, address }, action };
+        let Some(&audience) = self.audience_of.get(&object) else { return };
+        if let Err(Busy(input)) = self.audiences[audience as usize].handle.post(input) {
             let until = self.wheel.after(STALL);
-            connection.work.begin().stalled = Some(Box::new(Stalled { message, object, until }));
-            self.stalled.push(connection.address(key, publish.id));
+            let stalled = Stalled { input, object, until };
+            self.connections[key].work.begin().stalled = Some(Box::new(stalled));
+            self.stalled.push(address);
             self.common.metrics.stalls.inc();
         }
     }
 
-    /// Tries again to hand over a publish that found no room. True when the connection can go on.
+    /// Tries again to post an input that found no room. True when the connection can go on.
     pub(super) fn retry_stalled(&mut self, key: usize) -> bool {
         let connection = &mut self.connections[key];
         let Some(stalled) = connection.work.go_on().and_then(|work| work.stalled.take()) else {
             return true;
         };
-        let Stalled { message, object, until } = *stalled;
-        let Some(joined) = connection.joined(object) else { return true };
-        match self.audiences[joined.audience as usize].handle.send(message) {
+        let Stalled { input, object, until } = *stalled;
+        let posted = match self.audience_of.get(&object) {
+            Some(&audience) => self.audiences[audience as usize].handle.post(input),
+            None => Err(Busy(input)),
+        };
+        match posted {
             Ok(()) => true,
-            Err(Busy(message)) if self.wheel.now() < until => {
-                connection.work.begin().stalled =
-                    Some(Box::new(Stalled { message, object, until }));
+            Err(Busy(input)) if self.wheel.now() < until => {
+                let stalled = Stalled { input, object, until };
+                self.connections[key].work.begin().stalled = Some(Box::new(stalled));
                 false
             }
-            Err(Busy(message)) => {
+            Err(Busy(input)) => {
                 let why = "the object has more to do than it can; try again later";
-                message.reply.refuse(ErrorCode::Overloaded, why);
+                self.answer(input.refused(Refusal::new(ErrorCode::Overloaded, why)));
                 true
             }
         }
-    }
-
-    fn history(&mut self, key: usize, request: &History) {
-        let connection = &mut self.connections[key];
-        let Some(joined) = connection.joined(ObjectId(request.object)) else {
-            return self.refuse_not_joined(key, Some(request.id));
-        };
-        if request.limit == Some(0) {
-            let why = "a page holds at least one event: `limit` is 1 or more";
-            return self.refuse(key, Some(request.id), ErrorCode::BadRequest, why);
-        }
-        let connection = &mut self.connections[key];
-        connection.read_log();
-        let most = self.common.settings.limits.history_events;
-        let limit = PageLimit {
-            events: request.limit.map_or(most, |limit| limit.min(most)) as usize,
-            bytes: HISTORY_BYTES,
-        };
-        let address = connection.address(key, request.id);
-        let form = connection.form;
-        let handle = self.audiences[joined.audience as usize].handle.clone();
-        let (inbox, request) = (self.inbox.clone(), request.clone());
-        let budget = self.common.budget.clone();
-        let event_bytes = self.common.settings.limits.message_bytes as usize;
-        let most_bytes = HISTORY_COPIES * HISTORY_BYTES.max(event_bytes);
-        elsewhere(&self.common.runtime, move || {
-            let reply = match budget.try_acquire(Purpose::History, most_bytes) {
-                None => Reply::Refused(ErrorCode::Overloaded, SHORT_OF_MEMORY),
-                Some(mut permit) => match read_history(&handle, &request, limit) {
-                    Ok(page) => {
-                        let page = ServerMessage::History(page);
-                        let frame = framing::message(form, &form.encoding.encode_server(&page));
-                        permit.charge(frame.len());
-                        Reply::History(permit.attach(frame))
-                    }
-                    Err(error) => {
-                        error!(%error, object = %handle.identity().name, "history can't be read");
-                        let why = "the log can't be read at present; try again later";
-                        Reply::Refused(ErrorCode::Unavailable, why)
-                    }
-                },
-            };
-            inbox.push(Letter::Reply(address, reply));
-        });
     }
 
     pub(super) fn retry_all_stalled(&mut self) {
@@ -175,17 +108,6 @@ impl Reactor {
                 self.stalled.push(address);
             }
         }
-    }
-
-    /// The reply to a request that read the log.
-    pub(super) fn reply(&mut self, address: Address, reply: Reply) {
-        let Some(key) = self.find(address) else { return };
-        match reply {
-            Reply::History(frame) => self.connections[key].queue_shared(frame),
-            Reply::Refused(code, why) => self.refuse(key, Some(address.request), code, why),
-        }
-        self.mark_dirty(key);
-        self.finish_reading(key);
     }
 
     /// The request that read the log or a roster has its reply.
@@ -212,29 +134,6 @@ impl Reactor {
         self.mark_dirty(key);
     }
 
-    /// Whether one more request would be too many.
-    pub(super) fn has_too_many_in_flight(&self, key: usize) -> bool {
-        self.connections[key].work.in_flight >= self.common.settings.limits.in_flight
-    }
-
-    /// Refuses a request that is one too many.
-    pub(super) fn refuse_in_flight(&mut self, key: usize, id: u32) {
-        let limit = self.common.settings.limits.in_flight;
-        let why = format!("{limit} requests wait for their reply; wait for one of them");
-        self.refuse(key, Some(id), ErrorCode::TooManyInFlight, &why);
-    }
-
-    /// Refuses a request that would take memory.
-    pub(super) fn refuse_for_memory(&mut self, key: usize, id: u32) {
-        self.refuse(key, Some(id), ErrorCode::Overloaded, SHORT_OF_MEMORY);
-    }
-
-    /// Refuses a request about an object that the connection has not joined.
-    pub(super) fn refuse_not_joined(&mut self, key: usize, id: Option<u32>) {
-        let why = "this connection has not joined that object; `object` is the number in `joined`";
-        self.refuse(key, id, ErrorCode::NotJoined, why);
-    }
-
     /// Refuses a request.
     pub(super) fn refuse(&mut self, key: usize, id: Option<u32>, code: ErrorCode, why: &str) {
         self.common.metrics.count_error(code);
@@ -242,15 +141,4 @@ impl Reactor {
         self.connections[key].queue(&message);
         self.mark_dirty(key);
     }
-}
-
-/// Blocking.
-fn read_history(
-    handle: &Handle,
-    request: &History,
-    limit: PageLimit,
-) -> Result<HistoryPage, ReadError> {
-    let range = handle.history(request.after, request.before, request.reverse, limit)?;
-    let events = range.events.iter().map(Entry::decode).collect::<Result<Vec<Event>, _>>()?;
-    Ok(HistoryPage { id: request.id, epoch: handle.identity().epoch, more: range.more, events })
 }

@@ -2,20 +2,23 @@
 //!
 //! A socket that takes nothing keeps the newest signal of each sender and key, up to a bound; the others it does not get.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
-use dormouse_protocol::{Encoding, ServerMessage, Signal, SignalItem, Signals};
+use dormouse_protocol::{Key, Signal};
 
 use super::Settings;
+use super::admit::Demand;
+use super::audience::Speakers;
 use super::connection::Connection;
-use super::framing::Framed;
-use super::inbox::SignalFrames;
+use super::form::Form;
+use super::framing;
 use super::metrics::Metrics;
 use super::reactor::Reactor;
 use super::work::{Busy, KeptSignal};
 use crate::limits::Budget;
 use crate::log::ObjectId;
+use crate::object::SignalFrames;
+use crate::object::input::{self, Action};
+use crate::session::SessionId;
 
 /// What became of a signal that its socket did not take.
 enum Kept {
@@ -29,7 +32,7 @@ impl Busy {
     /// Keeps a signal until the socket takes more: at most so many, and so many bytes of them.
     fn keep_signal(
         &mut self,
-        signal: &SignalFrames,
+        signal: &FramedSignal,
         frame: &Bytes,
         most: usize,
         bytes: usize,
@@ -67,7 +70,7 @@ impl Connection {
 /// Keeps signals for a socket that takes nothing, the newest of each sender and key.
 pub(super) fn keep_signals(
     connection: &mut Connection,
-    signals: &[Arc<SignalFrames>],
+    signals: &[FramedSignal],
     settings: &Settings,
     budget: &Budget,
     metrics: &Metrics,
@@ -88,55 +91,64 @@ pub(super) fn keep_signals(
     }
 }
 
-impl Reactor {
-    /// Sends a member's signal to the members on all reactors. No instance is needed.
-    pub(super) fn signal(&mut self, key: usize, signal: Signal) {
-        let connection = &mut self.connections[key];
-        let object = ObjectId(signal.object);
-        let Some(joined) = connection.joined(object) else {
-            return self.refuse_not_joined(key, signal.id);
+/// A signal as WebSocket frames, made once for all members of a reactor.
+pub(super) struct FramedSignal {
+    object: ObjectId,
+    sender: SessionId,
+    key: Option<Key>,
+    /// By form; none where nobody speaks it, or the budget has no room.
+    frames: [Option<Bytes>; Form::COUNT],
+}
+
+impl FramedSignal {
+    pub(super) fn new(signal: &SignalFrames, speakers: &Speakers, budget: &Budget) -> Self {
+        let in_form = |form: Form| {
+            let is_spoken = speakers[form.index()] > 0;
+            is_spoken
+                .then(|| framing::encoded(form, signal.encoded(form.encoding), budget))
+                .flatten()
         };
-        let handle = self.audiences[joined.audience as usize].handle.clone();
-        let sender = connection.session;
-        let item =
-            SignalItem { sender: (&*sender).into(), data: signal.data, key: signal.key.clone() };
-        let message =
-            ServerMessage::Signals(Signals { object: signal.object, signals: vec![item] });
-        let mut frames = [const { None }; 2];
-        for encoding in [Encoding::Msgpack, Encoding::Json] {
-            if handle.is_heard_in(encoding) {
-                let payload = encoding.encode_server(&message);
-                let Some(made) = Framed::new(encoding, &payload, &self.common.budget) else {
-                    return self.refuse_signal(key, signal.id);
-                };
-                frames[encoding as usize] = Some(made);
-            }
-        }
-        let signal_frames = Arc::new(SignalFrames { object, sender, key: signal.key, frames });
-        for outlet in handle.listeners() {
-            if outlet == self.index {
-                self.take_signal(signal_frames.clone());
-            } else if !self.common.inboxes[outlet].push_signal(signal_frames.clone()) {
-                self.common.metrics.signals_dropped.inc();
-            }
-        }
-        if let Some(id) = signal.id {
-            self.done(key, id);
-        }
+        let frames = Form::ALL.map(in_form);
+        let SignalFrames { object, sender, ref key, .. } = *signal;
+        Self { object, sender, key: key.clone(), frames }
     }
 
-    fn refuse_signal(&mut self, key: usize, id: Option<u32>) {
-        self.common.metrics.signals_dropped.inc();
-        if let Some(id) = id {
-            self.refuse_for_memory(key, id);
+    pub(super) fn frame(&self, form: Form) -> Option<&Bytes> {
+        self.frames[form.index()].as_ref()
+    }
+
+    pub(super) fn size(&self) -> usize {
+        self.frames.iter().flatten().map(Bytes::len).sum()
+    }
+}
+
+impl Reactor {
+    /// Posts a member's signal, for the members on all reactors.
+    pub(super) fn signal(&mut self, key: usize, signal: Signal) {
+        let Some(joined) = self.member(key, signal.object, signal.id) else { return };
+        if !self.admit(key, signal.id, &Demand::Signal) {
+            return;
         }
+        let connection = &mut self.connections[key];
+        let action = Action::Signal(input::Signal {
+            sender: connection.session,
+            data: signal.data,
+            key: signal.key,
+            is_request: signal.id.is_some(),
+        });
+        if signal.id.is_some() {
+            connection.work.begin().in_flight += 1;
+        }
+        self.post(key, signal.id.unwrap_or_default(), joined.object, action);
     }
 
     /// A signal for the members here. It goes out together with what else there is for them.
-    pub(super) fn take_signal(&mut self, signal: Arc<SignalFrames>) {
+    pub(super) fn take_signal(&mut self, signal: &SignalFrames) {
         let object = signal.object;
         let Some(&key) = self.audience_of.get(&object) else { return };
-        self.work += self.audiences[key as usize].members.len() as u64;
+        let audience = &self.audiences[key as usize];
+        self.work += audience.members.len() as u64;
+        let signal = FramedSignal::new(signal, &audience.speakers, &self.common.budget);
         if self.gather(key, object).is_full() {
             self.fan_out(object);
         }

@@ -10,7 +10,7 @@ use super::outbox::Outbox;
 use super::wheel::Tick;
 use crate::limits::{Budget, Held, Purpose};
 use crate::log::ObjectId;
-use crate::object::Message;
+use crate::object::Input;
 use crate::session::SessionId;
 
 /// The work of one connection: read as if it were always there, and allocated only where something begins.
@@ -45,7 +45,7 @@ pub(super) struct Busy {
     pub(super) blocked: bool,
     /// When the socket last took something, or was first full.
     pub(super) progress: Tick,
-    /// A publish that its object had no room for.
+    /// An input that its object had no room for.
     pub(super) stalled: Option<Box<Stalled>>,
     /// Signals kept while the socket takes nothing, the newest for each sender and key.
     pub(super) signals: Vec<KeptSignal>,
@@ -186,9 +186,9 @@ impl Unread {
     }
 }
 
-/// A publish that waits for room in an object's mailbox.
+/// An input that waits for room in an object's mailbox.
 pub(super) struct Stalled {
-    pub(super) message: Message,
+    pub(super) input: Input,
     pub(super) object: ObjectId,
     /// When waiting ends with a refusal.
     pub(super) until: Tick,

@@ -10,8 +10,10 @@ mod dashboard;
 #[cfg(target_os = "linux")]
 mod disk;
 mod guest;
+mod handshakes;
 mod hostile;
 mod http;
+mod interests;
 mod objects;
 mod process;
 mod program;

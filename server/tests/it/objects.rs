@@ -128,9 +128,9 @@ async fn the_controls_are_off_until_they_are_turned_on_and_closed_to_foreign_pag
     }
     let server = TestServer::start(|config| config.test_controls = true).await;
     for control in controls {
-        for (origin, is_refused) in [("http://evil.example", true), ("http://test", false)] {
+        for (origin, is_refused) in [("http://evil.example", true), ("http://localhost", false)] {
             let request =
-                format!("POST {control} HTTP/1.1\r\nHost: test\r\nOrigin: {origin}\r\n\r\n");
+                format!("POST {control} HTTP/1.1\r\nHost: localhost\r\nOrigin: {origin}\r\n\r\n");
             let answer = exchange(server.address, &request).await;
             assert_eq!(answer.starts_with("HTTP/1.1 403 "), is_refused, "{control}: {answer}");
         }

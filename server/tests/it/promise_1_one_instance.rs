@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use dormouse::log::Identity;
-use dormouse::object::{Class, Classes, Context, Message, Object};
+use dormouse::object::{Class, Classes, Context, Object, PublishRequest};
 use dormouse_protocol::{ClientMessage, ErrorCode, Publish, Start};
 use tokio::task::JoinSet;
 
@@ -51,9 +51,9 @@ impl Object for Counting {
         self.alone(std::thread::yield_now);
     }
 
-    fn message(&mut self, context: &mut Context<'_>, message: Message) {
-        assert_ne!(&*message.kind, "boom", "on purpose");
-        self.alone(|| context.publish(message));
+    fn publish(&mut self, context: &mut Context<'_>, request: PublishRequest) {
+        assert_ne!(&*request.publish.kind, "boom", "on purpose");
+        self.alone(|| context.publish(request));
     }
 
     /// Takes its time, so that messages arrive meanwhile.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
-use dormouse::object::{Class, Classes, Context, Message, Object};
+use dormouse::object::{Class, Classes, Context, Object, PublishRequest};
 use dormouse::{Server, config::Config, room};
 use dormouse_protocol::Encoding;
 use futures_util::future::join_all;
@@ -129,9 +129,9 @@ impl Gate {
 struct Gated(Arc<Gate>);
 
 impl Object for Gated {
-    fn message(&mut self, context: &mut Context<'_>, message: Message) {
+    fn publish(&mut self, context: &mut Context<'_>, request: PublishRequest) {
         self.0.pass();
-        context.publish(message);
+        context.publish(request);
     }
 }
 
@@ -222,8 +222,8 @@ impl Object for Waking {
         self.0.0.fetch_sub(1, SeqCst);
     }
 
-    fn message(&mut self, context: &mut Context<'_>, message: Message) {
-        context.publish(message);
+    fn publish(&mut self, context: &mut Context<'_>, request: PublishRequest) {
+        context.publish(request);
     }
 }
 
@@ -398,8 +398,8 @@ impl Object for Fragile {
         assert!(self.0.fetch_add(1, SeqCst) > 0, "on purpose");
     }
 
-    fn message(&mut self, context: &mut Context<'_>, message: Message) {
-        context.publish(message);
+    fn publish(&mut self, context: &mut Context<'_>, request: PublishRequest) {
+        context.publish(request);
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
-use dormouse::object::{Class, Classes, Context, Message, Object};
+use dormouse::object::{Class, Classes, Context, Object, PublishRequest};
 use dormouse_protocol::{
     ClientMessage, Encoding, ErrorCode, History, Join, Leave, ServerMessage, Signal, Start,
 };
@@ -118,9 +118,9 @@ impl Gate {
 struct Gated(Arc<Gate>);
 
 impl Object for Gated {
-    fn message(&mut self, context: &mut Context<'_>, message: Message) {
+    fn publish(&mut self, context: &mut Context<'_>, request: PublishRequest) {
         self.0.pass();
-        context.publish(message);
+        context.publish(request);
     }
 }
 
@@ -189,8 +189,8 @@ impl Counted {
 }
 
 impl Object for Counted {
-    fn message(&mut self, context: &mut Context<'_>, message: Message) {
-        context.publish(message);
+    fn publish(&mut self, context: &mut Context<'_>, request: PublishRequest) {
+        context.publish(request);
     }
 }
 

@@ -69,7 +69,7 @@ impl TestServer {
     /// Asks with a method and a path; the status and the body.
     pub(crate) async fn ask(&self, request: &str) -> (u16, Value) {
         let answer =
-            exchange(self.address, &format!("{request} HTTP/1.1\r\nHost: test\r\n\r\n")).await;
+            exchange(self.address, &format!("{request} HTTP/1.1\r\nHost: localhost\r\n\r\n")).await;
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
         (status, serde_json::from_str(body).unwrap_or_else(|_| panic!("{answer}")))
@@ -139,7 +139,7 @@ async fn run(config: &Config, classes: &Classes) -> (Runtime, Server) {
 }
 
 pub(crate) async fn metrics(address: SocketAddr) -> String {
-    exchange(address, "GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n").await
+    exchange(address, "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").await
 }
 
 /// See [`TestServer::metric`].

@@ -102,7 +102,7 @@ impl TestFront {
     }
 
     pub(crate) fn get(&self, path: &str) -> String {
-        self.exchange(&format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n"))
+        self.exchange(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"))
     }
 }
 
@@ -111,7 +111,8 @@ fn inside(data: &Path, metrics: &Metrics) -> Inside {
     let counts = log::Metrics::register(metrics.registry()).unwrap();
     let log = Log::open(data, log::Options::default(), counts).unwrap();
     let budget = Budget::unlimited();
-    let seats = Seats::new(0, &budget).unwrap();
+    let sockets = socket::Metrics::register(metrics.registry()).unwrap();
+    let seats = Seats::new(0, &budget, &sockets).unwrap();
     let settings = object::Settings {
         mailbox: 1,
         max_awake: 1,
@@ -128,7 +129,7 @@ fn inside(data: &Path, metrics: &Metrics) -> Inside {
         budget: budget.clone(),
     };
     let counts = object::Metrics::register(metrics.registry()).unwrap();
-    let registry = Registry::new(log.clone(), Classes::new(), seats.outlets(), settings, counts);
+    let registry = Registry::new(log.clone(), Classes::new(), seats.sinks(), settings, counts);
     let settings = socket::Settings {
         limits: Limits {
             message_bytes: 1,
@@ -147,16 +148,15 @@ fn inside(data: &Path, metrics: &Metrics) -> Inside {
         message_timeout: PATIENCE,
         close_timeout: PATIENCE,
     };
-    let counts = socket::Metrics::register(metrics.registry()).unwrap();
     let reactors =
-        Reactors::start(seats, registry.clone(), settings, budget.clone(), counts).unwrap();
+        Reactors::start(seats, registry.clone(), settings, budget.clone(), sockets).unwrap();
     Inside { registry, reactors: Arc::new(reactors), log, pressure: Pressure::default(), budget }
 }
 
 /// A handshake in order, with further header lines.
 pub(crate) fn handshake(query: &str, headers: &str) -> String {
     format!(
-        "GET /v1/connect{query} HTTP/1.1\r\nHost: test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+        "GET /v1/connect{query} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{headers}\r\n"
     )
 }

@@ -323,7 +323,7 @@ async fn a_slow_http_request_does_not_take_the_time_of_a_stop() {
     program.signal("TERM");
     wait_until_refused(program.address);
     assert_eq!(client.closed().await, Some(3000));
-    slow.write_all(b"Host: test\r\n\r\n").await.unwrap();
+    slow.write_all(b"Host: localhost\r\n\r\n").await.unwrap();
     let mut answer = String::new();
     slow.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");

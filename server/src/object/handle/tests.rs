@@ -9,9 +9,9 @@ use tokio::sync::oneshot;
 
 use super::*;
 use crate::log::{self, Log, Options};
-use crate::object::{Outlet, Registry, metrics, registry};
+use crate::object::{Registry, Sink, metrics, registry};
 
-/// An outlet that looks at the head from another thread while it is given something.
+/// An sink that looks at the head from another thread while it is given something.
 #[derive(Default)]
 struct Onlooker {
     handle: OnceLock<Weak<Handle>>,
@@ -25,7 +25,7 @@ impl Onlooker {
     }
 }
 
-impl Outlet for Onlooker {
+impl Sink for Onlooker {
     fn deliver(&self, _: Delivery) {
         let handle = self.handle.get().and_then(Weak::upgrade).unwrap();
         let (tell, seen) = mpsc::channel();
@@ -37,7 +37,7 @@ impl Outlet for Onlooker {
     }
 }
 
-/// Who reads the log up to the new head must find the delivery in its outlet: else a publisher that catches up gets its event
+/// Who reads the log up to the new head must find the delivery in its sink: else a publisher that catches up gets its event
 /// before the answer.
 #[tokio::test]
 async fn the_new_head_is_not_seen_before_the_delivery() {
@@ -46,15 +46,15 @@ async fn the_new_head_is_not_seen_before_the_delivery() {
     let log_metrics = log::Metrics::register(&prometheus).unwrap();
     let log = Log::open(data.path(), Options::default(), log_metrics).unwrap();
     let settings = registry::Settings::least();
-    let outlet = Arc::new(Onlooker::default());
+    let sink = Arc::new(Onlooker::default());
     let metrics = metrics::Metrics::register(&prometheus).unwrap();
-    let registry = Registry::new(log, [].into(), [outlet.clone() as _].into(), settings, metrics);
+    let registry = Registry::new(log, [].into(), [sink.clone() as _].into(), settings, metrics);
     let (done, opened) = oneshot::channel();
     registry.open(&"room/a".parse().unwrap(), move |opened| drop(done.send(opened)));
     let handle = opened.await.unwrap().unwrap();
-    outlet.handle.set(Arc::downgrade(&handle)).unwrap();
+    sink.handle.set(Arc::downgrade(&handle)).unwrap();
 
-    handle.listen(0, Encoding::Json);
+    handle.subscribe(0, Encoding::Json);
     handle.release(&Arc::new(EventFrames::new(handle.id(), 7, Vec::new(), None)), Vec::new());
-    assert_eq!(outlet.look(Duration::from_secs(10)), [7]);
+    assert_eq!(sink.look(Duration::from_secs(10)), [7]);
 }

@@ -1,16 +1,17 @@
 //! What connections do about presence. Every call returns at once and may come from any thread except from within
-//! [`Outlet::deliver`](crate::object::Outlet::deliver), which is called under the roster's lock.
+//! [`Sink::deliver`](crate::object::Sink::deliver), which is called under the roster's lock.
 
 use std::sync::Arc;
 
 use super::entry::{Data, Holder};
 use super::frames::{RosterFrames, View};
-use super::keeper::Kept;
 use super::page::{Page, Range};
 use super::roster::RosterFull;
+use super::timer::ActiveRoster;
 use crate::limits::Permit;
+use crate::object::delivery::{Address, Delivery};
 use crate::object::handle::Handle;
-use crate::object::outlet::{Address, Delivery};
+use crate::object::input::ReadRoster;
 use crate::session::SessionId;
 
 /// A member that comes into the roster.
@@ -39,7 +40,7 @@ pub enum Departing {
 
 impl Handle {
     /// A number for a new membership: no other of this object has or ever had it. Below 2⁵³.
-    pub fn new_member(&self) -> u64 {
+    pub(in crate::object) fn new_member(&self) -> u64 {
         self.shared.presence.new_member()
     }
 
@@ -47,7 +48,10 @@ impl Handle {
     /// from whatever earlier connection holds it; else a place of its user whose connection was lost; else a new one.
     ///
     /// Whoever comes back to a place is told to nobody, unless it says something else of itself.
-    pub fn present(self: &Arc<Self>, entrant: Entrant) -> Result<u64, RosterFull> {
+    pub(in crate::object) fn present(
+        self: &Arc<Self>,
+        entrant: Entrant,
+    ) -> Result<u64, RosterFull> {
         let Entrant { asked, member, user, holder, data } = entrant;
         let presence = &self.shared.presence;
         let max = presence.settings.max_members;
@@ -62,7 +66,7 @@ impl Handle {
 
     /// Changes what a member says of itself; `None` takes it out of the roster. A member that is not in the roster comes in
     /// under its number. Nothing happens to one that another connection holds by now.
-    pub fn update(
+    pub(in crate::object) fn update(
         self: &Arc<Self>,
         member: u64,
         user: SessionId,
@@ -76,94 +80,98 @@ impl Handle {
     }
 
     /// Ends a membership. Nothing happens where it is not in the roster, or another connection holds it by now.
-    pub fn depart(self: &Arc<Self>, member: u64, holder: Holder, how: Departing) {
-        let mut place = self.presence.0.lock();
-        let Some(kept) = &mut place.kept else { return };
+    pub(in crate::object) fn depart(self: &Arc<Self>, member: u64, holder: Holder, how: Departing) {
+        let mut state = self.presence.0.lock();
+        let Some(active) = &mut state.active else { return };
         let presence = &self.shared.presence;
         if how == Departing::Lost && presence.grace() > 0 {
-            if kept.roster.lose(member, holder, presence.now() + presence.grace()) {
+            if active.roster.lose(member, holder, presence.now() + presence.grace()) {
                 presence.metrics.lost.inc();
             }
         } else {
-            kept.roster.leave(member, holder);
+            active.roster.leave(member, holder);
         }
-        self.attend(&mut place);
+        self.run_due_and_wait(&mut state);
     }
 
-    /// Gives the outlet the roster for a member that watches from now on, and from then on every change, until
+    /// Gives the sink the roster for a member that watches from now on, and from then on every change, until
     /// [`Handle::unwatch`]. `since` is the version that the member has: it is given only what has changed, if
     /// that can be told. The permit is for the roster: see [`RosterFrames::most_bytes`].
-    pub fn watch(
+    pub(in crate::object) fn watch(
         &self,
-        outlet: usize,
+        sink: usize,
         to: Address,
         view: View,
         since: Option<u64>,
         permit: Permit,
     ) {
         let limit = self.shared.presence.settings.page_members;
-        let mut place = self.presence.0.lock();
-        let kept = place.keep();
-        kept.watchers |= 1 << outlet;
+        let mut state = self.presence.0.lock();
+        let active = state.activate();
+        active.watchers |= 1 << sink;
         let roster = match view {
             View::Counts => {
                 let range = Range { since: None, after: None, limit: 0 };
-                Arc::new(RosterFrames::new(self.id(), None, kept.roster.page(range), permit))
+                Arc::new(RosterFrames::new(self.id(), None, active.roster.page(range), permit))
             }
-            View::Members => match since.and_then(|since| kept.roster.changes(since, limit)) {
+            View::Members => match since.and_then(|since| active.roster.changes(since, limit)) {
                 Some(changes) => Arc::new(RosterFrames::new(self.id(), None, changes, permit)),
-                None => self.first_page(kept, limit, permit),
+                None => self.first_page(active, limit, permit),
             },
         };
-        self.shared.outlets[outlet].deliver(Delivery::Roster { to, roster });
+        self.shared.sinks[sink].deliver(Delivery::Roster { to, roster });
     }
 
-    /// The outlet has no more members that watch.
-    pub fn unwatch(self: &Arc<Self>, outlet: usize) {
-        let mut place = self.presence.0.lock();
-        if let Some(kept) = &mut place.kept {
-            kept.watchers &= !(1 << outlet);
-            self.attend(&mut place);
+    /// The sink has no more members that watch.
+    pub(in crate::object) fn unwatch(self: &Arc<Self>, sink: usize) {
+        let mut state = self.presence.0.lock();
+        if let Some(active) = &mut state.active {
+            active.watchers &= !(1 << sink);
+            self.run_due_and_wait(&mut state);
         }
     }
 
-    /// Answers, through the outlet, the request that is named by `to`: what has changed since a version if that can be
-    /// told and is asked for; otherwise the members after one, at most `limit`; with 0 only the counts. The permit is for that.
-    pub fn roster(
+    /// Answers, through the sink, the request that is named by `to`: what has changed since a version if that can be
+    /// told and is asked for; otherwise the members after one, at most `limit`; with 0 only the counts.
+    pub(in crate::object) fn roster(
         &self,
-        outlet: usize,
+        sink: usize,
         to: Address,
-        since: Option<u64>,
-        after: Option<u64>,
-        limit: Option<u32>,
+        read: ReadRoster,
         permit: Permit,
     ) {
+        let ReadRoster { since, after, limit } = read;
         let most = self.shared.presence.settings.page_members;
         let limit = limit.map_or(most, |limit| most.min(limit as usize));
-        let mut place = self.presence.0.lock();
-        let page = match &place.kept {
-            Some(kept) => kept.roster.page(Range { since, after, limit }),
-            None => Page::empty(place.version()),
+        let mut state = self.presence.0.lock();
+        let page = match &state.active {
+            Some(active) => active.roster.page(Range { since, after, limit }),
+            None => Page::empty(state.version()),
         };
         let roster = Arc::new(RosterFrames::new(self.id(), Some(to.request), page, permit));
-        self.shared.outlets[outlet].deliver(Delivery::Roster { to, roster });
+        self.shared.sinks[sink].deliver(Delivery::Roster { to, roster });
     }
 
     /// How many members there are, and how many users they are; as told last.
     pub fn counts(&self) -> (u32, u32) {
-        let place = self.presence.0.lock();
-        place.kept.as_ref().map_or((0, 0), |kept| (kept.roster.members, kept.roster.users))
+        let state = self.presence.0.lock();
+        state.active.as_ref().map_or((0, 0), |active| (active.roster.members, active.roster.users))
     }
 
     /// Made once for all who ask for it at the same time: many join at once where the roster is long.
-    fn first_page(&self, kept: &mut Kept, limit: usize, permit: Permit) -> Arc<RosterFrames> {
-        let version = kept.roster.version;
-        if let Some(page) = kept.first_page.upgrade().filter(|page| page.version() == version) {
+    fn first_page(
+        &self,
+        active: &mut ActiveRoster,
+        limit: usize,
+        permit: Permit,
+    ) -> Arc<RosterFrames> {
+        let version = active.roster.version;
+        if let Some(page) = active.first_page.upgrade().filter(|page| page.version() == version) {
             return page;
         }
         let range = Range { since: None, after: None, limit };
-        let page = Arc::new(RosterFrames::new(self.id(), None, kept.roster.page(range), permit));
-        kept.first_page = Arc::downgrade(&page);
+        let page = Arc::new(RosterFrames::new(self.id(), None, active.roster.page(range), permit));
+        active.first_page = Arc::downgrade(&page);
         page
     }
 }

@@ -3,19 +3,19 @@
 //! A roster belongs to the object's handle and needs no instance (promise 6). What happens to it is gathered and told in
 //! flushes, at most one each interval, so that a storm of joins costs each member a few messages (promise 8). Every flush
 //! makes one version; it is delivered under the roster's lock, and so are the rosters that members are given first: in the
-//! order of an outlet's deliveries a roster stands exactly before the changes that follow on from it.
+//! order of an sink's deliveries a roster stands exactly before the changes that follow on from it.
 //!
-//! `roster.rs`, `flush.rs` and `page.rs` are pure; `keeper.rs` knows the time, `handle.rs` is what connections call.
+//! `roster.rs`, `flush.rs` and `page.rs` are pure; `timer.rs` knows the time, `handle.rs` is what connections call.
 
 mod entry;
 mod flush;
 mod frames;
 mod handle;
-mod keeper;
 mod metrics;
 mod page;
 mod restored;
 mod roster;
+mod timer;
 
 #[cfg(test)]
 mod tests;
@@ -33,10 +33,10 @@ use entry::Millis;
 pub use entry::{Data, Holder};
 pub use frames::{PresenceFrames, RosterFrames, View};
 pub use handle::{Departing, Entrant};
-pub(super) use keeper::Slot;
 pub(super) use metrics::Metrics;
 use restored::Restored;
 pub use roster::RosterFull;
+pub(super) use timer::Presence;
 
 /// What the operator decides about presence.
 #[derive(Debug, Clone, Copy)]

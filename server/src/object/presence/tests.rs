@@ -17,7 +17,7 @@ use super::*;
 use crate::limits::{Budget, Permit};
 use crate::log::{self, Options};
 use crate::object::handle::Handle;
-use crate::object::{Address, Delivery, Outlet, Registry, metrics, registry};
+use crate::object::{Address, Delivery, Registry, Sink, metrics, registry};
 use crate::session::SessionId;
 
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -45,17 +45,17 @@ fn said(payload: &Payload) -> Data {
     Data::new(payload, permit())
 }
 
-/// An outlet that keeps what it is given.
+/// An sink that keeps what it is given.
 #[derive(Default)]
-struct Kept(Mutex<Vec<Delivery>>);
+struct RecordingSink(Mutex<Vec<Delivery>>);
 
-impl Outlet for Kept {
+impl Sink for RecordingSink {
     fn deliver(&self, delivery: Delivery) {
         self.0.lock().push(delivery);
     }
 }
 
-impl Kept {
+impl RecordingSink {
     /// What has come since this was last asked, as members see it.
     fn take(&self) -> Vec<ServerMessage> {
         let deliveries = std::mem::take(&mut *self.0.lock());
@@ -92,11 +92,11 @@ fn message(delivery: &Delivery) -> ServerMessage {
     message
 }
 
-/// Objects on a log, with two outlets.
+/// Objects on a log, with two sinks.
 struct World {
     registry: Registry,
     log: Log,
-    outlets: [Arc<Kept>; 2],
+    sinks: [Arc<RecordingSink>; 2],
 }
 
 impl World {
@@ -112,11 +112,11 @@ impl World {
             Settings { interval: INTERVAL, grace: GRACE, max_members: 2_000, page_members: 500 };
         change(&mut presence);
         let settings = registry::Settings { presence, ..registry::Settings::least() };
-        let outlets: [Arc<Kept>; 2] = Default::default();
-        let dyn_outlets = outlets.iter().map(|outlet| outlet.clone() as Arc<dyn Outlet>).collect();
+        let sinks: [Arc<RecordingSink>; 2] = Default::default();
+        let dyn_sinks = sinks.iter().map(|sink| sink.clone() as Arc<dyn Sink>).collect();
         let metrics = metrics::Metrics::register(&prometheus).unwrap();
-        let registry = Registry::new(log.clone(), [].into(), dyn_outlets, settings, metrics);
-        Self { registry, log, outlets }
+        let registry = Registry::new(log.clone(), [].into(), dyn_sinks, settings, metrics);
+        Self { registry, log, sinks }
     }
 
     async fn open(&self, name: &str) -> Arc<Handle> {

@@ -30,11 +30,9 @@ impl Stepped {
     ) -> Vec<Self> {
         let common = Common {
             registry: registry.clone(),
-            runtime: tokio::runtime::Handle::current(),
             settings,
             metrics: metrics.clone(),
             budget: budget.clone(),
-            inboxes: seats.0.iter().map(|seat| seat.inbox.clone()).collect(),
         };
         let stepped = |(index, seat)| Self {
             reactor: Reactor::new(index, seat, common.clone()),

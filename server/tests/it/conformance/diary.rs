@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
-use dormouse::object::{Class, Context, Message, Object};
+use dormouse::object::{Class, Context, Object, PublishRequest};
 use parking_lot::{Condvar, Mutex};
 use tokio::time::timeout;
 
@@ -124,18 +124,18 @@ impl Object for Instance {
         assert!(!take_one(&self.diary.bad_wakes), "on purpose");
     }
 
-    fn message(&mut self, context: &mut Context<'_>, mut message: Message) {
+    fn publish(&mut self, context: &mut Context<'_>, mut request: PublishRequest) {
         self.diary.write(Hook::Message);
         self.diary.messages.pass();
         self.count += 1;
-        match &*message.kind {
+        match &*request.publish.kind {
             "panic" => panic!("on purpose"),
             "drop" => {}
             "count" => {
-                message.data = Payload::of(&self.count).unwrap();
-                context.publish(message);
+                request.publish.data = Payload::of(&self.count).unwrap();
+                context.publish(request);
             }
-            _ => context.publish(message),
+            _ => context.publish(request),
         }
     }
 

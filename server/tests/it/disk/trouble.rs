@@ -12,7 +12,7 @@ use crate::server::exchange;
 use crate::support::PATIENCE;
 
 pub(super) async fn readiness(address: SocketAddr) -> String {
-    let answer = exchange(address, "GET /health/ready HTTP/1.1\r\nHost: test\r\n\r\n").await;
+    let answer = exchange(address, "GET /health/ready HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
     answer.rsplit("\r\n\r\n").next().unwrap().trim().into()
 }
 

@@ -109,7 +109,7 @@ async fn that_run_out_all_the_same_are_waited_for() {
     let free = (0..512).find(is_free).unwrap();
     limit(free);
     for round in 0..50 {
-        let answer = exchange(address, "GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n").await;
+        let answer = exchange(address, "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
         assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
         assert!(answer.contains("no file descriptors left"), "{answer}");
         inside.publish(object, round).await;

@@ -48,7 +48,8 @@ async fn that_stop_in_the_middle_are_told_why_they_are_ended() {
         config.limits.handshake_timeout = Duration::from_millis(50);
     })
     .await;
-    for begun in ["GET /v1/connect HTTP/1.1\r\n", "GET /v1/connect HTTP/1.1\r\nHost: test\r\nX-A: "]
+    for begun in
+        ["GET /v1/connect HTTP/1.1\r\n", "GET /v1/connect HTTP/1.1\r\nHost: localhost\r\nX-A: "]
     {
         let mut slow = TcpStream::connect(server.address).await.unwrap();
         slow.write_all(begun.as_bytes()).await.unwrap();
@@ -64,7 +65,7 @@ async fn with_headers_without_end_are_refused() {
     let server = TestServer::start(|_| {}).await;
     for header in ["X-Filler: and so on and on and on\r\n".to_owned(), "Cookie: ".to_owned()] {
         let mut endless = TcpStream::connect(server.address).await.unwrap();
-        endless.write_all(b"GET /v1/connect HTTP/1.1\r\nHost: test\r\n").await.unwrap();
+        endless.write_all(b"GET /v1/connect HTTP/1.1\r\nHost: localhost\r\n").await.unwrap();
         endless.write_all(header.as_bytes()).await.unwrap();
         let filler = if header.ends_with('\n') { header } else { "x".repeat(64) };
         while endless.write_all(filler.as_bytes()).await.is_ok() {

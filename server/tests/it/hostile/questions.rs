@@ -13,7 +13,8 @@ async fn that_come_all_at_once_wait_in_line_and_the_others_are_refused() {
         let asked: Vec<_> = (0..300)
             .map(|_| {
                 tokio::spawn(async move {
-                    exchange(address, &format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n")).await
+                    exchange(address, &format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"))
+                        .await
                 })
             })
             .collect();

@@ -7,6 +7,7 @@ use std::thread;
 use tokio::time::sleep;
 
 use super::*;
+use crate::object::input::ReadRoster;
 
 #[tokio::test(start_paused = true)]
 async fn a_request_is_answered_by_its_id_in_pages() {
@@ -16,8 +17,8 @@ async fn a_request_is_answered_by_its_id_in_pages() {
     let all: Vec<_> = (0..5).map(|number| come(&handle, 'a', number, "a")).collect();
     sleep(INTERVAL * 2).await;
     let ask = |since, after, limit| {
-        handle.roster(0, TO, since, after, limit, permit());
-        let roster = world.outlets[0].take_roster();
+        handle.roster(0, TO, ReadRoster { since, after, limit }, permit());
+        let roster = world.sinks[0].take_roster();
         assert_eq!((roster.id, roster.object), (Some(TO.request), handle.id().0));
         assert_eq!((roster.members, roster.users), (5, 1));
         let present: Vec<_> = roster.present.iter().map(|present| present.member).collect();
@@ -38,22 +39,22 @@ async fn who_has_a_version_is_told_what_has_changed() {
     let (a, b) = (come(&handle, 'a', 1, "a"), come(&handle, 'b', 2, "b"));
     sleep(INTERVAL * 2).await;
     handle.watch(0, TO, View::Members, None, permit());
-    let old = world.outlets[0].take_roster();
+    let old = world.sinks[0].take_roster();
     handle.unwatch(0);
     let c = come(&handle, 'c', 3, "c");
     sleep(INTERVAL * 2).await;
     handle.depart(a, holder(1), Departing::Leave);
     sleep(INTERVAL * 2).await;
-    assert!(world.outlets[0].take().is_empty());
+    assert!(world.sinks[0].take().is_empty());
     handle.watch(0, TO, View::Members, Some(old.version), permit());
-    let changes = world.outlets[0].take_roster();
+    let changes = world.sinks[0].take_roster();
     assert_eq!((changes.since, changes.left), (Some(old.version), vec![a]));
     assert_eq!(changes.present.iter().map(|p| p.member).collect::<Vec<_>>(), [c]);
     assert_eq!((changes.members, changes.users, changes.more), (2, 2, false));
     assert_eq!(changes.version, old.version + 2);
 
     handle.watch(0, TO, View::Members, Some(old.version - 10), permit());
-    let whole = world.outlets[0].take_roster();
+    let whole = world.sinks[0].take_roster();
     assert_eq!(whole.since, None);
     assert_eq!(whole.present.iter().map(|p| p.member).collect::<Vec<_>>(), [b, c]);
 }
@@ -65,11 +66,11 @@ async fn who_wants_counts_is_told_nothing_else() {
     let handle = world.open("room/a").await;
     come(&handle, 'a', 1, "a");
     handle.watch(0, TO, View::Counts, None, permit());
-    let roster = world.outlets[0].take_roster();
+    let roster = world.sinks[0].take_roster();
     assert_eq!((roster.members, roster.users, roster.present), (1, 1, vec![]));
     sleep(INTERVAL * 2).await;
     let b = come(&handle, 'b', 2, "b");
-    let deliveries = std::mem::take(&mut *world.outlets[0].0.lock());
+    let deliveries = std::mem::take(&mut *world.sinks[0].0.lock());
     let [Delivery::Presence(frames)] = &deliveries[..] else { panic!("{deliveries:?}") };
     for encoding in [Encoding::Msgpack, Encoding::Json] {
         let counts = wire::Presence {
@@ -103,9 +104,9 @@ async fn a_first_page_is_made_once_a_version() {
     come(&handle, 'b', 2, "b");
     handle.watch(0, TO, View::Members, None, permit());
     let pages: Vec<_> = world
-        .outlets
+        .sinks
         .iter()
-        .flat_map(|outlet| std::mem::take(&mut *outlet.0.lock()))
+        .flat_map(|sink| std::mem::take(&mut *sink.0.lock()))
         .filter_map(|delivery| match delivery {
             Delivery::Roster { roster, .. } => Some(roster),
             _ => None,
@@ -116,11 +117,11 @@ async fn a_first_page_is_made_once_a_version() {
     assert!(!Arc::ptr_eq(&pages[0], &pages[1]));
     drop(pages);
     let place = handle.presence.0.lock();
-    let first_page = place.kept.as_ref().unwrap().first_page.upgrade();
+    let first_page = place.active.as_ref().unwrap().first_page.upgrade();
     assert!(first_page.is_none(), "at rest it takes no memory");
 }
 
-/// Members come, change and go on several threads while others begin to watch: whatever the interleaving, what an outlet
+/// Members come, change and go on several threads while others begin to watch: whatever the interleaving, what an sink
 /// gets after a roster follows on from it, and leads to the same content for all.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_roster_stands_between_the_changes() {
@@ -163,9 +164,9 @@ async fn a_roster_stands_between_the_changes() {
     handle.watch(0, TO, View::Members, None, permit());
 
     let mut contents: BTreeMap<u64, BTreeMap<u64, Payload>> = BTreeMap::new();
-    for outlet in &world.outlets {
+    for sink in &world.sinks {
         let (mut version, mut copy) = (None, BTreeMap::new());
-        for message in outlet.take() {
+        for message in sink.take() {
             match message {
                 ServerMessage::Roster(roster) => {
                     let present = roster.present.into_iter().map(|p| (p.member, p.data));

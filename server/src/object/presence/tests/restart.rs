@@ -38,7 +38,7 @@ async fn members_come_back_after_a_restart() {
     sleep(GRACE / 2).await;
     let handle = world.open("room/a").await;
     handle.watch(0, TO, View::Members, None, permit());
-    let roster = world.outlets[0].take_roster();
+    let roster = world.sinks[0].take_roster();
     let (user_a, user_b) = (user('a'), user('b'));
     let expected = [(a, &*user_a, payload("newest")), (b, &*user_b, payload("last word"))];
     assert_eq!(present(&roster), expected);
@@ -52,9 +52,9 @@ async fn members_come_back_after_a_restart() {
     assert_eq!(handle.present(entrant), Ok(a));
     // The time runs from the start of the server, not from when somebody looked.
     sleep(just_before(GRACE / 2)).await;
-    assert!(world.outlets[0].take().is_empty());
+    assert!(world.sinks[0].take().is_empty());
     sleep(Duration::from_millis(2)).await;
-    let deltas = world.outlets[0].take_deltas();
+    let deltas = world.sinks[0].take_deltas();
     assert_eq!(deltas.len(), 1);
     assert_eq!(deltas[0].version, roster.version + 1);
     assert_eq!(deltas[0].leave.iter().map(|d| (d.member, d.last)).collect::<Vec<_>>(), [(b, true)]);
@@ -97,7 +97,7 @@ async fn versions_grow_over_restarts() {
     let handle = world.open("room/a").await;
     come(&handle, 'a', 1, "a");
     handle.watch(0, TO, View::Members, None, permit());
-    let before = world.outlets[0].take_roster().version;
+    let before = world.sinks[0].take_roster().version;
     drop(handle);
     world.stop().await;
     // The time of day is real.
@@ -105,7 +105,7 @@ async fn versions_grow_over_restarts() {
     let world = World::start(dir.path());
     let handle = world.open("room/a").await;
     handle.watch(0, TO, View::Members, Some(before), permit());
-    let roster = world.outlets[0].take_roster();
+    let roster = world.sinks[0].take_roster();
     assert!(roster.version > before);
     assert_eq!((roster.since, roster.members), (None, 1));
 }

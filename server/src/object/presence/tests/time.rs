@@ -3,6 +3,7 @@
 use tokio::time::{Instant, advance, sleep};
 
 use super::*;
+use crate::object::input::ReadRoster;
 
 fn members(delta: &wire::Presence) -> [Vec<u64>; 3] {
     [
@@ -18,11 +19,11 @@ async fn the_first_change_is_told_at_once_and_later_ones_together() {
     let world = World::start(dir.path());
     let handle = world.open("room/a").await;
     handle.watch(0, TO, View::Members, None, permit());
-    let first = world.outlets[0].take_roster();
+    let first = world.sinks[0].take_roster();
     assert_eq!((first.id, first.members, first.users), (None, 0, 0));
 
     let a = come(&handle, 'a', 1, "a");
-    let deltas = world.outlets[0].take_deltas();
+    let deltas = world.sinks[0].take_deltas();
     assert_eq!(deltas.len(), 1);
     assert_eq!(deltas[0].version, first.version + 1);
     assert_eq!(members(&deltas[0]), [vec![a], vec![], vec![]]);
@@ -33,9 +34,9 @@ async fn the_first_change_is_told_at_once_and_later_ones_together() {
     handle.update(b, user('b'), holder(2), Some(said(&payload("B")))).unwrap();
     handle.depart(c, holder(3), Departing::Leave);
     sleep(just_before(INTERVAL)).await;
-    assert!(world.outlets[0].take().is_empty());
+    assert!(world.sinks[0].take().is_empty());
     sleep(Duration::from_millis(2)).await;
-    let deltas = world.outlets[0].take_deltas();
+    let deltas = world.sinks[0].take_deltas();
     assert_eq!(deltas.len(), 1);
     assert_eq!(members(&deltas[0]), [vec![b], vec![a], vec![]]);
     assert_eq!(deltas[0].join[0].data, payload("B"));
@@ -43,10 +44,10 @@ async fn the_first_change_is_told_at_once_and_later_ones_together() {
     assert_eq!(handle.counts(), (2, 2));
 
     sleep(INTERVAL * 2).await;
-    assert!(world.outlets[0].take().is_empty());
+    assert!(world.sinks[0].take().is_empty());
     handle.depart(b, holder(2), Departing::Leave);
-    assert_eq!(members(&world.outlets[0].take_deltas()[0]), [vec![], vec![], vec![b]]);
-    assert!(world.outlets[1].take().is_empty(), "nobody watches there");
+    assert_eq!(members(&world.sinks[0].take_deltas()[0]), [vec![], vec![], vec![b]]);
+    assert!(world.sinks[1].take().is_empty(), "nobody watches there");
 }
 
 #[tokio::test(start_paused = true)]
@@ -56,15 +57,15 @@ async fn what_cancels_out_is_not_told() {
     let handle = world.open("room/a").await;
     let a = come(&handle, 'a', 1, "a");
     handle.watch(0, TO, View::Members, None, permit());
-    let version = world.outlets[0].take_roster().version;
+    let version = world.sinks[0].take_roster().version;
     let b = come(&handle, 'b', 2, "b");
     handle.depart(b, holder(2), Departing::Leave);
     handle.update(a, user('a'), holder(1), Some(said(&payload("other")))).unwrap();
     handle.update(a, user('a'), holder(1), Some(said(&payload("a")))).unwrap();
     sleep(INTERVAL * 3).await;
-    assert!(world.outlets[0].take().is_empty());
-    handle.roster(0, TO, None, None, None, permit());
-    assert_eq!(world.outlets[0].take_roster().version, version);
+    assert!(world.sinks[0].take().is_empty());
+    handle.roster(0, TO, ReadRoster { since: None, after: None, limit: None }, permit());
+    assert_eq!(world.sinks[0].take_roster().version, version);
     assert_eq!(tasks(&handle), 0);
 }
 
@@ -75,7 +76,7 @@ async fn a_storm_of_joins_is_told_in_a_few_messages() {
     let world = World::start(dir.path());
     let handle = world.open("room/a").await;
     handle.watch(0, TO, View::Members, None, permit());
-    let first = world.outlets[0].take_roster();
+    let first = world.sinks[0].take_roster();
     let began = Instant::now();
     for number in 0..1_000 {
         come(&handle, 'a', number, "a");
@@ -83,7 +84,7 @@ async fn a_storm_of_joins_is_told_in_a_few_messages() {
     }
     sleep(INTERVAL * 2).await;
     let intervals = (Instant::now() - began).as_millis() / INTERVAL.as_millis();
-    let deltas = world.outlets[0].take_deltas();
+    let deltas = world.sinks[0].take_deltas();
     assert!(deltas.len() as u128 <= intervals + 1, "{} in {intervals}", deltas.len());
     let versions: Vec<_> = deltas.iter().map(|delta| delta.version).collect();
     assert_eq!(versions, (first.version + 1..).take(deltas.len()).collect::<Vec<_>>());
@@ -100,7 +101,7 @@ async fn who_comes_back_in_time_was_never_away() {
     let handle = world.open("room/a").await;
     let member = come(&handle, 'a', 1, "a");
     handle.watch(0, TO, View::Members, None, permit());
-    world.outlets[0].take_roster();
+    world.sinks[0].take_roster();
 
     for (asked, number) in [(None, 2), (Some(member), 3)] {
         handle.depart(member, holder(number - 1), Departing::Lost);
@@ -114,7 +115,7 @@ async fn who_comes_back_in_time_was_never_away() {
         };
         assert_eq!(handle.present(entrant), Ok(member));
         sleep(GRACE * 2).await;
-        assert!(world.outlets[0].take().is_empty());
+        assert!(world.sinks[0].take().is_empty());
     }
     let metrics = &handle.shared.presence.metrics;
     assert_eq!((metrics.lost.get(), metrics.returns.get(), metrics.members.get()), (2, 2, 1));
@@ -128,7 +129,7 @@ async fn who_comes_back_in_time_was_never_away() {
         data: said(&payload("b")),
     };
     handle.present(entrant).unwrap();
-    assert_eq!(members(&world.outlets[0].take_deltas()[0]), [vec![], vec![member], vec![]]);
+    assert_eq!(members(&world.sinks[0].take_deltas()[0]), [vec![], vec![member], vec![]]);
 
     // The connection before has nothing to say any more; nor does its join, if that comes only now.
     let overtaken = Entrant {
@@ -142,7 +143,7 @@ async fn who_comes_back_in_time_was_never_away() {
     handle.update(member, user('a'), holder(3), None).unwrap();
     handle.depart(member, holder(3), Departing::Leave);
     sleep(GRACE).await;
-    assert!(world.outlets[0].take().is_empty());
+    assert!(world.sinks[0].take().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
@@ -153,18 +154,18 @@ async fn who_stays_away_leaves_at_the_deadline() {
     let (a, b) = (come(&handle, 'a', 1, "a"), come(&handle, 'b', 2, "b"));
     sleep(INTERVAL * 2).await;
     handle.watch(0, TO, View::Members, None, permit());
-    world.outlets[0].take_roster();
+    world.sinks[0].take_roster();
     handle.depart(a, holder(1), Departing::Lost);
     sleep(GRACE / 2).await;
     // Losing what is lost changes nothing; nor does what others do.
     handle.depart(a, holder(1), Departing::Lost);
     handle.depart(b, holder(2), Departing::Lost);
     sleep(just_before(GRACE / 2)).await;
-    assert!(world.outlets[0].take().is_empty());
+    assert!(world.sinks[0].take().is_empty());
     sleep(Duration::from_millis(2)).await;
-    assert_eq!(members(&world.outlets[0].take_deltas()[0]), [vec![], vec![], vec![a]]);
+    assert_eq!(members(&world.sinks[0].take_deltas()[0]), [vec![], vec![], vec![a]]);
     sleep(GRACE / 2).await;
-    let deltas = world.outlets[0].take_deltas();
+    let deltas = world.sinks[0].take_deltas();
     assert_eq!(members(&deltas[0]), [vec![], vec![], vec![b]]);
     assert!(deltas[0].leave[0].last);
 }
@@ -177,14 +178,14 @@ async fn a_change_does_not_wait_for_a_deadline() {
     let (a, b) = (come(&handle, 'a', 1, "a"), come(&handle, 'b', 2, "b"));
     sleep(INTERVAL * 2).await;
     handle.watch(0, TO, View::Members, None, permit());
-    world.outlets[0].take_roster();
+    world.sinks[0].take_roster();
     handle.depart(a, holder(1), Departing::Lost);
     sleep(INTERVAL).await;
     for text in ["at once", "in its turn"] {
         handle.update(b, user('b'), holder(2), Some(said(&payload(text)))).unwrap();
     }
     sleep(INTERVAL * 2).await;
-    assert_eq!(world.outlets[0].take_deltas().len(), 2);
+    assert_eq!(world.sinks[0].take_deltas().len(), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -203,7 +204,7 @@ async fn at_rest_there_is_no_task_and_where_nobody_is_no_roster() {
     let dir = tempfile::tempdir().unwrap();
     let world = World::start(dir.path());
     let handle = world.open("room/a").await;
-    let has_roster = || handle.presence.0.lock().kept.is_some();
+    let has_roster = || handle.presence.0.lock().active.is_some();
     assert!(!has_roster());
     let a = come(&handle, 'a', 1, "a");
     assert_eq!(tasks(&handle), 0, "what is due at once is done at once");
@@ -244,13 +245,18 @@ async fn a_roster_that_comes_again_goes_on_from_its_version() {
     for number in 0..500 {
         let member = come(&handle, 'a', number, "a");
         advance(Duration::from_millis(1)).await;
-        handle.roster(0, TO, None, None, Some(0), permit());
-        let version = world.outlets[0].take_roster().version;
+        handle.roster(0, TO, ReadRoster { since: None, after: None, limit: Some(0) }, permit());
+        let version = world.sinks[0].take_roster().version;
         assert!(version > last);
         handle.depart(member, holder(number), Departing::Leave);
         advance(Duration::from_millis(1)).await;
-        handle.roster(0, TO, Some(version), None, None, permit());
-        last = world.outlets[0].take_roster().version;
+        handle.roster(
+            0,
+            TO,
+            ReadRoster { since: Some(version), after: None, limit: None },
+            permit(),
+        );
+        last = world.sinks[0].take_roster().version;
         assert!(last > version);
     }
 }

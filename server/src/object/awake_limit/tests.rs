@@ -9,7 +9,7 @@ use tokio::task::coop::consume_budget;
 
 use super::*;
 use crate::log::{self, Log, Options};
-use crate::object::life::WakeCause;
+use crate::object::lifecycle::WakeCause;
 use crate::object::{Registry, metrics, registry};
 
 /// Objects that are waking: nobody runs them.
@@ -33,13 +33,13 @@ impl World {
         let (done, opened) = oneshot::channel();
         self.registry.open(&name.parse().unwrap(), move |opened| drop(done.send(opened)));
         let handle = opened.await.unwrap().unwrap();
-        handle.life.lock().wake(WakeCause::Publish, 1, 1);
+        handle.lifecycle.lock().wake(WakeCause::Publish, 1, 1);
         handle
     }
 }
 
 fn asked(handle: &Handle) -> Option<SleepReason> {
-    handle.life.lock().asked_to_sleep()
+    handle.lifecycle.lock().asked_to_sleep()
 }
 
 /// The next task of an object may have its place before the last one has given back the one before.
@@ -49,11 +49,11 @@ async fn an_object_that_has_a_place_anew_can_be_asked_for_it() {
     let (old, young) = (world.waking("room/old").await, world.waking("room/young").await);
     let third = world.waking("room/third").await;
     let awake = &old.shared.awake;
-    let before = awake.enter(&old).await;
-    let _now = awake.enter(&old).await;
+    let before = awake.acquire(&old).await;
+    let _now = awake.acquire(&old).await;
     drop(before);
-    let _young = awake.enter(&young).await;
-    assert!(awake.enter(&third).now_or_never().is_none());
+    let _young = awake.acquire(&young).await;
+    assert!(awake.acquire(&third).now_or_never().is_none());
     assert_eq!((asked(&old), asked(&young)), (Some(SleepReason::Evicted), None));
 }
 
@@ -64,8 +64,8 @@ async fn who_finds_a_free_place_is_in_nobodys_way() {
     let awake = &handle.shared.awake;
     // Even where the task has used up its time.
     while consume_budget().now_or_never().is_some() {}
-    let mut entering = pin!(awake.enter(&handle));
+    let mut entering = pin!(awake.acquire(&handle));
     let entered = entering.as_mut().now_or_never();
-    assert!(!awake.is_crowded());
+    assert!(!awake.is_contended());
     assert!(entered.is_some());
 }

@@ -11,91 +11,91 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 use super::handle::Handle;
-use super::life::SleepReason;
+use super::lifecycle::SleepReason;
 
 /// Of how many awake objects one is asked to sleep when there is no place.
-const AT_ONCE: usize = 64;
+const EVICTED_SHARE: usize = 64;
 /// Of how many objects that were not used for [`IDLE`] one is asked to sleep when memory is short.
-const AT_ONCE_IDLE: usize = 4;
+const IDLE_SHARE: usize = 4;
 const IDLE: Duration = Duration::from_millis(100);
 
-/// The places of awake objects, and the line of those that wake.
-pub(super) struct Awake {
-    /// Places and turns are given in the order in which they are asked for: a storm is served, nobody is passed over.
-    places: Semaphore,
-    turns: Semaphore,
-    /// The places that may be asked for. An object's last task may still have one when the next has got another.
+/// The permits of awake objects, and the queue of those that wake.
+pub(super) struct AwakeLimit {
+    /// Permits are given in the order in which they are asked for: a storm is served, nobody is passed over.
+    awake_permits: Semaphore,
+    waking_permits: Semaphore,
+    /// The objects that may be asked to sleep. An object's last task may still have one when the next has got another.
     objects: Mutex<Slab<Weak<Handle>>>,
     /// Objects that wait for a place.
     waiting: AtomicUsize,
 }
 
 /// An object's place among those that are awake; given back when dropped.
-pub(super) struct Place<'a> {
+pub(super) struct AwakePermit<'a> {
     _permit: SemaphorePermit<'a>,
-    awake: &'a Awake,
+    awake: &'a AwakeLimit,
     /// Its key, unless the object is pinned.
     key: Option<usize>,
 }
 
-impl Awake {
+impl AwakeLimit {
     /// Room for `most` objects, of which `waking` may wake at one time.
     pub(super) fn new(most: usize, waking: usize) -> Self {
         Self {
-            places: Semaphore::new(most.min(Semaphore::MAX_PERMITS)),
-            turns: Semaphore::new(waking.min(Semaphore::MAX_PERMITS)),
+            awake_permits: Semaphore::new(most.min(Semaphore::MAX_PERMITS)),
+            waking_permits: Semaphore::new(waking.min(Semaphore::MAX_PERMITS)),
             objects: Mutex::default(),
             waiting: AtomicUsize::new(0),
         }
     }
 
     /// Waits for a place, making room where all are taken.
-    pub(super) async fn enter(&self, handle: &Arc<Handle>) -> Place<'_> {
-        let permit = match self.places.try_acquire() {
+    pub(super) async fn acquire(&self, handle: &Arc<Handle>) -> AwakePermit<'_> {
+        let permit = match self.awake_permits.try_acquire() {
             Ok(permit) => permit,
-            Err(_) => self.wait_for_place().await,
+            Err(_) => self.wait_for_permit().await,
         };
         let key = (!handle.is_pinned()).then(|| self.objects.lock().insert(Arc::downgrade(handle)));
-        Place { _permit: permit, awake: self, key }
+        AwakePermit { _permit: permit, awake: self, key }
     }
 
-    async fn wait_for_place(&self) -> SemaphorePermit<'_> {
+    async fn wait_for_permit(&self) -> SemaphorePermit<'_> {
         // Whoever has a place already is asked for it below; whoever gets one later sees that others wait.
         self.waiting.fetch_add(1, SeqCst);
         self.make_room();
-        let permit = self.places.acquire().await;
+        let permit = self.awake_permits.acquire().await;
         self.waiting.fetch_sub(1, SeqCst);
         permit.expect("the semaphore is never closed")
     }
 
     /// Waits for a turn to wake, which lasts until it is dropped. Whoever waits has a place, and whoever has a turn needs
     /// nothing of another object to finish it.
-    pub(super) async fn turn(&self) -> SemaphorePermit<'_> {
-        self.turns.acquire().await.expect("the semaphore is never closed")
+    pub(super) async fn waking_permit(&self) -> SemaphorePermit<'_> {
+        self.waking_permits.acquire().await.expect("the semaphore is never closed")
     }
 
     /// Whether others wait for a place: then whoever has one and nothing to do gives it up.
-    pub(super) fn is_crowded(&self) -> bool {
+    pub(super) fn is_contended(&self) -> bool {
         self.waiting.load(SeqCst) > 0
     }
 
     /// Asks the objects that were used the longest ago, and are not asked yet, to sleep: some more than the one that is
     /// needed, since whoever looks for them looks at all.
     fn make_room(&self) {
-        self.ask_oldest(AT_ONCE, SleepReason::Evicted, |_| true);
+        self.ask_oldest(EVICTED_SHARE, SleepReason::Evicted, |_| true);
     }
 
     /// Asks objects that have nothing to do to sleep before it is their time, because memory is short.
     pub(super) fn relieve(&self) {
         let now = Instant::now();
-        self.ask_oldest(AT_ONCE_IDLE, SleepReason::Memory, |last_use| now - last_use >= IDLE);
+        self.ask_oldest(IDLE_SHARE, SleepReason::Memory, |last_use| now - last_use >= IDLE);
     }
 
     /// Asks one of so many objects to sleep, those that were used the longest ago.
     fn ask_oldest(&self, one_of: usize, reason: SleepReason, may_sleep: impl Fn(Instant) -> bool) {
         let awake: Vec<_> =
             self.objects.lock().iter().filter_map(|(_, handle)| handle.upgrade()).collect();
-        let unasked = awake.iter().filter_map(|handle| Some((handle.unasked_since()?, handle)));
+        let unasked = awake.iter().filter_map(|handle| Some((handle.evictable_since()?, handle)));
         let mut by_use: Vec<_> = unasked.filter(|(last_use, _)| may_sleep(*last_use)).collect();
         if by_use.is_empty() {
             return;
@@ -108,7 +108,7 @@ impl Awake {
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for AwakePermit<'_> {
     fn drop(&mut self) {
         if let Some(key) = self.key {
             self.awake.objects.lock().remove(key);

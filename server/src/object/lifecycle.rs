@@ -4,20 +4,20 @@
 //!          post, wake           woke           fall_asleep
 //!   Asleep ─────────▶ Waking ────────▶ Awake ─────────────▶ FallingAsleep
 //!     ▲                │  ▲             │ ▲                   │    │
-//!     │  can_not_wake  │  │    gone,    │ └─── stay_awake ────┘    │
+//!     │  wake_failed  │  │    gone,    │ └─── stay_awake ────┘    │
 //!     ├────────────────┘  └── where ────┼──────────────────────────┤
 //!     │                  messages wait  │                          │
 //!     └─────────────────────────────────┴──────────────────────────┘
 //!                                     gone
 //! ```
 //!
-//! A [`Life`] stands in the object's handle behind one lock, so each step here is decided at one moment for everybody.
+//! A [`Lifecycle`] stands in the object's handle behind one lock, so each step here is decided at one moment for everybody.
 //! This is what keeps promise 1: a task that runs instances is started only by the step from asleep to waking, and it ends
 //! only by a step back to asleep. What the races come to:
 //!
 //! - **Two first messages at once**: the first one starts the task, the second finds a mailbox and waits in it.
 //! - **A message while it falls asleep**: it waits in the mailbox. Where the object still waits for its last commit, it
-//!   `stay`s awake; where the instance is ending already, [`Life::gone`] sees the message, and the next instance wakes.
+//!   `stay`s awake; where the instance is ending already, [`Lifecycle::instance_ended`] sees the message, and the next instance wakes.
 //! - **A wake that fails**: the mailbox is closed in the step that ends the task. What waits in it is refused; whoever comes
 //!   later finds the object asleep and tries anew.
 //! - **A request to sleep**: it is remembered until an instance has gone, and heeded when the mailbox is empty and every
@@ -39,7 +39,8 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::Instant;
 
-use super::class::Message;
+use super::input::Verb;
+use super::mailbox::Message;
 
 /// How long others wait for the place of an object that always has something to do. Then it goes to the end of their line.
 const YIELD_AFTER: Duration = Duration::from_secs(1);
@@ -62,6 +63,8 @@ pub enum State {
 pub enum WakeCause {
     /// A member published.
     Publish,
+    /// Another input came that the class is interested in.
+    Input,
     /// It is pinned.
     Pin,
 }
@@ -117,14 +120,14 @@ pub enum SleepAnswer {
 }
 
 /// What the instances of an object need who are to run from now on.
-pub(super) struct Begun {
+pub(super) struct InstanceStart {
     pub(super) mailbox: mpsc::Receiver<Message>,
-    /// Told when something was asked of the instance: see [`Life::is_to_crash`] and [`Life::asked_to_sleep`].
+    /// Told when something was asked of the instance: see [`Lifecycle::is_to_crash`] and [`Lifecycle::asked_to_sleep`].
     pub(super) asked: Arc<Notify>,
 }
 
 /// An object's state and its history. Small while it is asleep: most objects are.
-pub(super) struct Life {
+pub(super) struct Lifecycle {
     /// Exactly while the object is not asleep.
     active: Option<Box<Active>>,
     /// Since when the state is what it is, in milliseconds since the Unix epoch.
@@ -156,21 +159,22 @@ enum Stage {
     FallingAsleep,
 }
 
-impl Life {
+impl Lifecycle {
     /// An object that is asleep and never woke.
     pub(super) fn new(is_pinned: bool, now_ms: u64) -> Self {
         Self { active: None, since: now_ms, last_wake: None, wakes: 0, is_pinned, has_ended: false }
     }
 
-    /// A message arrives: it goes to the mailbox, or comes back where that is full or closed. Whoever gets a [`Begun`] has
+    /// A message arrives: it goes to the mailbox, or comes back where that is full or closed. Whoever gets a [`InstanceStart`] has
     /// woken the object and starts its instances.
+    #[expect(clippy::result_large_err, reason = "what has no room comes back")]
     pub(super) fn post(
         &mut self,
         message: Message,
         capacity: usize,
         now_ms: u64,
-    ) -> Result<Option<Begun>, Message> {
-        let begun = self.wake(WakeCause::Publish, capacity, now_ms);
+    ) -> Result<Option<InstanceStart>, Message> {
+        let start = self.wake(WakeCause::of(message.verb()), capacity, now_ms);
         let mailbox = self.active.as_ref().and_then(|active| active.mailbox.as_ref());
         let Some(mailbox) = mailbox else { return Err(message) };
         match mailbox.try_send(message) {
@@ -185,11 +189,16 @@ impl Life {
         {
             active.asked.notify_one();
         }
-        Ok(begun)
+        Ok(start)
     }
 
     /// Asleep → waking; nothing in any other state, and after the end.
-    pub(super) fn wake(&mut self, cause: WakeCause, capacity: usize, now_ms: u64) -> Option<Begun> {
+    pub(super) fn wake(
+        &mut self,
+        cause: WakeCause,
+        capacity: usize,
+        now_ms: u64,
+    ) -> Option<InstanceStart> {
         if self.active.is_some() || self.has_ended {
             return None;
         }
@@ -206,13 +215,13 @@ impl Life {
             memory_bytes: 0,
         }));
         self.since = now_ms;
-        Some(Begun { mailbox, asked })
+        Some(InstanceStart { mailbox, asked })
     }
 
     /// Waking → awake: the instance takes messages, so long after it was wanted.
     pub(super) fn woke(&mut self, took: Duration, now_ms: u64) {
         let took_us = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
-        self.turn(&[Stage::Waking], Stage::Awake, now_ms);
+        self.move_to(&[Stage::Waking], Stage::Awake, now_ms);
         if let Some(active) = &mut self.active {
             active.last_use = Instant::now();
             self.last_wake = Some(LastWake { cause: active.cause, at: now_ms, took_us });
@@ -221,7 +230,7 @@ impl Life {
     }
 
     /// Waking → asleep: there is no instance, and there won't be one for what waits in the mailbox, which takes no more.
-    pub(super) fn can_not_wake(&mut self, now_ms: u64) {
+    pub(super) fn wake_failed(&mut self, now_ms: u64) {
         debug_assert_eq!(self.state(), State::Waking);
         self.active = None;
         self.since = now_ms;
@@ -229,17 +238,17 @@ impl Life {
 
     /// Awake → falling asleep.
     pub(super) fn fall_asleep(&mut self, now_ms: u64) {
-        self.turn(&[Stage::Awake], Stage::FallingAsleep, now_ms);
+        self.move_to(&[Stage::Awake], Stage::FallingAsleep, now_ms);
     }
 
     /// Falling asleep → awake, before anything of the instance has ended.
     pub(super) fn stay_awake(&mut self, now_ms: u64) {
-        self.turn(&[Stage::FallingAsleep], Stage::Awake, now_ms);
+        self.move_to(&[Stage::FallingAsleep], Stage::Awake, now_ms);
     }
 
     /// The instance has ended, in whichever way. Awake, falling asleep → waking where messages wait or the object is
     /// pinned; asleep otherwise. Whether it wakes.
-    pub(super) fn gone(&mut self, messages_wait: bool, now_ms: u64) -> bool {
+    pub(super) fn instance_ended(&mut self, messages_wait: bool, now_ms: u64) -> bool {
         let Some(active) = &mut self.active else {
             debug_assert!(false, "an object that sleeps has no instance");
             return false;
@@ -359,7 +368,7 @@ impl Life {
         self.active.as_ref().map_or(0, |active| size_of::<Active>() + active.memory_bytes)
     }
 
-    fn turn(&mut self, from: &[Stage], to: Stage, now_ms: u64) {
+    fn move_to(&mut self, from: &[Stage], to: Stage, now_ms: u64) {
         let stage = self.active.as_mut().map(|active| &mut active.stage);
         debug_assert!(
             stage.as_ref().is_some_and(|stage| from.contains(stage)),
@@ -394,12 +403,17 @@ impl State {
 
 impl WakeCause {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Publish, Self::Pin];
+    pub const ALL: [Self; 3] = [Self::Publish, Self::Input, Self::Pin];
+
+    fn of(verb: Option<Verb>) -> Self {
+        if verb == Some(Verb::Publish) { Self::Publish } else { Self::Input }
+    }
 
     /// Its name in metrics and over HTTP.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Publish => "publish",
+            Self::Input => "input",
             Self::Pin => "pin",
         }
     }

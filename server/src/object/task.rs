@@ -13,30 +13,30 @@ use tokio::task::coop::consume_budget;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, error};
 
-use super::class::Message;
 use super::handle::Handle;
 use super::instance::{Instance, settled};
-use super::life::{Begun, SleepReason, SleepRefusal};
+use super::lifecycle::{InstanceStart, SleepReason, SleepRefusal};
+use super::mailbox::Message;
 
 /// Messages that one turn takes at most.
 const TURN_MESSAGES: usize = 256;
 
-/// What those are told whose messages waited for an object that can't wake.
+/// The error sent for each message in the mailbox when the object fails to wake.
 type Refusal = (ErrorCode, &'static str);
 
 /// Runs instances until one has gone and nothing has arrived meanwhile. The mailbox stays open in between, so a message that
 /// arrives while an instance ends waits for the next one (promise 1).
-pub(super) async fn run(handle: Arc<Handle>, begun: Begun, wanted: Instant) {
-    let Begun { mut mailbox, asked } = begun;
+pub(super) async fn run(handle: Arc<Handle>, start: InstanceStart, wanted: Instant) {
+    let InstanceStart { mut mailbox, asked } = start;
     let mut wanted = wanted;
     loop {
-        let _place = handle.shared.awake.enter(&handle).await;
+        let _awake = handle.shared.awake.acquire(&handle).await;
         handle.used(Instant::now(), 0);
         let instance = match wake(&handle).await {
             Ok(instance) => instance,
             Err((code, why)) => {
-                for message in handle.can_not_wake(&mut mailbox) {
-                    message.reply.refuse(code, why);
+                for message in handle.wake_failed(&mut mailbox) {
+                    message.refuse(code, why);
                 }
                 return;
             }
@@ -49,7 +49,7 @@ pub(super) async fn run(handle: Arc<Handle>, begun: Begun, wanted: Instant) {
             error!(object = %handle.identity.name, "the instance has panicked");
             SleepReason::Failed
         });
-        if !handle.gone(&mailbox, reason) {
+        if !handle.instance_ended(&mailbox, reason) {
             debug!(object = %handle.identity.name, reason = reason.as_str(), "asleep");
             return;
         }
@@ -58,7 +58,7 @@ pub(super) async fn run(handle: Arc<Handle>, begun: Begun, wanted: Instant) {
 
 /// Waits in the line of those that wake, and wakes.
 async fn wake(handle: &Arc<Handle>) -> Result<Instance, Refusal> {
-    let _turn = handle.shared.awake.turn().await;
+    let _waking = handle.shared.awake.waking_permit().await;
     match caught(Instance::wake(handle)).await {
         Some(Ok(instance)) => Ok(instance),
         Some(Err(error)) => {
@@ -113,7 +113,7 @@ async fn serve(
                 if count == 0 {
                     return SleepReason::Ended;
                 }
-                instance.turn(handle, messages.drain(..)).await;
+                instance.handle_batch(handle, messages.drain(..)).await;
                 last_use = Instant::now();
                 handle.used(last_use, instance.memory_bytes());
             }

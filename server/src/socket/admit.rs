@@ -1,0 +1,89 @@
+//! What may be posted: the one decision about every request, made before anything is done for it. Memory is decided where it is
+//! taken, by a permit of the budget.
+
+use dormouse_protocol::{ErrorCode, Join, Payload};
+
+use super::connection::Joined;
+use super::reactor::Reactor;
+use crate::log::ObjectId;
+use crate::object::Refusal;
+
+/// Why a request is refused for which the budget has no room.
+pub(super) const SHORT_OF_MEMORY: &str = "the server is short of memory; try again later";
+
+/// What a request wants, with what it costs.
+pub(super) enum Demand<'a> {
+    Join(&'a Join),
+    Publish,
+    Signal,
+    /// With what the member says of itself; `None` takes it out of the roster.
+    SetPresence(Option<&'a Payload>),
+    /// Of the log or of a roster.
+    Read,
+}
+
+impl Reactor {
+    /// The connection's membership of an object. Without one the request is refused.
+    pub(super) fn member(
+        &mut self,
+        key: usize,
+        object: u64,
+        request: Option<u32>,
+    ) -> Option<Joined> {
+        let joined = self.connections[key].joined(ObjectId(object));
+        if joined.is_none() {
+            let why =
+                "this connection has not joined that object; `object` is the number in `joined`";
+            self.refuse(key, request, ErrorCode::NotJoined, why);
+        }
+        joined
+    }
+
+    /// Whether a request may be posted. Otherwise it is refused here.
+    pub(super) fn admit(&mut self, key: usize, request: Option<u32>, demand: &Demand<'_>) -> bool {
+        match self.decide(key, demand) {
+            Ok(()) => true,
+            Err(Refusal { code, message }) => {
+                self.refuse(key, request, code, &message);
+                false
+            }
+        }
+    }
+
+    fn decide(&self, key: usize, demand: &Demand<'_>) -> Result<(), Refusal> {
+        let connection = &self.connections[key];
+        let limits = &self.common.settings.limits;
+        match demand {
+            Demand::Join(join) => {
+                let class = join.object.class();
+                if !self.common.registry.knows_class(class) {
+                    let why = format!("there is no class `{class}` here; try `room/…`");
+                    return Err(Refusal::new(ErrorCode::UnknownClass, why));
+                }
+                if connection.joins.len() >= limits.joins as usize {
+                    let joins = limits.joins;
+                    let why = format!("a connection may join {joins} objects; leave one first");
+                    return Err(Refusal::new(ErrorCode::TooManyJoins, why));
+                }
+                self.presence_fits(join.presence.as_ref())?;
+            }
+            Demand::Publish if connection.work.in_flight >= limits.in_flight => {
+                let limit = limits.in_flight;
+                let why = format!("{limit} requests wait for their reply; wait for one of them");
+                return Err(Refusal::new(ErrorCode::TooManyInFlight, why));
+            }
+            Demand::SetPresence(data) => self.presence_fits(*data)?,
+            Demand::Publish | Demand::Signal | Demand::Read => {}
+        }
+        Ok(())
+    }
+
+    fn presence_fits(&self, presence: Option<&Payload>) -> Result<(), Refusal> {
+        let limit = self.common.settings.limits.presence_bytes;
+        if presence.is_some_and(|data| data.as_msgpack().len() > limit as usize) {
+            let why = format!("a presence has at most {limit} bytes in MessagePack");
+            return Err(Refusal::new(ErrorCode::PresenceTooLarge, why));
+        }
+        Ok(())
+    }
+}

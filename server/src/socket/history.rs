@@ -1,0 +1,84 @@
+//! Pages of history, which a client asks for.
+
+use bytes::Bytes;
+use dormouse_protocol::{DecodeError, ErrorCode, Event, History, HistoryPage, ServerMessage};
+
+use super::admit::Demand;
+use super::form::Form;
+use super::framing;
+use super::reactor::Reactor;
+use crate::log::{Entry, PageLimit};
+use crate::object::input::{Action, Range, Read};
+use crate::object::{Address, EventsRead, ReadReply, Refusal};
+
+/// Bytes of one page of history.
+const HISTORY_BYTES: usize = 64 * 1024;
+/// A page of history is held as events, decoded, as a message and as a frame while it is made.
+const COPIES: usize = 4;
+
+impl Reactor {
+    pub(super) fn history(&mut self, key: usize, request: &History) {
+        let Some(joined) = self.member(key, request.object, Some(request.id)) else { return };
+        if request.limit == Some(0) {
+            let why = "a page holds at least one event: `limit` is 1 or more";
+            return self.refuse(key, Some(request.id), ErrorCode::BadRequest, why);
+        }
+        if !self.admit(key, Some(request.id), &Demand::Read) {
+            return;
+        }
+        let connection = &mut self.connections[key];
+        connection.read_log();
+        let most = self.common.settings.limits.history_events;
+        let limit = PageLimit {
+            events: request.limit.map_or(most, |limit| limit.min(most)) as usize,
+            bytes: HISTORY_BYTES,
+        };
+        let (after, before, reverse) = (request.after, request.before, request.reverse);
+        let range = Range::Between { after, before, reverse };
+        let event_bytes = self.common.settings.limits.message_bytes as usize;
+        let bytes = COPIES * HISTORY_BYTES.max(event_bytes);
+        let read = Read { range, limit, bytes, tag: connection.form.tag() };
+        self.post(key, request.id, joined.object, Action::Read(read));
+    }
+
+    /// The log was read for a request.
+    pub(super) fn history_read(&mut self, address: Address, reply: Result<Bytes, Refusal>) {
+        let Some(key) = self.find(address) else { return };
+        match reply {
+            Ok(frame) => self.connections[key].queue_shared(frame),
+            Err(Refusal { code, message }) => {
+                self.refuse(key, Some(address.request), code, &message);
+            }
+        }
+        self.mark_dirty(key);
+        self.finish_reading(key);
+    }
+}
+
+/// The reply to a request for history, as a frame that carries the permit for its memory.
+pub(super) fn frame(reply: ReadReply) -> Result<Bytes, Refusal> {
+    let ReadReply { to, tag, epoch, outcome, permit, .. } = reply;
+    let form = Form::of_tag(tag);
+    let page = ServerMessage::History(page(to.request, epoch, outcome?)?);
+    let frame = framing::message(form, &form.encoding.encode_server(&page));
+    Ok(match permit {
+        Some(mut permit) => {
+            permit.charge(frame.len());
+            permit.attach(frame)
+        }
+        None => frame,
+    })
+}
+
+fn page(id: u32, epoch: u32, read: EventsRead) -> Result<HistoryPage, Refusal> {
+    let (entries, more) = match read {
+        EventsRead::Range(range) => (range.events, range.more),
+        EventsRead::Page(page) => (page.events, page.last < page.head),
+    };
+    let events: Result<Vec<Event>, DecodeError> = entries.iter().map(Entry::decode).collect();
+    let events = events.map_err(|error| {
+        tracing::error!(%error, "an event in the log cannot be decoded");
+        Refusal::new(ErrorCode::Unavailable, "the log cannot be read at present; try again later")
+    })?;
+    Ok(HistoryPage { id, epoch, more, events })
+}
