@@ -410,7 +410,7 @@ impl Limits {
         if self.memory != 0 && self.memory < least {
             let (memory, least) = (Size(self.memory), Size(least));
             return Err(format!(
-                "limits.memory ({memory}) must be at least {least} where limits.message_bytes is {message_bytes}: a page of the log may hold one such event, several times"
+                "limits.memory ({memory}) must be at least {least} where limits.message_bytes is {message_bytes}: a page with one such event is held several times while it is made"
             ));
         }
         Ok(())

@@ -120,8 +120,8 @@ impl Budget {
         self.take(purpose, bytes).then(|| Permit { budget: self.clone(), bytes })
     }
 
-    /// A permit for bytes that are in use already, whether there is room for them or not. Only for what is bounded by something
-    /// else; whoever asks next is refused the earlier for it.
+    /// A permit for bytes that are in use already, whether there is room for them or not. Only for what something else bounds; the
+    /// next request for a permit is refused the earlier for it.
     pub fn charge(&self, bytes: usize) -> Permit {
         self.0.in_use.fetch_add(bytes, Relaxed);
         Permit { budget: self.clone(), bytes }

@@ -125,7 +125,7 @@ impl Watch {
         )?;
         let resident = Some(limit).filter(|limit| *limit > 0).and_then(|limit| {
             Resident::new(limit, &budget).inspect_err(|error| {
-                tracing::warn!(%error, "the system does not tell how much memory is in use: only the budget bounds it");
+                tracing::warn!(%error, "cannot read the resident memory: only the budget bounds it");
             }).ok()
         });
         Ok(Self { budget, pressure, resident, shown })

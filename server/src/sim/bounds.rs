@@ -29,7 +29,6 @@ pub(super) struct Bounds {
     outbound_bytes: usize,
     in_flight_bytes: usize,
     interval: Duration,
-    pub(super) budget: Budget,
 }
 
 impl Bounds {
@@ -50,11 +49,10 @@ impl Bounds {
             outbound_bytes: pick(&[100, 1000, 256 << 10]),
             in_flight_bytes: pick(&[500, 1 << 20]),
             interval: Duration::from_millis(10 + below(100) as u64),
-            budget: pick(&[None, None, Some(1 << 20)]).map_or_else(Budget::unlimited, small),
         }
     }
 
-    pub(super) fn objects(&self) -> object::Settings {
+    pub(super) fn objects(&self, budget: &Budget) -> object::Settings {
         object::Settings {
             mailbox: self.mailbox,
             max_awake: self.max_awake,
@@ -68,7 +66,7 @@ impl Bounds {
                 max_members: 1000,
                 page_members: 100,
             },
-            budget: self.budget.clone(),
+            budget: budget.clone(),
         }
     }
 
@@ -96,11 +94,6 @@ impl Bounds {
     pub(super) fn sleep_after(&self) -> Duration {
         self.sleep_after
     }
-}
-
-/// A budget that a few pages, rosters and unread messages use up.
-fn small(bytes: usize) -> Budget {
-    Budget::new(bytes, &prometheus::Registry::new()).expect("an empty registry takes every metric")
 }
 
 /// No connection that is younger is closed for its silence.

@@ -199,7 +199,7 @@ impl Client {
         }
     }
 
-    fn ask(&mut self, make: impl FnOnce(u32) -> ClientMessage) {
+    pub(super) fn ask(&mut self, make: impl FnOnce(u32) -> ClientMessage) {
         let Some(link) = &mut self.link else { return };
         self.last_id += 1;
         let message = make(self.last_id);

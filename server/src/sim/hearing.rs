@@ -1,6 +1,8 @@
 //! What a client is told: each message is judged by what it asked, by what it knows, and by what is true.
 
-use dormouse_protocol::{ClientMessage, ErrorCode, ErrorReply, Event, Published, ServerMessage};
+use dormouse_protocol::{
+    ClientMessage, ErrorCode, ErrorReply, Event, PresenceSet, Published, ServerMessage,
+};
 
 use super::client::{Around, Client, State};
 use super::seat::{Seat, Stage};
@@ -149,7 +151,37 @@ impl Client {
                 said.state = if said.key.is_some() { State::Due } else { State::Lost };
                 Ok(())
             }
+            Some(request) if error.code == ErrorCode::Overloaded => {
+                ensure!(around.machine.was_short(), "{error:?} to {request:?}");
+                self.had_no_memory(around, request)
+            }
             other => Err(format!("{error:?} to {other:?}")),
         }
+    }
+
+    /// There was no memory for a request: what is still wanted is asked for again.
+    fn had_no_memory(&mut self, around: &Around<'_>, request: ClientMessage) -> Verdict {
+        match request {
+            ClientMessage::Join(join) => {
+                let is_meant = |seat: &&mut Seat| around.rooms[seat.room].name == join.object;
+                let seat = self.seats.iter_mut().find(is_meant);
+                let seat = seat.ok_or("a room that it did not ask for")?;
+                ensure!(seat.stage == Stage::Joining, "it is {:?}", seat.stage);
+                seat.stage = Stage::Wanted;
+            }
+            ClientMessage::PresenceSet(set) => {
+                let is_later = |request: &ClientMessage| matches!(request, ClientMessage::PresenceSet(other) if other.object == set.object);
+                let is_last = !self.waiting.values().any(is_later);
+                let is_in = self.seats.iter().any(|seat| seat.stage == Stage::In(set.object));
+                if is_last && is_in {
+                    self.ask(|id| ClientMessage::PresenceSet(PresenceSet { id, ..set }));
+                }
+            }
+            ClientMessage::History(_)
+            | ClientMessage::PresenceGet(_)
+            | ClientMessage::Signal(_) => {}
+            other => return Err(format!("{other:?} needs no memory")),
+        }
+        Ok(())
     }
 }

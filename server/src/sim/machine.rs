@@ -16,6 +16,7 @@ use super::bounds::Bounds;
 use super::chance::{below, one_in};
 use super::instances::Instances;
 use super::trace::{Line, Trace};
+use crate::limits::{Budget, Permit};
 use crate::log::stepped::{Committed, Disk, Stepped as Writer};
 use crate::object::{Classes, Handle, Registry};
 use crate::session::Session;
@@ -49,6 +50,9 @@ impl Metrics {
     }
 }
 
+/// Bytes that clients may make the machine hold.
+const MEMORY: usize = 1 << 30;
+
 pub(super) struct Machine {
     reactors: Vec<RefCell<Reactor>>,
     writer: RefCell<Writer>,
@@ -59,12 +63,29 @@ pub(super) struct Machine {
     accepted: Cell<usize>,
     has_failed: Cell<bool>,
     pub(super) instances: Instances,
+    pub(super) budget: Budget,
+    /// Memory that something else uses.
+    used: RefCell<Option<Permit>>,
+    was_short: Cell<bool>,
     trace: Trace,
     /// The last: what the others drop may still look at the time.
     runtime: Runtime,
 }
 
 impl Machine {
+    /// Whether there was a time without memory.
+    pub(super) fn was_short(&self) -> bool {
+        self.was_short.get()
+    }
+
+    /// Something uses all memory but so many bytes; or nothing does any more.
+    pub(super) fn use_memory(&self, but: Option<usize>) {
+        self.was_short.set(self.was_short.get() || but.is_some());
+        *self.used.borrow_mut() = None;
+        let free = MEMORY.saturating_sub(self.budget.in_use());
+        *self.used.borrow_mut() = but.map(|but| self.budget.charge(free.saturating_sub(but)));
+    }
+
     /// Starts the server on a disk.
     pub(super) fn start(bounds: &Bounds, disk: &Disk, metrics: &Metrics, trace: Trace) -> Rc<Self> {
         let runtime = Builder::new_current_thread()
@@ -76,24 +97,29 @@ impl Machine {
             .expect("a runtime needs nothing");
         let guard = runtime.enter();
         let (log, writer) = disk.start(metrics.log.clone());
-        let seats = Seats::new(bounds.reactors, &bounds.budget, &metrics.socket)
-            .expect("there are descriptors");
+        let budget = Budget::new(MEMORY, &prometheus::Registry::new());
+        let budget = budget.expect("an empty registry takes every metric");
+        let seats =
+            Seats::new(bounds.reactors, &budget, &metrics.socket).expect("there are descriptors");
         let instances = Instances::default();
         let classes = Classes::from([(room::CLASS, instances.class(bounds))]);
         let object_metrics = metrics.object.clone();
-        let registry = Registry::new(log, classes, seats.sinks(), bounds.objects(), object_metrics);
-        let reactors =
-            Reactor::all(seats, &registry, bounds.sockets(), &bounds.budget, &metrics.socket);
+        let registry =
+            Registry::new(log, classes, seats.sinks(), bounds.objects(&budget), object_metrics);
+        let reactors = Reactor::all(seats, &registry, bounds.sockets(), &budget, &metrics.socket);
         drop(guard);
         let machine = Rc::new(Self {
             reactors: reactors.into_iter().map(RefCell::new).collect(),
             writer: RefCell::new(writer),
             registry,
             committed: RefCell::default(),
-            slots: Slots::new(usize::MAX, bounds.budget.clone()),
+            slots: Slots::new(usize::MAX, Budget::unlimited()),
             accepted: Cell::new(0),
             has_failed: Cell::new(false),
             instances,
+            budget,
+            used: RefCell::default(),
+            was_short: Cell::default(),
             trace,
             runtime,
         });

@@ -55,6 +55,7 @@ const COUNTED: &[&str] = &[
     "dormouse_log_trimmed_events_total",
     "dormouse_member_resets_total",
     "dormouse_members_fell_behind_total",
+    "dormouse_memory_waits_total",
     "dormouse_presence_lost_total",
     "dormouse_presence_missed_total",
     "dormouse_presence_returns_total",

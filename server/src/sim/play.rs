@@ -48,7 +48,14 @@ impl Stage {
         simulated::begin(START);
         let played = AssertUnwindSafe(|| {
             let mut world = World::new(self, seed, trace.clone());
-            world.play(left_out)
+            let verdict = world.play(left_out);
+            let budget = world.machine.budget.clone();
+            drop(world);
+            simulated::drop_jobs();
+            match budget.in_use() {
+                0 => verdict,
+                kept => verdict.and(Err(format!("permits for {kept} bytes outlive the machine"))),
+            }
         });
         let verdict = catch_unwind(played).unwrap_or_else(|panic| {
             let text = panic.downcast_ref::<String>().cloned();
@@ -166,7 +173,16 @@ impl<'a> World<'a> {
         }
         let index = below(self.rooms.len());
         let room = &mut self.rooms[index];
-        match below(3) {
+        match below(5) {
+            3 => {
+                let but = pick(&[0, 0, 10_000, 200_000]);
+                self.trace.note(Line::Fault(format!("all memory but {but} bytes is used")));
+                self.machine.use_memory(Some(but));
+            }
+            4 => {
+                self.trace.note(Line::Fault("there is memory again".into()));
+                self.machine.use_memory(None);
+            }
             0 => {
                 self.trace.note(Line::Fault(format!("room {index} is to sleep")));
                 self.machine.object(&room.name, |handle| _ = handle.sleep());
@@ -214,6 +230,7 @@ impl<'a> World<'a> {
         if self.machine.has_failed() {
             self.restart();
         }
+        self.machine.use_memory(None);
         let mut verdict = Ok(());
         let mut passed = Duration::ZERO;
         for _ in 0..ROUNDS {

@@ -145,7 +145,8 @@ impl Reactor {
                 self.catch_up(key);
             }
             (Err(why), Some(first)) => {
-                self.leave(key, page_key.object, Departing::Leave);
+                // It may try again, and its place in the roster may be one that it came back to.
+                self.leave(key, page_key.object, Departing::Lost);
                 match why {
                     NoPage::Memory => {
                         let request = Some(first.request);

@@ -109,8 +109,8 @@ impl Decoder {
 
     /// Takes the next message off the front of `input`; `None` when it needs more bytes, and then all of `input` is
     /// taken. A message may be at most `limit` bytes long, over all its fragments, and when it has been inflated; whether it may
-    /// be compressed at all is `deflates`. What has to be kept of it counts in the budget; an inflated message that finds no room there is
-    /// a violation with the code `overloaded`.
+    /// be compressed at all is `deflates`. What has to be kept of it counts in the budget. An inflated message that finds no room
+    /// there is a violation with the code `overloaded`.
     pub(super) fn next<'decoder, 'input: 'decoder>(
         &'decoder mut self,
         input: &mut Input<'input>,

@@ -14,8 +14,8 @@ use crate::memory;
 const WORTH: usize = 16 << 10;
 
 impl Reactors {
-    /// Gives freed memory back to the system, forgets what is only kept to be fast, and closes connections for which so many bytes are held, all together, as
-    /// far as there are such. Returns at once.
+    /// Closes the connections that hold the most, until they have held so many bytes together, as far as there are such. Forgets
+    /// pages that are kept for others, and gives freed memory back to the system. Returns at once.
     pub fn shed(&self, bytes: usize) {
         let share = bytes / self.inboxes.len().max(1);
         for inbox in &*self.inboxes {

@@ -163,6 +163,11 @@ fn a_bad_value_is_named_with_its_source() {
         ("[limits]\nmailbox = -1\n", "mailbox", "invalid value"),
         ("[classes.room.retention]\nmax_age = '900y'\n", "max_age", "at most 100 years"),
         ("[limits]\nmessage_bytes = '1MiB'\n", "limits.outbound_bytes (256KiB)", "at least"),
+        (
+            "[limits]\nmemory = '64MiB'\nmessage_bytes = '2MiB'\noutbound_bytes = '2MiB'\n",
+            "limits.memory (64MiB)",
+            "at least 80MiB",
+        ),
         ("[limits\n", "line 1", "dormouse.conf"),
         ("[objects]\npinned = ['room/a b']\n", "pinned", "`room/a b`: an object's name must be"),
         (

@@ -46,7 +46,6 @@ fn assert_bounded(program: &Program, limit: u64) {
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     let peak = peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10;
     assert!(peak <= limit, "it had {peak} bytes");
-    println!("PEAK {peak} of {limit}");
 }
 
 /// A member that is about to ask for page after page of history, and to take none.
@@ -114,6 +113,7 @@ async fn that_members_hoard_who_take_nothing_is_taken_from_them() {
     assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
     assert!(refused.contains("\r\nretry-after: ") && refused.contains("memory"), "{refused}");
     assert!(metric(address, "dormouse_connections_refused_total{reason=\"memory\"}").await > 0);
+    assert!(metric(address, "dormouse_memory_refusals_total{purpose=\"history\"}").await > 0);
     metric_is(address, "dormouse_object_sleeps_total{reason=\"memory\"}", |slept| slept > 0).await;
     assert!(metric(address, "dormouse_memory_pressure").await > 0);
     for _ in 0..20 {
@@ -126,6 +126,8 @@ async fn that_members_hoard_who_take_nothing_is_taken_from_them() {
     drop(hoarders);
     metric_is(address, "dormouse_connections", |open| open == 1).await;
     metric_is(address, "dormouse_memory_pressure", |level| level == 0).await;
+    // Every permit has come back: those that are left are of one connection and its objects.
+    metric_is(address, "dormouse_memory_budget_bytes", |bytes| bytes < 1 << 20).await;
     bystander(address).await;
     number += 1;
     assert_eq!(publish_in_the_end(&mut client, object, number).await, 0);
