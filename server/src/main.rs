@@ -47,10 +47,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn with_config(
-    flags: Flags,
-    then: fn(Config, &Logging) -> anyhow::Result<ExitCode>,
-) -> ExitCode {
+fn with_config(flags: Flags, then: fn(Config, Logging) -> anyhow::Result<ExitCode>) -> ExitCode {
     let config = match flags.config() {
         Ok(config) => config,
         Err(error) => return refuse(&error, USAGE),
@@ -59,7 +56,7 @@ fn with_config(
         Ok(logging) => logging,
         Err(error) => return refuse(error.as_ref(), USAGE),
     };
-    then(config, &logging).unwrap_or_else(|error| refuse(error.as_ref(), 1))
+    then(config, logging).unwrap_or_else(|error| refuse(error.as_ref(), 1))
 }
 
 fn show(flags: ObjectsFlags) -> ExitCode {
@@ -102,7 +99,7 @@ impl Logging {
         metrics.register(Box::new(PullingGauge::new(
             "dormouse_log_lines_dropped",
             "Lines of the program's log since its start that were dropped because stderr did not take them in time.",
-            Box::new(move || dropped.dropped_lines() as f64),
+            Box::new(move || f64::from(u32::try_from(dropped.dropped_lines()).unwrap_or(u32::MAX))),
         )?))
     }
 }
@@ -113,7 +110,7 @@ fn print(config: &Config) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn serve(config: Config, logging: &Logging) -> anyhow::Result<ExitCode> {
+fn serve(config: Config, logging: Logging) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .max_blocking_threads(DISK_THREADS)
@@ -127,12 +124,16 @@ fn serve(config: Config, logging: &Logging) -> anyhow::Result<ExitCode> {
         })
         .build()
         .context("cannot start the runtime")?;
-    let ending = runtime.block_on(run(config, logging));
+    let ending = runtime.block_on(run(config, &logging));
     // A thread that hangs in the disk is not waited for.
     runtime.shutdown_background();
     match ending? {
         Ending::Stopped => Ok(ExitCode::SUCCESS),
-        Ending::Restart => Err(restart()).context("cannot start anew"),
+        Ending::Restart => {
+            // What is left to be logged would go with this process.
+            drop(logging);
+            Err(restart()).context("cannot start anew")
+        }
     }
 }
 
@@ -193,7 +194,8 @@ async fn run(config: Config, logging: &Logging) -> anyhow::Result<Ending> {
 
 /// Tests and scripts read this line: nothing else is ever written to stdout.
 fn announce(server: &Server) {
-    let line = writeln!(io::stdout(), "dormouse {VERSION} listening on http://{}", server.address());
+    let line =
+        writeln!(io::stdout(), "dormouse {VERSION} listening on http://{}", server.address());
     if let Err(error) = line {
         // The server works without a reader of this line.
         tracing::warn!(%error, "the address cannot be written to stdout");
@@ -223,12 +225,12 @@ impl StopSignals {
 
 /// Says on stderr why the program ends, as far as somebody reads it.
 fn refuse(error: &(dyn Error + 'static), code: u8) -> ExitCode {
-    let mut text = format!("error: {error}\n");
+    let mut stderr = io::stderr();
+    let _ = writeln!(stderr, "error: {error}");
     let mut cause = error.source();
     while let Some(error) = cause {
-        text += &format!("  caused by: {}\n", error.to_string().trim_end());
+        let _ = writeln!(stderr, "  caused by: {}", error.to_string().trim_end());
         cause = error.source();
     }
-    let _ = io::stderr().write_all(text.as_bytes());
     ExitCode::from(code)
 }

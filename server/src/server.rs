@@ -180,15 +180,7 @@ impl Server {
         };
         core.registry.wake_pinned();
         let Config { data, shutdown_timeout, .. } = config;
-        Ok(Self {
-            health,
-            front,
-            core,
-            metrics,
-            data,
-            _memory: relieved,
-            shutdown_timeout,
-        })
+        Ok(Self { health, front, core, metrics, data, _memory: relieved, shutdown_timeout })
     }
 
     /// The registry of what `GET /metrics` prints, for the metrics of an embedding program.

@@ -132,11 +132,11 @@ mod tests {
     #[test]
     fn a_commit_that_fails_is_no_longer_under_way() {
         let watch = Watch::new(Path::new("/"), 0);
-        let failed: Result<(), ()> = (|| {
-            let _commit = watch.commit_begins();
-            Err(())
-        })();
-        assert!(failed.is_err() && watch.commit.lock().is_none());
+        let commit = |fails: bool| {
+            let _under_way = watch.commit_begins();
+            if fails { Err(()) } else { Ok(()) }
+        };
+        assert!(commit(true).is_err() && watch.commit.lock().is_none());
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod handshakes;
 mod hostile;
 mod http;
 mod interests;
+mod lifetime;
 mod objects;
 mod process;
 mod program;
