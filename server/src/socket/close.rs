@@ -6,6 +6,7 @@ use dormouse_protocol::CloseCode;
 
 use super::connection::Phase;
 use super::frame;
+use super::liveness::CLOSE_CHECK;
 use super::reactor::Reactor;
 use super::wheel::Tick;
 use crate::log::ObjectId;
@@ -51,6 +52,10 @@ impl Reactor {
         let connection = &mut self.connections[key];
         connection.phase = phase(due);
         self.wheel.insert(due, connection.address(key, 0));
+        if self.draining.is_some() {
+            let address = self.connections[key].address(key, 0);
+            self.wheel.insert(self.wheel.after(CLOSE_CHECK), address);
+        }
         self.mark_dirty(key);
     }
 

@@ -18,6 +18,9 @@ use crate::object::Address;
 /// Who was sent more than this since it was last heard may be reading still.
 const SLOW_BYTES: u32 = 16 * 1024;
 
+/// How often a stopping server looks whether a peer has its close frame.
+pub(super) const CLOSE_CHECK: Duration = Duration::from_millis(50);
+
 /// Pings go out together, up to a thirty-second of the interval early: their answers then come together too, and cost one turn
 /// of the loop instead of one each.
 fn together(at: Tick, silence: Duration) -> Tick {
@@ -41,6 +44,8 @@ impl Reactor {
                 // Otherwise its own entry is still in the wheel.
                 if due <= self.wheel.now() {
                     self.lost(key);
+                } else if self.draining.is_some() {
+                    self.end_if_told(key);
                 }
             }
             Phase::Open => match self.judge(key) {
@@ -52,6 +57,17 @@ impl Reactor {
                 }
             },
         }
+    }
+
+    /// A server that stops does not wait for the answer to its close frame: the connection ends as soon as the peer's system has
+    /// the frame.
+    fn end_if_told(&mut self, key: usize) {
+        let connection = &self.connections[key];
+        if connection.work.outbox.is_empty() && peer::has_everything(&connection.socket) {
+            return self.lost(key);
+        }
+        let address = connection.address(key, 0);
+        self.wheel.insert(self.wheel.after(CLOSE_CHECK), address);
     }
 
     /// When to look at an open connection again, or why it is to be closed.

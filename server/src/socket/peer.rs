@@ -41,6 +41,26 @@ fn info(socket: &TcpStream) -> Option<libc::tcp_info> {
     (failed == 0).then_some(info)
 }
 
+/// Whether the peer's system has acknowledged everything that was written. Where the system does not tell, it has not.
+#[cfg(target_os = "linux")]
+#[expect(unsafe_code, reason = "no safe wrapper of SIOCOUTQ; asked only while the server stops")]
+pub(super) fn has_everything(socket: &TcpStream) -> bool {
+    use std::os::fd::AsRawFd as _;
+
+    let mut unacknowledged: libc::c_int = 0;
+    // SAFETY: the descriptor is open for as long as `socket` is borrowed, and the kernel writes one integer (tcp(7), SIOCOUTQ, which
+    // has the number of TIOCOUTQ).
+    let failed =
+        unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut unacknowledged) };
+    failed == 0 && unacknowledged == 0
+}
+
+/// Other systems don't tell.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn has_everything(_socket: &TcpStream) -> bool {
+    false
+}
+
 /// Other systems don't tell.
 #[cfg(not(target_os = "linux"))]
 pub(super) fn is_gone(_socket: &TcpStream, _patience: Duration) -> bool {

@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 use crate::client::Client;
 use crate::process::Program;
+use crate::raw::{CLOSE, Raw, closed_with};
 use crate::support::dormouse;
 
 fn config(data: &TempDir, listen: &str) -> Config {
@@ -77,6 +78,27 @@ fn a_stop_closes_connections_at_once_while_the_disk_hangs() {
     });
     drop(go_on);
     runtime.shutdown_timeout(Duration::from_secs(10));
+}
+
+/// A client that does not answer the close frame has it, and comes again: the stop does not wait for `close_timeout`.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_waits_for_no_answer_to_its_close_frames() {
+    let data = TempDir::new().unwrap();
+    let mut config = config(&data, "127.0.0.1:0");
+    // Longer than the test may last.
+    config.liveness.close_timeout = Duration::from_mins(10);
+    config.shutdown_timeout = Duration::from_mins(10);
+    let server = Server::start(config).await.unwrap();
+    let mut silent = Vec::new();
+    for _ in 0..3 {
+        silent.push(Raw::connect(server.address(), Encoding::Json).await);
+    }
+    server.shutdown().await;
+    for raw in &mut silent {
+        let (first, payload) = raw.frame().await.unwrap();
+        assert_eq!((first, closed_with(&payload)), (CLOSE, CloseCode::GoingAway.number()));
+    }
 }
 
 /// A log collector that restarts, or `dormouse 2>&1 | head`.

@@ -13,6 +13,7 @@ mod guest;
 mod handshakes;
 mod hostile;
 mod http;
+mod import_cycles;
 mod interests;
 mod lifetime;
 mod objects;
