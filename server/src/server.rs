@@ -18,13 +18,13 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::Config;
-use crate::http::{Front, Health, Inside};
+use crate::http::{Health, HttpServer, Inside};
 use crate::limits::{Budget, Level, Pressure, Watch, budget_bytes};
 use crate::log::{Log, OpenError};
 use crate::metrics::Metrics;
 use crate::object::{Classes, Registry};
 use crate::session::{self, KeyError, Sessions};
-use crate::socket::{Reactors, Seats};
+use crate::socket::{ReactorBuilders, Reactors};
 use crate::{descriptors, http, log, object, probe, room, socket};
 
 /// For requests under way when the server stops. All that it answers over HTTP it answers at once.
@@ -39,7 +39,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A running server.
 pub struct Server {
     health: Health,
-    front: Front,
+    http: HttpServer,
     core: Core,
     metrics: Metrics,
     data: PathBuf,
@@ -62,7 +62,7 @@ pub enum StartError {
     Reactors(#[from] io::Error),
     /// The HTTP server can't be started.
     #[error(transparent)]
-    Front(#[from] http::Error),
+    HttpServer(#[from] http::Error),
     /// An object is pinned that can't be.
     #[error("objects.pinned names `{0}`, and there is no such class")]
     Pinned(ObjectName),
@@ -137,17 +137,17 @@ impl Server {
         let sessions = open_sessions(&config).await?;
         let health = Health::new(log.clone());
         let socket_metrics = socket::Metrics::register(metrics.registry())?;
-        let seats = Seats::new(reactor_count(&config), &budget, &socket_metrics)?;
+        let builders = ReactorBuilders::new(reactor_count(&config), &budget, &socket_metrics)?;
         let registry = Registry::new(
             log.clone(),
             classes,
-            seats.sinks(),
+            builders.sinks(),
             object_settings(&config, budget.clone()),
             object::Metrics::register(metrics.registry())?,
         );
         let pressure = Pressure::default();
         let reactors = Arc::new(Reactors::start(
-            seats,
+            builders,
             registry.clone(),
             socket_settings(&config),
             budget.clone(),
@@ -169,8 +169,8 @@ impl Server {
             sessions,
         };
         let core = Core { reactors, registry, log };
-        let front = match Front::start(&config, &metrics, health.clone(), inside, hand_over) {
-            Ok(front) => front,
+        let http = match HttpServer::start(&config, &metrics, health.clone(), inside, hand_over) {
+            Ok(http) => http,
             Err(error) => {
                 // Nothing of it may stay behind in a program that goes on: no thread, and no lock on the directory.
                 drop(relieved);
@@ -180,7 +180,7 @@ impl Server {
         };
         core.registry.wake_pinned();
         let Config { data, shutdown_timeout, .. } = config;
-        Ok(Self { health, front, core, metrics, data, _memory: relieved, shutdown_timeout })
+        Ok(Self { health, http, core, metrics, data, _memory: relieved, shutdown_timeout })
     }
 
     /// The registry of what `GET /metrics` prints, for the metrics of an embedding program.
@@ -190,7 +190,7 @@ impl Server {
 
     /// Where it listens, with the real port where port 0 was asked for.
     pub fn address(&self) -> SocketAddr {
-        self.front.address()
+        self.http.address()
     }
 
     /// Waits until the log has failed and its disk works again: then the server should be shut down and started anew. Until
@@ -215,7 +215,7 @@ impl Server {
         let code = if has_failed { CloseCode::LogFailed } else { CloseCode::GoingAway };
         // Together: a slow HTTP request must not use up the time that clients have for their replies.
         let http_deadline = deadline.min(Instant::now() + HTTP_GRACE);
-        tokio::join!(self.front.stop(http_deadline), self.core.stop(code, deadline));
+        tokio::join!(self.http.stop(http_deadline), self.core.stop(code, deadline));
     }
 }
 

@@ -21,15 +21,15 @@ use parking_lot::Mutex;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::crowd::Place;
-use super::farewell::{self, Cut};
+use super::connection_limiter::HttpPermit;
+use super::fast_path::{self, Granted};
 use super::handshake::Handshake;
-use super::prompt::{self, Granted};
+use super::reject::{self, Rejection};
 use super::routes::{Shared, routes};
 use super::{Closing, HandOver};
 use crate::clock::now_ms;
 use crate::session::{BadToken, Session};
-use crate::socket::{Accepted, Form, Slot};
+use crate::socket::{Accepted, ConnectionPermit, WireFormat};
 
 /// A request's head, and what is buffered of it; more is refused with HTTP 431.
 const HEAD_BYTES: usize = 16 << 10;
@@ -38,10 +38,10 @@ const ANSWER_TIME: Duration = Duration::from_secs(30);
 
 /// What is left to do when the answer to a handshake is sent.
 pub(super) struct Upgrade {
-    form: Form,
+    format: WireFormat,
     echoes: bool,
     session: Result<Session, BadToken>,
-    slot: Slot,
+    slot: ConnectionPermit,
 }
 
 /// What a connection has asked for.
@@ -92,25 +92,25 @@ impl Server {
 
     /// Hands a connection over whose handshake lies in its socket. Any other comes back untouched.
     pub(super) fn upgrade(&self, stream: net::TcpStream) -> Option<net::TcpStream> {
-        let Some(Granted { upgrade, answer }) = prompt::take(&stream, &self.shared) else {
+        let Some(Granted { upgrade, answer }) = fast_path::take(&stream, &self.shared) else {
             return Some(stream);
         };
         upgrade.finish(stream, answer, Bytes::new(), &self.hand_over);
         None
     }
 
-    /// Ends with the connection, its hand-over, its deadline or that of the front, or when it has to give its place away.
+    /// Ends with the connection, its hand-over, its deadline or that of the HTTP server, or when it has to give its place away.
     pub(super) fn serve(
         &self,
         stream: net::TcpStream,
-        place: Place,
+        permit: HttpPermit,
         closing: Closing,
     ) -> impl Future<Output = ()> + use<> {
         let server = self.clone();
         async move {
             let counts = server.shared.counts.clone();
             let outcome = match TcpStream::from_std(stream) {
-                Ok(stream) => server.listen(stream, place, closing).await,
+                Ok(stream) => server.listen(stream, permit, closing).await,
                 Err(error) => return tracing::warn!(%error, "an accepted socket was lost"),
             };
             if let Err(cut) = outcome {
@@ -122,18 +122,18 @@ impl Server {
     async fn listen(
         self,
         stream: TcpStream,
-        mut place: Place,
+        mut permit: HttpPermit,
         mut closing: Closing,
-    ) -> Result<(), Cut> {
+    ) -> Result<(), Rejection> {
         let deadline = Instant::now() + self.head_time;
         let cut = tokio::select! {
             biased;
             said = timeout_at(deadline, stream.readable()) => match said {
-                Ok(_) => return self.serve_http(stream, deadline, place, closing).await,
-                Err(_) => Cut::HandshakeTimeout,
+                Ok(_) => return self.serve_http(stream, deadline, permit, closing).await,
+                Err(_) => Rejection::HandshakeTimeout,
             },
-            Ok(()) = &mut place.gives_way => Cut::Crowded,
-            // A front that closes has nobody to wait for who has not said a word yet.
+            Ok(()) = &mut permit.gives_way => Rejection::Crowded,
+            // An HTTP server that closes has nobody to wait for who has not said a word yet.
             _ = closing.deadline() => return Ok(()),
         };
         cut_off(stream, cut);
@@ -145,9 +145,9 @@ impl Server {
         mut self,
         stream: TcpStream,
         head: Instant,
-        mut place: Place,
+        mut permit: HttpPermit,
         mut closing: Closing,
-    ) -> Result<(), Cut> {
+    ) -> Result<(), Rejection> {
         let left = head.saturating_duration_since(Instant::now());
         self.http.header_read_timeout(left);
         let pending = Pending::default();
@@ -158,14 +158,14 @@ impl Server {
             served = timeout(left + ANSWER_TIME, &mut connection) => match served {
                 Ok(Ok(())) => Ok(()),
                 Ok(Err(error)) => Err(why(&error)),
-                Err(_) => Err(Cut::AnswerTimeout),
+                Err(_) => Err(Rejection::AnswerTimeout),
             },
-            Ok(()) = &mut place.gives_way => Err(Cut::Crowded),
+            Ok(()) = &mut permit.gives_way => Err(Rejection::Crowded),
             deadline = closing.deadline() => {
                 std::pin::Pin::new(&mut connection).graceful_shutdown();
                 match timeout_at(deadline, &mut connection).await {
                     Ok(served) => served.map_err(|error| why(&error)),
-                    Err(_) => Err(Cut::AnswerTimeout),
+                    Err(_) => Err(Rejection::AnswerTimeout),
                 }
             }
         };
@@ -185,21 +185,21 @@ impl Server {
     }
 }
 
-fn why(error: &hyper::Error) -> Cut {
+fn why(error: &hyper::Error) -> Rejection {
     tracing::debug!(%error, "an HTTP connection failed");
     if error.is_timeout() {
-        Cut::HandshakeTimeout
+        Rejection::HandshakeTimeout
     } else if error.is_parse_too_large() {
-        Cut::HeadTooLarge
+        Rejection::HeadTooLarge
     } else {
-        Cut::Broken
+        Rejection::Broken
     }
 }
 
 /// Closes a connection whose request has not been heard.
-fn cut_off(stream: TcpStream, cut: Cut) {
+fn cut_off(stream: TcpStream, cut: Rejection) {
     if let Ok(stream) = stream.into_std() {
-        farewell::tell(&stream, cut);
+        reject::tell(&stream, cut);
     }
 }
 
@@ -223,14 +223,14 @@ fn service(
 }
 
 impl Upgrade {
-    pub(super) fn new(handshake: Handshake, slot: Slot) -> Self {
-        let Handshake { form, echoes, session, .. } = handshake;
-        Self { form, echoes, session, slot }
+    pub(super) fn new(handshake: Handshake, slot: ConnectionPermit) -> Self {
+        let Handshake { format, echoes, session, .. } = handshake;
+        Self { format, echoes, session, slot }
     }
 
     /// Hands the socket over, with what is yet to be answered to the handshake and what came after it.
     fn finish(self, stream: net::TcpStream, answer: Bytes, read: Bytes, hand_over: &HandOver) {
-        let Self { form, echoes, session, slot } = self;
-        hand_over(Accepted { stream, answer, read, form, echoes, session, slot });
+        let Self { format, echoes, session, slot } = self;
+        hand_over(Accepted { stream, answer, read, format, echoes, session, slot });
     }
 }

@@ -15,16 +15,16 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::handshake::{Handshake, Offers};
 use super::origin::Origins;
-use super::{connection, controls, objects, prompt};
+use super::{connection, controls, fast_path, objects};
 use crate::session::{SessionId, Sessions};
 
 /// Bytes on a new connection: what the short way takes, hyper takes for the same request, and a handshake that is granted is
 /// answered as tungstenite would.
 pub fn handshake(bytes: &[u8]) {
     let long = by_hyper(bytes);
-    if let Some((short, len)) = prompt::parse(bytes) {
-        assert!(prompt::parse(&bytes[..len - 1]).is_none(), "the head ends at its end");
-        let (whole, _) = prompt::parse(&bytes[..len]).expect("what follows is not looked at");
+    if let Some((short, len)) = fast_path::parse(bytes) {
+        assert!(fast_path::parse(&bytes[..len - 1]).is_none(), "the head ends at its end");
+        let (whole, _) = fast_path::parse(&bytes[..len]).expect("what follows is not looked at");
         let long = long.as_ref().expect("hyper takes it too");
         for request in [&whole, long] {
             assert_eq!(request.method, short.method);
@@ -43,7 +43,7 @@ pub fn handshake(bytes: &[u8]) {
 }
 
 fn is_answered(request: &Parts, handshake: &Handshake) {
-    let answer = prompt::write(&handshake.into_response());
+    let answer = fast_path::write(&handshake.into_response());
     let mut headers = [httparse::EMPTY_HEADER; 8];
     let mut response = httparse::Response::new(&mut headers);
     let parsed = response.parse(&answer).expect("the answer is HTTP");
@@ -75,7 +75,7 @@ fn by_hyper(bytes: &[u8]) -> Option<Parts> {
     first.take()
 }
 
-/// A path and a query: what is read from them has the form that it must have.
+/// A path and a query: what is read from them has the format that it must have.
 pub fn query(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     a_name(text);

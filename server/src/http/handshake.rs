@@ -15,7 +15,7 @@ use sha1::{Digest as _, Sha1};
 
 use super::compression::Compression;
 use crate::session::{BadToken, Session, Sessions};
-use crate::socket::Form;
+use crate::socket::WireFormat;
 
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 const KEY_BYTES: usize = 16;
@@ -29,7 +29,7 @@ pub(super) struct Handshake {
     accept: String,
     subprotocol: Option<&'static str>,
     compression: Option<Compression>,
-    pub(super) form: Form,
+    pub(super) format: WireFormat,
     pub(super) echoes: bool,
     pub(super) session: Result<Session, BadToken>,
 }
@@ -82,7 +82,7 @@ impl Handshake {
         if only(headers, &HOST).is_none() && request.uri.authority().is_none() {
             return Err(Refusal::Host);
         }
-        // A proxy in front could take what follows for a body, and we for frames.
+        // A proxy in HTTP server could take what follows for a body, and we for frames.
         if headers.contains_key(TRANSFER_ENCODING) || has_content(headers) {
             return Err(Refusal::Body);
         }
@@ -93,7 +93,7 @@ impl Handshake {
         Ok(Self {
             accept: accept(key),
             subprotocol,
-            form: Form { encoding, deflated: compression.is_some() },
+            format: WireFormat { encoding, deflated: compression.is_some() },
             compression,
             echoes: subprotocol == Some(SUBPROTOCOL_ECHO),
             session: session(request.uri.query().unwrap_or_default(), sessions),
@@ -339,11 +339,11 @@ mod tests {
             ("chat,dormouse.v1.json,dormouse.v1.msgpack", Encoding::Json),
         ] {
             let handshake = read(&with(SEC_WEBSOCKET_PROTOCOL, offered)).unwrap();
-            assert_eq!(handshake.form.encoding, encoding);
+            assert_eq!(handshake.format.encoding, encoding);
             let named = handshake.subprotocol.and_then(Encoding::from_subprotocol);
             assert_eq!(named, Some(encoding));
         }
-        assert_eq!(read(&request(|_| {})).unwrap().form.encoding, Encoding::Json);
+        assert_eq!(read(&request(|_| {})).unwrap().format.encoding, Encoding::Json);
     }
 
     #[test]
@@ -364,11 +364,11 @@ mod tests {
         let handshake =
             Handshake::read(&request, Offers { compression: true, echo: false }, &sessions())
                 .unwrap();
-        assert!(handshake.form.deflated);
+        assert!(handshake.format.deflated);
         let answer = (&handshake).into_response().headers()[SEC_WEBSOCKET_EXTENSIONS].clone();
         assert!(answer.to_str().unwrap().ends_with("; server_max_window_bits=12"), "{answer:?}");
         let handshake = read(&request).unwrap();
-        assert!(!handshake.form.deflated, "it is off");
+        assert!(!handshake.format.deflated, "it is off");
         assert!(!(&handshake).into_response().headers().contains_key(SEC_WEBSOCKET_EXTENSIONS));
     }
 

@@ -1,7 +1,7 @@
 //! The accept loop: it lasts through errors of `accept` and bounds how many connections are in HTTP at once.
 //!
 //! Most of those who come want a WebSocket and are told apart here, without a task and without the runtime's poller: see
-//! [`super::prompt`]. The others are served by [`super::connection`].
+//! [`super::fast_path`]. The others are served by [`super::connection`].
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
@@ -15,11 +15,11 @@ use tokio::time::sleep;
 
 use super::Closing;
 use super::connection::Server;
-use super::crowd::Crowd;
-use super::farewell::{self, Cut};
+use super::connection_limiter::ConnectionLimiter;
+use super::log_throttle::LogThrottle;
 use super::metrics::Counts;
-use super::seldom::Seldom;
-use super::spare::Spare;
+use super::reject::{self, Rejection};
+use super::reserve_descriptor::ReserveDescriptor;
 
 /// The usual 128 turns a storm of connecting clients into retransmissions a second apart.
 const BACKLOG: u32 = 4096;
@@ -93,14 +93,14 @@ enum Arrival {
 pub(super) struct Acceptor {
     pub(super) listener: Listener,
     pub(super) server: Server,
-    pub(super) crowd: Crowd,
-    pub(super) spare: Spare,
+    pub(super) limiter: ConnectionLimiter,
+    pub(super) reserve: ReserveDescriptor,
     pub(super) closing: Closing,
     pub(super) counts: Counts,
 }
 
 impl Acceptor {
-    /// Accepts until the front closes; the listener is closed with it.
+    /// Accepts until the HTTP server closes; the listener is closed with it.
     pub(super) async fn run(mut self) {
         let mut closing = self.closing.clone();
         tokio::select! {
@@ -111,18 +111,18 @@ impl Acceptor {
     }
 
     async fn accept_all(&mut self) {
-        let failing = Seldom::default();
+        let failing = LogThrottle::default();
         loop {
             let error = match self.accept().await {
                 Ok(Arrival::Accepted(stream)) => {
                     let Some(stream) = self.server.upgrade(stream) else { continue };
-                    let Some(place) = self.crowd.enter().await else { return };
-                    tokio::spawn(self.server.serve(stream, place, self.closing.clone()));
+                    let Some(permit) = self.limiter.enter().await else { return };
+                    tokio::spawn(self.server.serve(stream, permit, self.closing.clone()));
                     continue;
                 }
                 // Who is sent away makes room for the next one to be sent away: that needs no pause.
                 Ok(Arrival::SentAway(error)) => {
-                    self.counts.cut(Cut::Descriptors);
+                    self.counts.cut(Rejection::Descriptors);
                     error
                 }
                 // The client was gone before its turn came.
@@ -141,11 +141,11 @@ impl Acceptor {
 
     async fn accept(&mut self) -> io::Result<Arrival> {
         loop {
-            // A storm must not keep all other tasks from this thread, nor the end of the front from being seen.
+            // A storm must not keep all other tasks from this thread, nor the end of the HTTP server from being seen.
             consume_budget().await;
             let mut ready = self.listener.readable().await?;
-            let spare = &mut self.spare;
-            if let Ok(accepted) = ready.try_io(|listener| accept(listener.get_ref(), spare)) {
+            let reserve = &mut self.reserve;
+            if let Ok(accepted) = ready.try_io(|listener| accept(listener.get_ref(), reserve)) {
                 return accepted;
             }
         }
@@ -153,17 +153,17 @@ impl Acceptor {
 }
 
 /// Accepts a connection, or sends it away where the process has no descriptor for it.
-fn accept(listener: &TcpListener, spare: &mut Spare) -> io::Result<Arrival> {
+fn accept(listener: &TcpListener, reserve: &mut ReserveDescriptor) -> io::Result<Arrival> {
     let send_away = || {
         // It fails where nobody is there: the system looks for a descriptor first.
         let (stream, _) = listener.accept()?;
-        farewell::tell(&stream.into(), Cut::Descriptors);
+        reject::tell(&stream.into(), Rejection::Descriptors);
         Ok(())
     };
     match listener.accept() {
         Ok((stream, _)) => Ok(Arrival::Accepted(stream.into())),
         Err(error) if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
-            match spare.lend(send_away) {
+            match reserve.lend(send_away) {
                 Some(Ok(())) => Ok(Arrival::SentAway(error)),
                 Some(Err(nobody)) => Err(nobody),
                 None => Err(error),

@@ -1,11 +1,11 @@
-//! The counters of the front. Labels are routes, status classes and reasons: all from short fixed lists.
+//! The counters of the HTTP server. Labels are routes, status classes and reasons: all from short fixed lists.
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
-use super::farewell::Cut;
 use super::handshake::Refusal;
+use super::reject::Rejection;
 
-/// What the front counts. Clones share the counters.
+/// What the HTTP server counts. Clones share the counters.
 #[derive(Debug, Clone)]
 pub(super) struct Counts {
     /// Answered requests by route and class of status.
@@ -52,7 +52,7 @@ impl Counts {
         registry.register(Box::new(counts.accept_errors.clone()))?;
         registry.register(Box::new(counts.cut.clone()))?;
         // A series that is not there until the first time would hide that time from `rate`.
-        for cut in Cut::ALL {
+        for cut in Rejection::ALL {
             counts.cut.with_label_values(&[cut.reason()]);
         }
         for refusal in Refusal::ALL {
@@ -65,7 +65,7 @@ impl Counts {
         self.refused.with_label_values(&[refusal.reason()]).inc();
     }
 
-    pub(super) fn cut(&self, cut: Cut) {
+    pub(super) fn cut(&self, cut: Rejection) {
         self.cut.with_label_values(&[cut.reason()]).inc();
     }
 }

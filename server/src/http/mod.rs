@@ -1,13 +1,13 @@
-//! The front of the server: HTTP, and the handshake after which a connection belongs to the sockets.
+//! The HTTP server: routes, and the handshake after which a connection belongs to the sockets.
 //!
-//! [`Front`] owns the listener and the connections that are still in HTTP. It knows nothing of what happens on a
+//! [`HttpServer`] owns the listener and the connections that are still in HTTP. It knows nothing of what happens on a
 //! WebSocket: an upgraded connection is handed over as [`Accepted`] and forgotten.
 
 mod compression;
 mod connection;
+mod connection_limiter;
 mod controls;
-mod crowd;
-mod farewell;
+mod fast_path;
 #[cfg(any(test, fuzzing))]
 mod fuzz;
 mod gate;
@@ -15,15 +15,15 @@ mod handshake;
 mod health;
 mod host;
 mod listener;
+mod log_throttle;
 mod metrics;
 mod objects;
 mod origin;
 mod page;
 mod problem;
-mod prompt;
+mod reject;
+mod reserve_descriptor;
 mod routes;
-mod seldom;
-mod spare;
 
 use std::io;
 use std::net::SocketAddr;
@@ -34,16 +34,16 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
-use self::crowd::Crowd;
-use self::seldom::Seldom;
-use self::spare::Spare;
+use self::connection_limiter::ConnectionLimiter;
+use self::log_throttle::LogThrottle;
+use self::reserve_descriptor::ReserveDescriptor;
 use crate::config::Config;
 use crate::limits::{Budget, Pressure};
 use crate::log::Log;
 use crate::metrics::Metrics;
 use crate::object::Registry;
 use crate::session::Sessions;
-use crate::socket::{Accepted, Reactors, Slots};
+use crate::socket::{Accepted, ConnectionPermits, Reactors};
 
 #[cfg(any(test, fuzzing))]
 pub use fuzz::{handshake, query};
@@ -73,7 +73,7 @@ const LAST_TURN: Duration = Duration::from_secs(1);
 
 /// The HTTP server, until it is stopped.
 #[derive(Debug)]
-pub struct Front {
+pub struct HttpServer {
     address: SocketAddr,
     /// Set to the moment by which everything has to be closed.
     closing: watch::Sender<Option<Instant>>,
@@ -82,7 +82,7 @@ pub struct Front {
     accepting: JoinHandle<()>,
 }
 
-/// The front can't be started.
+/// The HTTP server can't be started.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The address is in use, not one of this machine, or not allowed.
@@ -98,7 +98,7 @@ pub enum Error {
     Metrics(#[from] prometheus::Error),
 }
 
-impl Front {
+impl HttpServer {
     /// Listens and serves. Has to be called within a tokio runtime.
     pub fn start(
         config: &Config,
@@ -115,7 +115,7 @@ impl Front {
         let most = config.limits.http_connections.min(Semaphore::MAX_PERMITS);
         let in_http = Arc::new(Semaphore::new(most));
         let shared = Arc::new(routes::Shared {
-            slots: Slots::new(config.limits.connections, inside.budget.clone()),
+            slots: ConnectionPermits::new(config.limits.connections, inside.budget.clone()),
             hosts: host::Hosts::new(&config.allowed_hosts),
             origins: origin::Origins::new(&config.allowed_origins),
             health,
@@ -126,15 +126,15 @@ impl Front {
                 echo: config.test_controls,
             },
             counts: counts.clone(),
-            full: Seldom::default(),
+            full: LogThrottle::default(),
             metrics: metrics.clone(),
         });
         let accepting = tokio::spawn(
             listener::Acceptor {
                 listener,
                 server: connection::Server::new(shared, hand_over, config.limits.handshake_timeout),
-                crowd: Crowd::new(Arc::clone(&in_http)),
-                spare: Spare::new(),
+                limiter: ConnectionLimiter::new(Arc::clone(&in_http)),
+                reserve: ReserveDescriptor::new(),
                 closing: Closing(closed),
                 counts,
             }
@@ -165,12 +165,12 @@ impl Front {
     }
 }
 
-/// Tells whoever serves that the front closes, and by when.
+/// Tells whoever serves that the HTTP server closes, and by when.
 #[derive(Debug, Clone)]
 struct Closing(watch::Receiver<Option<Instant>>);
 
 impl Closing {
-    /// Waits for the front to close. A front that was dropped closes at once.
+    /// Waits for the HTTP server to close. An HTTP server that was dropped closes at once.
     async fn deadline(&mut self) -> Instant {
         let deadline = self.0.wait_for(Option::is_some).await.ok().and_then(|at| *at);
         deadline.unwrap_or_else(Instant::now)

@@ -17,17 +17,17 @@ use super::gate::{self, Gate};
 use super::handshake::{Handshake, Offers, Refusal};
 use super::health::Health;
 use super::host::Hosts;
+use super::log_throttle::LogThrottle;
 use super::metrics::Counts;
 use super::origin::Origins;
-use super::seldom::Seldom;
 use super::{Inside, objects, page};
 use crate::limits::Level;
 use crate::metrics::Metrics;
-use crate::socket::{NoSlot, Slot, Slots};
+use crate::socket::{ConnectionPermit, ConnectionPermits, NoConnectionPermit};
 
 /// What the routes use.
 pub(super) struct Shared {
-    pub(super) slots: Slots,
+    pub(super) slots: ConnectionPermits,
     pub(super) hosts: Hosts,
     pub(super) origins: Origins,
     pub(super) health: Health,
@@ -36,13 +36,13 @@ pub(super) struct Shared {
     pub(super) offers: Offers,
     pub(super) counts: Counts,
     /// All places of connections are taken.
-    pub(super) full: Seldom,
+    pub(super) full: LogThrottle,
     pub(super) metrics: Metrics,
 }
 
 impl Shared {
     /// Grants a request to connect, or says why not.
-    pub(super) fn grant(&self, request: &Parts) -> Result<(Handshake, Slot), Refusal> {
+    pub(super) fn grant(&self, request: &Parts) -> Result<(Handshake, ConnectionPermit), Refusal> {
         let handshake = Handshake::read(request, self.offers, &self.inside.sessions)?;
         if !self.hosts.admit(request) {
             return Err(Refusal::ForeignHost);
@@ -57,8 +57,8 @@ impl Shared {
             return Err(Refusal::Memory);
         }
         let slot = self.slots.take().map_err(|why| match why {
-            NoSlot::Full => Refusal::Full,
-            NoSlot::Memory => Refusal::Memory,
+            NoConnectionPermit::Full => Refusal::Full,
+            NoConnectionPermit::Memory => Refusal::Memory,
         })?;
         Ok((handshake, slot))
     }

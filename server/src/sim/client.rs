@@ -15,7 +15,7 @@ use super::seat::{Seat, Stage};
 use super::trace::{Line, Trace};
 use super::truth::{Room, Verdict, ensure};
 use crate::session::{Session, Sessions};
-use crate::socket::Form;
+use crate::socket::WireFormat;
 
 /// Requests that it lets wait.
 const MOST_WAITING: usize = 40;
@@ -23,7 +23,7 @@ const MOST_WAITING: usize = 40;
 pub(super) struct Client {
     number: usize,
     pub(super) session: Session,
-    form: Form,
+    format: WireFormat,
     link: Option<Link>,
     /// When it was opened.
     since: u64,
@@ -74,7 +74,7 @@ impl Client {
         Self {
             number,
             session: Sessions::new(&[7; 32]).numbered(number as u64),
-            form: Form {
+            format: WireFormat {
                 encoding: if one_in(2) { Encoding::Json } else { Encoding::Msgpack },
                 deflated: one_in(4),
             },
@@ -155,9 +155,9 @@ impl Client {
     }
 
     fn connect(&mut self, around: &Around<'_>) {
-        let (link, other) = Link::new(self.form.encoding, around.bounds.is_narrow);
+        let (link, other) = Link::new(self.format.encoding, around.bounds.is_narrow);
         self.trace.note(Line::Opened(self.number));
-        around.machine.accept(other, self.form, self.session.clone());
+        around.machine.accept(other, self.format, self.session.clone());
         (self.link, self.since) = (Some(link), around.now);
     }
 

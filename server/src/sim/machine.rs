@@ -20,7 +20,7 @@ use crate::limits::{Budget, Permit};
 use crate::log::stepped::{Committed, Disk, Stepped as Writer};
 use crate::object::{Classes, Handle, Registry};
 use crate::session::Session;
-use crate::socket::{Accepted, Form, Seats, Slots, Stepped as Reactor};
+use crate::socket::{Accepted, ConnectionPermits, ReactorBuilders, Stepped as Reactor, WireFormat};
 use crate::{log, object, room, simulated, socket};
 
 /// The metrics of all machines.
@@ -59,7 +59,7 @@ pub(super) struct Machine {
     registry: Registry,
     /// What is on disk, in order, and was not looked at yet.
     committed: RefCell<Vec<Committed>>,
-    slots: Slots,
+    slots: ConnectionPermits,
     accepted: Cell<usize>,
     has_failed: Cell<bool>,
     pub(super) instances: Instances,
@@ -99,21 +99,22 @@ impl Machine {
         let (log, writer) = disk.start(metrics.log.clone());
         let budget = Budget::new(MEMORY, &prometheus::Registry::new());
         let budget = budget.expect("an empty registry takes every metric");
-        let seats =
-            Seats::new(bounds.reactors, &budget, &metrics.socket).expect("there are descriptors");
+        let builders = ReactorBuilders::new(bounds.reactors, &budget, &metrics.socket)
+            .expect("there are descriptors");
         let instances = Instances::default();
         let classes = Classes::from([(room::CLASS, instances.class(bounds))]);
         let object_metrics = metrics.object.clone();
         let registry =
-            Registry::new(log, classes, seats.sinks(), bounds.objects(&budget), object_metrics);
-        let reactors = Reactor::all(seats, &registry, bounds.sockets(), &budget, &metrics.socket);
+            Registry::new(log, classes, builders.sinks(), bounds.objects(&budget), object_metrics);
+        let reactors =
+            Reactor::all(builders, &registry, bounds.sockets(), &budget, &metrics.socket);
         drop(guard);
         let machine = Rc::new(Self {
             reactors: reactors.into_iter().map(RefCell::new).collect(),
             writer: RefCell::new(writer),
             registry,
             committed: RefCell::default(),
-            slots: Slots::new(usize::MAX, Budget::unlimited()),
+            slots: ConnectionPermits::new(usize::MAX, Budget::unlimited()),
             accepted: Cell::new(0),
             has_failed: Cell::new(false),
             instances,
@@ -135,13 +136,13 @@ impl Machine {
     }
 
     /// Takes a connection, as HTTP does after its upgrade.
-    pub(super) fn accept(&self, socket: UnixStream, form: Form, session: Session) {
+    pub(super) fn accept(&self, socket: UnixStream, format: WireFormat, session: Session) {
         let next = self.accepted.replace(self.accepted.get() + 1) % self.reactors.len();
         self.reactors[next].borrow().accept(Accepted {
             stream: TcpStream::from(OwnedFd::from(socket)),
             answer: Bytes::new(),
             read: Bytes::new(),
-            form,
+            format,
             echoes: false,
             session: Ok(session),
             slot: self.slots.take().expect("there is no bound"),

@@ -14,8 +14,8 @@
 //! looked at here is neither: reactors are a poller of the system, the log is a thread, reads are a pool. Here the sockets are
 //! real ones (of the Unix family, which deliver at once), and tokio's own runtime runs one task at a time in its paused time. shuttle
 //! and loom choose between the steps of threads at locks and atomics: here a step of an object's life is one under one lock,
-//! which is what a schedule plays. loom models the one place where it is about memory, the bell of a reactor's inbox
-//! (`socket/inbox/bell.rs`).
+//! which is what a schedule plays. loom models the one place where it is about memory, the wake flag of a reactor's inbox
+//! (`socket/inbox/wake_flag.rs`).
 
 mod bounds;
 mod chance;

@@ -1,6 +1,6 @@
 //! What HTTP hands to the sockets: an upgraded connection, and its place among those that may be open.
 //!
-//! A connection counts from the moment at which its upgrade is granted to the moment at which its [`Slot`] is
+//! A connection counts from the moment at which its upgrade is granted to the moment at which its [`ConnectionPermit`] is
 //! dropped, so the bound holds also for upgrades under way. This module knows neither HTTP nor WebSocket frames.
 
 use std::net::TcpStream;
@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 
-use super::form::Form;
+use super::wire_format::WireFormat;
 use crate::limits::{Budget, Held, Purpose};
 use crate::session::{BadToken, Session};
 
@@ -23,14 +23,14 @@ pub struct Accepted {
     /// Bytes that came after the handshake and were read with it: the first frames.
     pub read: Bytes,
     /// How its messages are written.
-    pub form: Form,
+    pub format: WireFormat,
     /// Every message goes back as it came: for tests of what lies below messages.
     pub echoes: bool,
     /// Whose connection it is. A bad token was upgraded all the same, because browsers see close codes and not the
     /// status of a refused upgrade: it has to be closed with [`dormouse_protocol::CloseCode::BadToken`].
     pub session: Result<Session, BadToken>,
     /// To be dropped when the connection is closed.
-    pub slot: Slot,
+    pub slot: ConnectionPermit,
 }
 
 /// Memory of a connection: its entry, what is under way on it, and twice [`Held::FREE`] for what it sends and is sent.
@@ -38,7 +38,7 @@ const CONNECTION_BYTES: usize = (1 << 10) + 2 * Held::FREE;
 
 /// There is no place for another connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NoSlot {
+pub enum NoConnectionPermit {
     /// As many are open as may be.
     Full,
     /// The memory budget has no room.
@@ -47,7 +47,7 @@ pub enum NoSlot {
 
 /// Counts the WebSocket connections that are open, up to a bound, and takes the memory for them out of the budget.
 #[derive(Debug, Clone)]
-pub struct Slots(Arc<Count>);
+pub struct ConnectionPermits(Arc<Count>);
 
 #[derive(Debug)]
 struct Count {
@@ -59,12 +59,12 @@ struct Count {
 
 /// One open connection's place; dropping it makes room for another.
 #[derive(Debug)]
-pub struct Slot {
+pub struct ConnectionPermit {
     count: Arc<Count>,
     number: u64,
 }
 
-impl Slots {
+impl ConnectionPermits {
     /// Room for `limit` connections, as far as the budget has room for them.
     pub fn new(limit: usize, budget: Budget) -> Self {
         let (open, granted) = Default::default();
@@ -72,21 +72,21 @@ impl Slots {
     }
 
     /// A place, if there is one.
-    pub fn take(&self) -> Result<Slot, NoSlot> {
+    pub fn take(&self) -> Result<ConnectionPermit, NoConnectionPermit> {
         let count = &self.0;
         let permit = count.budget.try_acquire(Purpose::Connection, CONNECTION_BYTES);
-        let permit = permit.ok_or(NoSlot::Memory)?;
+        let permit = permit.ok_or(NoConnectionPermit::Memory)?;
         let free = |open| (open < count.limit).then_some(open + 1);
         let taken = count.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, free);
-        taken.map_err(|_| NoSlot::Full)?;
+        taken.map_err(|_| NoConnectionPermit::Full)?;
         // The slot gives it back: there are many at rest, and each byte of them counts.
         permit.forget();
         let number = count.granted.fetch_add(1, Ordering::Relaxed);
-        Ok(Slot { count: Arc::clone(count), number })
+        Ok(ConnectionPermit { count: Arc::clone(count), number })
     }
 }
 
-impl Slot {
+impl ConnectionPermit {
     /// Grows with every upgrade that is granted: of the connections of one client, one after another, the latest has the
     /// greatest.
     pub fn number(&self) -> u64 {
@@ -94,7 +94,7 @@ impl Slot {
     }
 }
 
-impl Drop for Slot {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         self.count.open.fetch_sub(1, Ordering::Relaxed);
         self.count.budget.remember(CONNECTION_BYTES);
@@ -108,13 +108,13 @@ mod tests {
     #[test]
     fn a_dropped_slot_makes_room() {
         let budget = Budget::unlimited();
-        let slots = Slots::new(2, budget.clone());
+        let slots = ConnectionPermits::new(2, budget.clone());
         let first = slots.take().unwrap();
         let second = slots.take().unwrap();
-        assert_eq!(slots.take().unwrap_err(), NoSlot::Full);
+        assert_eq!(slots.take().unwrap_err(), NoConnectionPermit::Full);
         drop(first);
         let third = slots.take().unwrap();
-        assert_eq!(slots.take().unwrap_err(), NoSlot::Full);
+        assert_eq!(slots.take().unwrap_err(), NoConnectionPermit::Full);
         assert!(second.number() < third.number(), "the later one is known");
         drop((second, third));
         assert_eq!(budget.in_use(), 0);
@@ -124,9 +124,9 @@ mod tests {
     fn a_connection_needs_memory() {
         // Connections leave a part of the budget to what they do.
         let budget = Budget::new(2 * CONNECTION_BYTES, &prometheus::Registry::new()).unwrap();
-        let slots = Slots::new(2, budget);
+        let slots = ConnectionPermits::new(2, budget);
         let first = slots.take().unwrap();
-        assert_eq!(slots.take().unwrap_err(), NoSlot::Memory);
+        assert_eq!(slots.take().unwrap_err(), NoConnectionPermit::Memory);
         drop(first);
         assert!(slots.take().is_ok());
     }

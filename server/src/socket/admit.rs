@@ -3,7 +3,7 @@
 
 use dormouse_protocol::{ErrorCode, Join, Payload};
 
-use super::connection::Joined;
+use super::connection::Membership;
 use super::reactor::Reactor;
 use crate::log::ObjectId;
 use crate::object::Refusal;
@@ -29,7 +29,7 @@ impl Reactor {
         key: usize,
         object: u64,
         request: Option<u32>,
-    ) -> Option<Joined> {
+    ) -> Option<Membership> {
         let joined = self.connections[key].joined(ObjectId(object));
         if joined.is_none() {
             let why =
@@ -67,7 +67,7 @@ impl Reactor {
                 }
                 self.presence_fits(join.presence.as_ref())?;
             }
-            Demand::Publish if connection.work.in_flight >= limits.in_flight => {
+            Demand::Publish if connection.activity.in_flight >= limits.in_flight => {
                 let limit = limits.in_flight;
                 let why = format!("{limit} requests wait for their reply; wait for one of them");
                 return Err(Refusal::new(ErrorCode::TooManyInFlight, why));

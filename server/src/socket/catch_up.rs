@@ -11,11 +11,11 @@ use dormouse_protocol::{
 };
 
 use super::admit::SHORT_OF_MEMORY;
-use super::audience::{NOWHERE, Standing};
-use super::connection::Joined;
-use super::inbox::Letter;
+use super::connection::Membership;
+use super::inbox::Command;
 use super::page::{Page, PageKey};
 use super::reactor::Reactor;
+use super::subscribers::{DeliveryMode, NOWHERE};
 use crate::object::Address;
 use crate::object::input::Action;
 use crate::object::presence::Departing;
@@ -61,21 +61,22 @@ impl Reactor {
     /// Reads a page for some membership of the connection that stands behind, if its socket takes more.
     pub(super) fn catch_up(&mut self, key: usize) {
         let Some(connection) = self.connections.get_mut(key) else { return };
-        let is_full = connection.work.outbox.bytes() > self.common.settings.outbound_bytes;
-        let waits = connection.work.reading_page || connection.work.starved;
+        let is_full = connection.activity.outbox.bytes() > self.common.settings.outbound_bytes;
+        let waits = connection.activity.reading_page || connection.activity.starved;
         if waits || is_full || !connection.is_open() {
             return;
         }
         let behind = connection.joins.iter().position(|joined| {
-            let member = &self.audiences[joined.audience as usize].members[joined.member as usize];
-            member.standing == Standing::Behind
+            let member =
+                &self.subscribers[joined.subscribers as usize].members[joined.member as usize];
+            member.mode == DeliveryMode::Behind
         });
         let Some(index) = behind else { return };
         // The membership goes to the end of the line, so that all get their turn.
         let joined = connection.joins.remove(index);
         connection.joins.push(joined);
-        let audience = &mut self.audiences[joined.audience as usize];
-        let after = audience.members[joined.member as usize].position;
+        let subscribers = &mut self.subscribers[joined.subscribers as usize];
+        let after = subscribers.members[joined.member as usize].position;
         self.read_page(key, joined, after, None);
     }
 
@@ -83,29 +84,29 @@ impl Reactor {
     pub(super) fn read_page(
         &mut self,
         key: usize,
-        joined: Joined,
+        joined: Membership,
         after: u64,
         join: Option<FirstPage>,
     ) {
-        let Joined { object, serial, .. } = joined;
+        let Membership { object, serial, .. } = joined;
         let connection = &mut self.connections[key];
-        let audience = &mut self.audiences[joined.audience as usize];
-        let standing = if join.is_some() { Standing::Joining } else { Standing::Reading };
-        audience.stand(joined.member, standing);
-        connection.work.begin().reading_page |= join.is_none();
-        let page_key = PageKey { object, after, form: connection.form };
+        let subscribers = &mut self.subscribers[joined.subscribers as usize];
+        let mode = if join.is_some() { DeliveryMode::Joining } else { DeliveryMode::Reading };
+        subscribers.set_mode(joined.member, mode);
+        connection.activity.begin().reading_page |= join.is_none();
+        let page_key = PageKey { object, after, format: connection.format };
         let reader = Reader { connection: connection.address(key, 0), serial, join };
         match self.readers.entry(page_key) {
             Entry::Occupied(mut others) => return others.get_mut().push(reader),
             Entry::Vacant(nobody) => _ = nobody.insert(vec![reader]),
         }
-        if let Some(page) = audience.kept_page(page_key) {
+        if let Some(page) = subscribers.kept_page(page_key) {
             let read = PageRead { key: page_key, page: Ok(page) };
-            return self.inbox.push(Letter::Page(read));
+            return self.inbox.push(Command::Page(read));
         }
         self.common.metrics.pages.inc();
         let event_bytes = self.common.settings.limits.message_bytes as usize;
-        audience.post(self.index, NOWHERE, Action::Read(page_key.read(event_bytes)));
+        subscribers.post(self.index, NOWHERE, Action::Read(page_key.read(event_bytes)));
     }
 
     /// A page has been read.
@@ -114,9 +115,9 @@ impl Reactor {
         let has_room = || self.common.budget.has_room(self.common.budget.limit() / 2);
         if let Ok(page) = &page
             && has_room()
-            && let Some(&audience) = self.audience_of.get(&page_key.object)
+            && let Some(&subscribers) = self.subscribers_of.get(&page_key.object)
         {
-            self.audiences[audience as usize].keep_page(page_key, page);
+            self.subscribers[subscribers as usize].keep_page(page_key, page);
         }
         for reader in self.readers.remove(&page_key).unwrap_or_default() {
             self.page_read_for(reader, page_key, page.as_deref().map_err(|why| *why));
@@ -129,7 +130,7 @@ impl Reactor {
         let Some(key) = self.find(connection) else { return };
         let connection = &mut self.connections[key];
         if join.is_none()
-            && let Some(work) = connection.work.go_on()
+            && let Some(work) = connection.activity.go_on()
         {
             work.reading_page = false;
         }
@@ -137,7 +138,7 @@ impl Reactor {
         // Left meanwhile; a joining connection only by its end, since its requests wait for the reply.
         let Some(joined) = joined else {
             self.catch_up(key);
-            return self.connections[key].work.rest();
+            return self.connections[key].activity.rest();
         };
         match (page, join) {
             (Ok(page), join) => {
@@ -160,7 +161,8 @@ impl Reactor {
                 self.finish_reading(key);
             }
             (Err(NoPage::Memory), None) => {
-                self.audiences[joined.audience as usize].stand(joined.member, Standing::Behind);
+                self.subscribers[joined.subscribers as usize]
+                    .set_mode(joined.member, DeliveryMode::Behind);
                 self.starve(key);
             }
             // To go on without the page would be a hole.
@@ -168,14 +170,14 @@ impl Reactor {
         }
     }
 
-    fn take_page(&mut self, key: usize, joined: Joined, page: &Page, join: Option<FirstPage>) {
+    fn take_page(&mut self, key: usize, joined: Membership, page: &Page, join: Option<FirstPage>) {
         let connection = &mut self.connections[key];
-        let audience = &mut self.audiences[joined.audience as usize];
-        let epoch = audience.handle.identity().epoch;
+        let subscribers = &mut self.subscribers[joined.subscribers as usize];
+        let epoch = subscribers.handle.identity().epoch;
         let from = page.after.max(page.trimmed);
         let is_trimmed = page.trimmed > page.after;
         let watch = join.as_ref().map(|first| first.watch);
-        let number = audience.members[joined.member as usize].number;
+        let number = subscribers.members[joined.member as usize].number;
         if let Some(first) = join {
             let reset =
                 first.reset.or((first.is_resume && is_trimmed).then_some(ResetReason::Trimmed));
@@ -197,14 +199,14 @@ impl Reactor {
             self.common.metrics.resets.inc();
         }
         if let Some(frame) = &page.frame {
-            connection.work.begin().outbox.push_shared(frame.clone());
+            connection.activity.begin().outbox.push_shared(frame.clone());
             self.common.metrics.caught_up_events.inc_by(page.events);
         }
-        audience.members[joined.member as usize].position = page.last.max(from);
+        subscribers.members[joined.member as usize].position = page.last.max(from);
         // It may have ended within events whose delivery is still on its way.
-        audience.newest = audience.newest.max(page.head);
+        subscribers.newest = subscribers.newest.max(page.head);
         self.go_live(key, joined);
-        self.mark_dirty(key);
+        self.queue_write(key);
         if let Some(watch) = watch {
             self.watch(key, joined, watch);
             self.finish_reading(key);
@@ -212,14 +214,14 @@ impl Reactor {
     }
 
     /// Makes a member live, if it has every event or lacks only recent ones.
-    pub(super) fn go_live(&mut self, key: usize, joined: Joined) {
+    pub(super) fn go_live(&mut self, key: usize, joined: Membership) {
         let connection = &mut self.connections[key];
-        let audience = &mut self.audiences[joined.audience as usize];
-        let Some(missed) = audience.rejoin(joined.member, connection.form) else { return };
+        let subscribers = &mut self.subscribers[joined.subscribers as usize];
+        let Some(missed) = subscribers.rejoin(joined.member, connection.format) else { return };
         for frame in missed {
-            connection.work.begin().outbox.push_shared(frame);
+            connection.activity.begin().outbox.push_shared(frame);
         }
-        let offset = audience.members[joined.member as usize].position;
+        let offset = subscribers.members[joined.member as usize].position;
         let object = joined.object.0;
         connection.queue(&ServerMessage::CaughtUp(CaughtUp { object, offset }));
     }

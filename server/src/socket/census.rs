@@ -9,11 +9,11 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::Reactors;
-use super::audience::{Audience, Member};
-use super::connection::{Connection, Joined};
-use super::inbox::Letter;
+use super::connection::{Connection, Membership};
+use super::inbox::Command;
 use super::metrics::Surveyed;
 use super::reactor::Reactor;
+use super::subscribers::{Member, Subscribers};
 use super::wheel::Wheel;
 use crate::log::ObjectId;
 use crate::object::Address;
@@ -51,12 +51,12 @@ struct Survey {
     busy: usize,
     rest_bytes: usize,
     queued_bytes: usize,
-    audiences: usize,
+    subscribers: usize,
     recent_bytes: usize,
 }
 
 /// Runs on a reactor's thread: must be short.
-pub(super) type Question = Box<dyn FnOnce(&Reactor) + Send>;
+pub(super) type Query = Box<dyn FnOnce(&Reactor) + Send>;
 
 impl Reactors {
     /// Asks every reactor once about all these objects; the answer is in their order. `None` if one of the reactors does
@@ -82,26 +82,26 @@ impl Reactors {
         let sum = |count: fn(&Survey) -> usize| {
             surveys.iter().map(count).sum::<usize>().cast_signed() as i64
         };
-        let Surveyed { at_rest, busy, rest_bytes, queued_bytes, audiences, recent_bytes } =
+        let Surveyed { at_rest, busy, rest_bytes, queued_bytes, subscribers, recent_bytes } =
             &self.metrics.surveyed;
         at_rest.set(sum(|survey| survey.at_rest));
         busy.set(sum(|survey| survey.busy));
         rest_bytes.set(sum(|survey| survey.rest_bytes));
         queued_bytes.set(sum(|survey| survey.queued_bytes));
-        audiences.set(sum(|survey| survey.audiences));
+        subscribers.set(sum(|survey| survey.subscribers));
         recent_bytes.set(sum(|survey| survey.recent_bytes));
     }
 
     async fn ask<T: Send + 'static>(
         &self,
-        question: impl Fn(&Reactor) -> T + Clone + Send + 'static,
+        query: impl Fn(&Reactor) -> T + Clone + Send + 'static,
     ) -> Option<Vec<T>> {
         let ask = |inbox: &super::Inbox| {
             let (reply, answer) = oneshot::channel();
-            let question = question.clone();
+            let query = query.clone();
             // Who asked may have lost patience.
-            let question: Question = Box::new(move |reactor| _ = reply.send(question(reactor)));
-            inbox.push(Letter::Question(question));
+            let query: Query = Box::new(move |reactor| _ = reply.send(query(reactor)));
+            inbox.push(Command::Query(query));
             answer
         };
         let answers: Vec<_> = self.inboxes.iter().map(|inbox| ask(inbox)).collect();
@@ -119,33 +119,33 @@ impl Reactors {
 impl Reactor {
     /// Counts the object's members on this reactor.
     pub(super) fn census(&self, object: ObjectId) -> Census {
-        let Some(&key) = self.audience_of.get(&object) else { return Census::default() };
-        let members = &self.audiences[key as usize].members;
+        let Some(&key) = self.subscribers_of.get(&object) else { return Census::default() };
+        let members = &self.subscribers[key as usize].members;
         let is_at_rest =
-            |member: &&Member| self.connections[member.connection as usize].work.is_at_rest();
+            |member: &&Member| self.connections[member.connection as usize].activity.is_at_rest();
         Census {
             members: members.len() as u64,
             at_rest: members.iter().filter(is_at_rest).count() as u64,
-            bytes: size_of::<Audience>()
+            bytes: size_of::<Subscribers>()
                 + members.capacity() * size_of::<Member>()
-                + members.len() * size_of::<Joined>(),
+                + members.len() * size_of::<Membership>(),
         }
     }
 
     /// Counts the connections of this reactor, the memory of those at rest with their memberships and deadlines, and what is
     /// kept for the others and for who catches up. What objects take is not in it, nor what the kernel does.
     fn survey(&self) -> Survey {
-        let recent = self.audiences.iter().map(|(_, audience)| audience.recent_bytes());
+        let recent = self.subscribers.iter().map(|(_, subscribers)| subscribers.recent_bytes());
         let mut survey = Survey {
-            audiences: self.audiences.len(),
+            subscribers: self.subscribers.len(),
             recent_bytes: recent.sum(),
             ..Survey::default()
         };
         for (_, connection) in &self.connections {
-            if connection.work.is_at_rest() {
+            if connection.activity.is_at_rest() {
                 let memberships = connection.joins.len() * size_of::<Member>();
                 let spilled = if connection.joins.spilled() {
-                    connection.joins.capacity() * size_of::<Joined>()
+                    connection.joins.capacity() * size_of::<Membership>()
                 } else {
                     0
                 };
@@ -154,7 +154,7 @@ impl Reactor {
                 survey.rest_bytes += Wheel::<Address>::ENTRY_BYTES;
             } else {
                 survey.busy += 1;
-                survey.queued_bytes += connection.work.outbox.bytes();
+                survey.queued_bytes += connection.activity.outbox.bytes();
             }
         }
         survey

@@ -27,7 +27,7 @@ impl Reactor {
         if !connection.is_open() {
             return;
         }
-        let work = connection.work.begin();
+        let work = connection.activity.begin();
         work.outbox.push(frame::close(code));
         work.signals = Vec::new();
         self.end_by(key, Phase::Closing);
@@ -37,8 +37,8 @@ impl Reactor {
     }
 
     /// What the peer sends can't be understood any more.
-    pub(super) fn deafen(&mut self, key: usize) {
-        self.end_by(key, Phase::Deaf);
+    pub(super) fn discard_input(&mut self, key: usize) {
+        self.end_by(key, Phase::DiscardingInput);
     }
 
     /// The peer sends no more: the socket goes when ours is out (RFC 6455, 7.1.1: the server goes first).
@@ -56,7 +56,7 @@ impl Reactor {
             let address = self.connections[key].address(key, 0);
             self.wheel.insert(self.wheel.after(CLOSE_CHECK), address);
         }
-        self.mark_dirty(key);
+        self.queue_write(key);
     }
 
     /// Takes no more requests and closes every connection with `code` when it has its replies.
@@ -64,7 +64,7 @@ impl Reactor {
         self.draining = Some(code);
         let keys: Vec<usize> = self.connections.iter().map(|(key, _)| key).collect();
         for key in keys {
-            if self.connections[key].work.in_flight == 0 {
+            if self.connections[key].activity.in_flight == 0 {
                 self.close(key, code);
             }
         }

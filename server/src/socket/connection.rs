@@ -7,11 +7,11 @@ use dormouse_protocol::ServerMessage;
 use mio::net::TcpStream;
 use smallvec::SmallVec;
 
-use super::accepted::Slot;
-use super::form::Form;
+use super::accepted::ConnectionPermit;
+use super::activity::Activity;
 use super::framing;
 use super::wheel::Tick;
-use super::work::Work;
+use super::wire_format::WireFormat;
 use crate::log::ObjectId;
 use crate::object::Address;
 use crate::session::SessionId;
@@ -23,7 +23,7 @@ pub(super) struct Connection {
     /// Tells this connection from others that had the same key.
     pub(super) generation: u32,
     pub(super) session: SessionId,
-    pub(super) form: Form,
+    pub(super) format: WireFormat,
     /// Its messages go back as they come.
     pub(super) echoes: bool,
     /// The socket may have more to read.
@@ -31,7 +31,7 @@ pub(super) struct Connection {
     /// The peer has sent its last byte.
     pub(super) hung_up: bool,
     /// The connection is in the list of those to write to.
-    pub(super) dirty: bool,
+    pub(super) write_queued: bool,
     /// The connection is in the line of those to read from.
     pub(super) in_line: bool,
     pub(super) phase: Phase,
@@ -41,10 +41,10 @@ pub(super) struct Connection {
     pub(super) unanswered: u32,
     /// Until when the peer must be heard after a ping.
     pub(super) pong_due: Option<NonZero<Tick>>,
-    pub(super) joins: SmallVec<[Joined; 1]>,
-    pub(super) work: Work,
+    pub(super) joins: SmallVec<[Membership; 1]>,
+    pub(super) activity: Activity,
     /// Counts against the server's bound on connections, and tells which of two came first.
-    pub(super) slot: Slot,
+    pub(super) slot: ConnectionPermit,
 }
 
 /// There are many at rest, so that each byte counts.
@@ -58,18 +58,18 @@ pub(super) enum Phase {
     /// Our close frame is on its way; the peer must answer until then.
     Closing(Tick),
     /// The same after a broken frame: what the peer still sends can't be understood and is thrown away.
-    Deaf(Tick),
+    DiscardingInput(Tick),
     /// Both sides have closed: the socket goes when the outbox is empty, at the latest at that tick.
     Closed(Tick),
 }
 
 /// Where a connection's membership stands.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Joined {
+pub(super) struct Membership {
     pub(super) object: ObjectId,
-    /// The key of the object's audience on this reactor.
-    pub(super) audience: u32,
-    /// The place among the audience's members.
+    /// The key of the object's subscribers on this reactor.
+    pub(super) subscribers: u32,
+    /// The place among the subscribers' members.
     pub(super) member: u32,
     /// Tells this membership from an earlier one of the same object.
     pub(super) serial: u32,
@@ -83,33 +83,33 @@ impl Connection {
 
     /// Queues a message.
     pub(super) fn queue(&mut self, message: &ServerMessage) {
-        let payload = self.form.encoding.encode_server(message);
-        self.queue_frame(framing::message(self.form, &payload));
+        let payload = self.format.encoding.encode_server(message);
+        self.queue_frame(framing::message(self.format, &payload));
     }
 
     /// Queues a frame for this connection alone. After a close frame nothing may follow: RFC 6455, section 5.5.1.
     pub(super) fn queue_frame(&mut self, frame: Bytes) {
         if self.is_open() {
-            self.work.begin().outbox.push(frame);
+            self.activity.begin().outbox.push(frame);
         }
     }
 
     /// Queues a frame that carries the permit for its memory.
     pub(super) fn queue_shared(&mut self, frame: Bytes) {
         if self.is_open() {
-            self.work.begin().outbox.push_shared(frame);
+            self.activity.begin().outbox.push_shared(frame);
         }
     }
 
     /// Begins a request that reads the log or a roster.
     pub(super) fn read_log(&mut self) {
-        let work = self.work.begin();
+        let work = self.activity.begin();
         work.reading_log = true;
         work.in_flight += 1;
     }
 
     /// Where the connection's membership of an object stands.
-    pub(super) fn joined(&self, object: ObjectId) -> Option<Joined> {
+    pub(super) fn joined(&self, object: ObjectId) -> Option<Membership> {
         self.joins.iter().find(|joined| joined.object == object).copied()
     }
 

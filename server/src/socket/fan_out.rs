@@ -1,16 +1,16 @@
 //! From objects to sockets: events and answers.
 //!
-//! A delivery is framed once, gathered with what else there is for the object's members, and queued for every member that it
+//! A delivery is framed once, batched with what else there is for the object's members, and queued for every member that it
 //! follows on from; the sockets are written to at the end of the turn, each once.
 
 use dormouse_protocol::{Done, Published, ServerMessage};
 use tokio::time::Instant;
 
-use super::audience::Standing;
+use super::batch::{Batch, When};
 use super::inbox::Lagging;
-use super::outgoing::{Outgoing, When};
 use super::reactor::Reactor;
 use super::signals::keep_signals;
+use super::subscribers::DeliveryMode;
 use crate::log::ObjectId;
 use crate::object::{Answer, Answered, Delivery, EventFrames, Refusal, Verb};
 
@@ -41,84 +41,83 @@ impl Reactor {
 
     fn take_events(&mut self, events: &EventFrames) {
         let object = events.object;
-        let Some(&key) = self.audience_of.get(&object) else { return };
-        let delivered = self.audiences[key as usize].take(events, &self.common.budget);
+        let Some(&key) = self.subscribers_of.get(&object) else { return };
+        let delivered = self.subscribers[key as usize].take(events, &self.common.budget);
         let Some(delivered) = delivered else { return self.fall_behind(key) };
-        let outgoing = self.gather(key, object);
-        if outgoing.is_full() || !outgoing.precedes(&delivered) {
+        let batch = self.batch_for(key, object);
+        if batch.is_full() || !batch.precedes(&delivered) {
             self.fan_out(object);
         }
-        self.gather(key, object).add_delivery(delivered);
+        self.batch_for(key, object).add_delivery(delivered);
     }
 
-    /// What goes out next to an audience, to be added to. It goes at the end of the turn, or after a sweep that is under way.
-    pub(super) fn gather(&mut self, audience: u32, object: ObjectId) -> &mut Outgoing {
-        let outgoing = self.audiences[audience as usize].outgoing.get_or_insert_default();
-        if outgoing.is_empty() {
-            self.outgoing.push(object);
+    /// What goes out next to a group of subscribers, to be added to. It goes at the end of the turn, or after a flush that is under way.
+    pub(super) fn batch_for(&mut self, subscribers: u32, object: ObjectId) -> &mut Batch {
+        let batch = self.subscribers[subscribers as usize].batch.get_or_insert_default();
+        if batch.is_empty() {
+            self.batch.push(object);
         }
-        outgoing
+        batch
     }
 
-    /// Queues for the members of all objects what was gathered for them, where it is time.
+    /// Queues for the members of all objects what was batched for them, where it is time.
     pub(super) fn fan_out_all(&mut self) {
-        self.next_sweep = None;
-        for object in std::mem::take(&mut self.outgoing) {
-            let Some(&audience) = self.audience_of.get(&object) else { continue };
-            let outgoing = self.audiences[audience as usize].outgoing.as_ref();
+        self.next_flush = None;
+        for object in std::mem::take(&mut self.batch) {
+            let Some(&subscribers) = self.subscribers_of.get(&object) else { continue };
+            let batch = self.subscribers[subscribers as usize].batch.as_ref();
             // It has gone before its turn, where something did not follow on from it.
-            let Some(outgoing) = outgoing.filter(|outgoing| !outgoing.is_empty()) else { continue };
-            match outgoing.when() {
+            let Some(batch) = batch.filter(|batch| !batch.is_empty()) else { continue };
+            match batch.when() {
                 When::Now => self.fan_out(object),
-                When::AfterSweep => self.outgoing.push(object),
+                When::AfterFlush => self.batch.push(object),
                 When::At(at) => {
-                    self.outgoing.push(object);
-                    self.next_sweep = Some(self.next_sweep.map_or(at, |next| next.min(at)));
+                    self.batch.push(object);
+                    self.next_flush = Some(self.next_flush.map_or(at, |next| next.min(at)));
                 }
             }
         }
     }
 
-    /// Queues for the members what was gathered for them.
+    /// Queues for the members what was batched for them.
     pub(super) fn fan_out(&mut self, object: ObjectId) {
-        let Some(&audience) = self.audience_of.get(&object) else { return };
-        let audience = &mut self.audiences[audience as usize];
-        let Some(outgoing) = audience.outgoing.as_mut().filter(|outgoing| !outgoing.is_empty())
-        else {
+        let Some(&subscribers) = self.subscribers_of.get(&object) else { return };
+        let subscribers = &mut self.subscribers[subscribers as usize];
+        let Some(batch) = subscribers.batch.as_mut().filter(|batch| !batch.is_empty()) else {
             return;
         };
-        let (mut joined, is_swept) = outgoing.take(&audience.speakers, &self.common.budget);
-        if !is_swept {
-            audience.outgoing = None;
+        let (mut joined, is_flush) = batch.take(&subscribers.speakers, &self.common.budget);
+        if !is_flush {
+            subscribers.batch = None;
         }
         let (settings, metrics) = (&self.common.settings, &self.common.metrics);
         let (mut events, mut signals) = (0, 0);
-        for place in 0..audience.members.len() {
-            let member = audience.members[place];
+        for place in 0..subscribers.members.len() {
+            let member = subscribers.members[place];
             let connection = &mut self.connections[member.connection as usize];
-            let has_room = connection.work.outbox.bytes() <= settings.outbound_bytes
-                && connection.work.has_memory(&self.common.budget);
+            let has_room = connection.activity.outbox.bytes() <= settings.outbound_bytes
+                && connection.activity.has_memory(&self.common.budget);
             if let Some(last) = joined.last()
-                && member.standing == Standing::Live
+                && member.mode == DeliveryMode::Live
                 && member.position < last
             {
-                let frames = joined.events_after(member.position, connection.form);
+                let frames = joined.events_after(member.position, connection.format);
                 if let Some(frames) = frames.filter(|_| has_room) {
-                    self.dirty.add_shared(member.connection, connection, &frames);
-                    audience.members[place].position = last;
+                    self.write_queue.add_shared(member.connection, connection, &frames);
+                    subscribers.members[place].position = last;
                     events += last - member.position;
                 } else {
-                    audience.stand(place as u32, Standing::Behind);
+                    subscribers.set_mode(place as u32, DeliveryMode::Behind);
                     metrics.fell_behind.inc();
                     // One whose outbox is full reads on when its socket has taken it.
                     self.behind.push(member.connection);
                 }
             }
-            if let Some(frames) = joined.signal_frames(connection.form)
-                && member.standing != Standing::Joining
+            if let Some(frames) = joined.signal_frames(connection.format)
+                && member.mode != DeliveryMode::Joining
             {
                 if has_room && connection.takes_signals() {
-                    self.dirty.add_shared(member.connection, connection, frames);
+                    self.write_queue.add_shared(member.connection, connection, frames);
                     signals += joined.signals.len() as u64;
                 } else {
                     keep_signals(
@@ -133,19 +132,19 @@ impl Reactor {
         }
         metrics.delivered_events.inc_by(events);
         metrics.delivered_signals.inc_by(signals);
-        if is_swept {
-            self.dirty.add_end(object);
+        if is_flush {
+            self.write_queue.add_end(object);
         }
     }
 
     /// All members of an object have been written to.
-    pub(super) fn sweep_ended(&mut self, object: ObjectId) {
-        let Some(&audience) = self.audience_of.get(&object) else { return };
-        if let Some(outgoing) = &mut self.audiences[audience as usize].outgoing {
-            outgoing.end_sweep();
-            if !outgoing.is_empty() {
-                // Nobody else says that what was gathered meanwhile has its turn now.
-                self.next_sweep = Some(Instant::now());
+    pub(super) fn flush_ended(&mut self, object: ObjectId) {
+        let Some(&subscribers) = self.subscribers_of.get(&object) else { return };
+        if let Some(batch) = &mut self.subscribers[subscribers as usize].batch {
+            batch.end_flush();
+            if !batch.is_empty() {
+                // Nobody else says that what was batched meanwhile has its turn now.
+                self.next_flush = Some(Instant::now());
             }
         }
     }
@@ -160,20 +159,20 @@ impl Reactor {
         }
         for (object, last) in events {
             self.common.metrics.lagged.inc();
-            let Some(&audience) = self.audience_of.get(&object) else { continue };
-            let lagging = &mut self.audiences[audience as usize];
+            let Some(&subscribers) = self.subscribers_of.get(&object) else { continue };
+            let lagging = &mut self.subscribers[subscribers as usize];
             lagging.newest = lagging.newest.max(last);
-            self.fall_behind(audience);
+            self.fall_behind(subscribers);
         }
     }
 
     /// The live members of an object that lack its newest events read them from the log.
-    fn fall_behind(&mut self, audience: u32) {
-        let audience = &mut self.audiences[audience as usize];
-        for place in 0..audience.members.len() {
-            let member = audience.members[place];
-            if member.standing == Standing::Live && member.position < audience.newest {
-                audience.stand(place as u32, Standing::Behind);
+    fn fall_behind(&mut self, subscribers: u32) {
+        let subscribers = &mut self.subscribers[subscribers as usize];
+        for place in 0..subscribers.members.len() {
+            let member = subscribers.members[place];
+            if member.mode == DeliveryMode::Live && member.position < subscribers.newest {
+                subscribers.set_mode(place as u32, DeliveryMode::Behind);
                 self.behind.push(member.connection);
             }
         }
@@ -187,7 +186,7 @@ impl Reactor {
         }
         let Some(key) = self.find(address) else { return };
         let was_paused = self.is_paused(&self.connections[key]);
-        self.connections[key].work.begin().in_flight_bytes -= held as usize;
+        self.connections[key].activity.begin().in_flight_bytes -= held as usize;
         let id = address.request;
         match answer {
             Answer::Published { offset, time, duplicate } => {
@@ -200,7 +199,7 @@ impl Reactor {
             }
             Answer::Joined { .. } => debug_assert!(false, "only a join is answered so"),
         }
-        self.mark_dirty(key);
+        self.queue_write(key);
         if verb == Verb::Read {
             return self.finish_reading(key);
         }

@@ -95,7 +95,7 @@ impl Header {
         let Some(mask) = rest.first_chunk::<4>() else { return Ok(None) };
         let long = long.iter().fold(0, |len, byte| len << 8 | u64::from(*byte));
         let len = match short {
-            // RFC 6455, 5.2: the shortest form must be used, and the top bit is zero.
+            // RFC 6455, 5.2: the shortest format must be used, and the top bit is zero.
             126 if long < 126 => return Err(BROKEN),
             127 if long <= 0xFFFF || long >> 63 != 0 => return Err(BROKEN),
             126 | 127 => long,

@@ -1,4 +1,4 @@
-//! Messages as frames in the form that a connection has agreed on: compressed where that is worth it, and once for all who share
+//! Messages as frames in the format that a connection has agreed on: compressed where that is worth it, and once for all who share
 //! a message. A frame that is shared carries the permit for its memory.
 
 use std::sync::Arc;
@@ -6,15 +6,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::deflate::deflate;
-use super::form::Form;
 use super::frame::{self, Opcode};
+use super::wire_format::WireFormat;
 use crate::limits::{Budget, Purpose};
 use crate::object::Encoded;
 use crate::object::presence::RosterFrames;
 
 /// A message for one connection.
-pub(super) fn message(form: Form, payload: &[u8]) -> Bytes {
-    data(frame::opcode(form.encoding), form.deflated, payload)
+pub(super) fn message(format: WireFormat, payload: &[u8]) -> Bytes {
+    data(frame::opcode(format.encoding), format.deflated, payload)
 }
 
 /// A message of any kind for one connection, which takes compressed ones or not.
@@ -26,9 +26,9 @@ pub(super) fn data(opcode: Opcode, takes_deflated: bool, payload: &[u8]) -> Byte
 }
 
 /// A message that others get, too; none where the budget has no room for the frame.
-pub(super) fn encoded(form: Form, message: &Encoded, budget: &Budget) -> Option<Bytes> {
-    let opcode = frame::opcode(form.encoding);
-    let compressed = compressed(form, message);
+pub(super) fn encoded(format: WireFormat, message: &Encoded, budget: &Budget) -> Option<Bytes> {
+    let opcode = frame::opcode(format.encoding);
+    let compressed = compressed(format, message);
     let bytes = frame::MAX_HEADER + compressed.unwrap_or(message).len();
     let permit = budget.try_acquire(Purpose::Delivery, bytes)?;
     Some(permit.attach(match compressed {
@@ -38,11 +38,11 @@ pub(super) fn encoded(form: Form, message: &Encoded, budget: &Budget) -> Option<
 }
 
 /// A roster as a frame whose payload is not copied: it stands behind its header, and keeps the roster with its permit.
-pub(super) fn roster(form: Form, roster: &Arc<RosterFrames>) -> [Bytes; 2] {
-    let message = roster.encoded(form.encoding);
-    let compressed = compressed(form, message);
+pub(super) fn roster(format: WireFormat, roster: &Arc<RosterFrames>) -> [Bytes; 2] {
+    let message = roster.encoded(format.encoding);
+    let compressed = compressed(format, message);
     let payload: &Bytes = compressed.unwrap_or(message);
-    let header = frame::header(frame::opcode(form.encoding), compressed.is_some(), payload.len());
+    let header = frame::header(frame::opcode(format.encoding), compressed.is_some(), payload.len());
     let payload =
         Bytes::from_owner(RosterPayload { bytes: payload.clone(), _roster: roster.clone() });
     [header, payload]
@@ -59,9 +59,9 @@ impl AsRef<[u8]> for RosterPayload {
     }
 }
 
-fn compressed(form: Form, message: &Encoded) -> Option<&Bytes> {
+fn compressed(format: WireFormat, message: &Encoded) -> Option<&Bytes> {
     let compress = |payload: &[u8]| deflate(payload).map(Bytes::from);
-    form.deflated.then(|| message.compressed(compress)).flatten()
+    format.deflated.then(|| message.compressed(compress)).flatten()
 }
 
 #[cfg(test)]
@@ -71,7 +71,7 @@ mod tests {
     #[test]
     fn only_those_who_take_it_get_a_compressed_frame_and_all_of_them_the_same() {
         let (message, budget) = (vec![b' '; 1_000], Budget::unlimited());
-        let [plain, deflated] = [Form::ALL[1], Form::ALL[3]];
+        let [plain, deflated] = [WireFormat::ALL[1], WireFormat::ALL[3]];
         let shared = Encoded::from(message.clone());
         let plain = encoded(plain, &shared, &budget).unwrap();
         assert_eq!(plain[..4], [0x81, 126, 3, 232]);
@@ -83,8 +83,8 @@ mod tests {
     #[test]
     fn a_short_message_is_the_same_for_all() {
         let (short, budget) = (Encoded::from(b"short".to_vec()), Budget::unlimited());
-        let frame = encoded(Form::ALL[0], &short, &budget).unwrap();
-        assert_eq!(encoded(Form::ALL[2], &short, &budget).unwrap(), frame);
+        let frame = encoded(WireFormat::ALL[0], &short, &budget).unwrap();
+        assert_eq!(encoded(WireFormat::ALL[2], &short, &budget).unwrap(), frame);
         assert_eq!(frame.len(), 7);
     }
 
@@ -92,8 +92,8 @@ mod tests {
     fn what_the_budget_has_no_room_for_is_not_framed() {
         let budget = Budget::new(100, &prometheus::Registry::new()).unwrap();
         let (short, long) = (Encoded::from(vec![0; 50]), Encoded::from(vec![0; 100]));
-        let frame = encoded(Form::ALL[0], &short, &budget).unwrap();
-        assert!(encoded(Form::ALL[0], &long, &budget).is_none());
+        let frame = encoded(WireFormat::ALL[0], &short, &budget).unwrap();
+        assert!(encoded(WireFormat::ALL[0], &long, &budget).is_none());
         drop(frame);
         assert_eq!(budget.in_use(), 0);
     }

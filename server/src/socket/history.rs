@@ -4,9 +4,9 @@ use bytes::Bytes;
 use dormouse_protocol::{DecodeError, ErrorCode, Event, History, HistoryPage, ServerMessage};
 
 use super::admit::Demand;
-use super::form::Form;
 use super::framing;
 use super::reactor::Reactor;
+use super::wire_format::WireFormat;
 use crate::log::{Entry, PageLimit};
 use crate::object::input::{Action, Range, Read};
 use crate::object::{Address, EventsRead, ReadReply, Refusal};
@@ -37,7 +37,7 @@ impl Reactor {
         let range = Range::Between { after, before, reverse };
         let event_bytes = self.common.settings.limits.message_bytes as usize;
         let bytes = COPIES * HISTORY_BYTES.max(event_bytes);
-        let read = Read { range, limit, bytes, tag: connection.form.tag() };
+        let read = Read { range, limit, bytes, tag: connection.format.tag() };
         self.post(key, request.id, joined.object, Action::Read(read));
     }
 
@@ -50,7 +50,7 @@ impl Reactor {
                 self.refuse(key, Some(address.request), code, &message);
             }
         }
-        self.mark_dirty(key);
+        self.queue_write(key);
         self.finish_reading(key);
     }
 }
@@ -58,9 +58,9 @@ impl Reactor {
 /// The reply to a request for history, as a frame that carries the permit for its memory.
 pub(super) fn frame(reply: ReadReply) -> Result<Bytes, Refusal> {
     let ReadReply { to, tag, epoch, outcome, permit, .. } = reply;
-    let form = Form::of_tag(tag);
+    let format = WireFormat::of_tag(tag);
     let page = ServerMessage::History(page(to.request, epoch, outcome?)?);
-    let frame = framing::message(form, &form.encoding.encode_server(&page));
+    let frame = framing::message(format, &format.encoding.encode_server(&page));
     Ok(match permit {
         Some(mut permit) => {
             permit.charge(frame.len());

@@ -12,19 +12,19 @@ use mio::{Poll, Waker};
 use parking_lot::Mutex;
 use prometheus::IntCounter;
 
-mod bell;
 #[cfg(test)]
 mod tests;
+mod wake_flag;
 
-/// What the bell is made of.
+/// What the wake flag is made of.
 mod atomic {
     pub(super) use std::sync::atomic::{AtomicBool, Ordering};
 }
 
-use self::bell::Bell;
+use self::wake_flag::WakeFlag;
 use super::Accepted;
 use super::catch_up::PageRead;
-use super::census::Question;
+use super::census::Query;
 use super::history;
 use super::join::JoinOpened;
 use super::page::Page;
@@ -40,7 +40,7 @@ const EVENT_BYTES: usize = if cfg!(test) { 1 << 10 } else { 32 << 20 };
 const SIGNAL_BYTES: usize = 8 << 20;
 
 /// What others want of a reactor.
-pub(super) enum Letter {
+pub(super) enum Command {
     Accepted(Box<Accepted>),
     Delivery(Delivery),
     /// What some objects had to say did not fit: see [`Inbox::take_lagging`].
@@ -50,7 +50,7 @@ pub(super) enum Letter {
     /// A page of history, as a frame that carries the permit for its memory.
     History(Address, Result<Bytes, Refusal>),
     /// Someone wants to know something.
-    Question(Question),
+    Query(Query),
     /// Memory is short: close connections for which so many bytes are held.
     Shed(usize),
     /// Finish what was begun and close every connection with this code.
@@ -61,9 +61,9 @@ pub(super) enum Letter {
 
 /// The sending half: shared by all threads, bounded where others decide how much comes in.
 pub(super) struct Inbox {
-    letters: mpsc::Sender<Letter>,
+    commands: mpsc::Sender<Command>,
     waker: Waker,
-    bell: Bell,
+    wake_flag: WakeFlag,
     event_bytes: AtomicUsize,
     signal_bytes: AtomicUsize,
     lagging: Mutex<Lagging>,
@@ -84,12 +84,12 @@ impl Inbox {
         waker: Waker,
         budget: &Budget,
         signals_dropped: IntCounter,
-    ) -> (Self, mpsc::Receiver<Letter>) {
-        let (letters, receiver) = mpsc::channel();
+    ) -> (Self, mpsc::Receiver<Command>) {
+        let (commands, receiver) = mpsc::channel();
         let inbox = Self {
-            letters,
+            commands,
             waker,
-            bell: Bell::new(),
+            wake_flag: WakeFlag::new(),
             event_bytes: AtomicUsize::new(0),
             signal_bytes: AtomicUsize::new(0),
             lagging: Mutex::default(),
@@ -99,30 +99,30 @@ impl Inbox {
         (inbox, receiver)
     }
 
-    /// Puts a letter in. After the reactor's end it is dropped, which is an answer too.
-    pub(super) fn push(&self, letter: Letter) {
-        let _ = self.letters.send(letter);
+    /// Puts a command in. After the reactor's end it is dropped, which is an answer too.
+    pub(super) fn push(&self, command: Command) {
+        let _ = self.commands.send(command);
         self.wake();
     }
 
     /// Wakes the reactor, unless that is under way.
     pub(super) fn wake(&self) {
-        if self.bell.ring()
+        if self.wake_flag.set()
             && let Err(error) = self.waker.wake()
         {
-            self.bell.listen();
+            self.wake_flag.clear();
             tracing::error!(%error, "a reactor can't be woken");
         }
     }
 
-    /// The reactor is at work and will look into the inbox: until it calls [`Inbox::listen`], letters need not wake it.
+    /// The reactor is at work and will look into the inbox: until it calls [`Inbox::listen`], commands need not wake it.
     pub(super) fn hold(&self) {
-        self.bell.ring();
+        self.wake_flag.set();
     }
 
-    /// Makes the next letter wake the reactor. The reactor calls this before it looks into the inbox.
+    /// Makes the next command wake the reactor. The reactor calls this before it looks into the inbox.
     pub(super) fn listen(&self) {
-        self.bell.listen();
+        self.wake_flag.clear();
     }
 
     /// The events have left the inbox.
@@ -168,8 +168,8 @@ impl Inbox {
         let is_first = lagging.events.is_empty() && lagging.presence.is_empty();
         note(&mut lagging);
         if is_first {
-            // Under the lock: another object's next delivery must not come before the letter that tells of what it lacks.
-            self.push(Letter::Lagging);
+            // Under the lock: another object's next delivery must not come before the command that tells of what it lacks.
+            self.push(Command::Lagging);
         }
     }
 }
@@ -179,7 +179,7 @@ impl Sink for Inbox {
         match delivery {
             Delivery::Commit { answers, events } if !self.fits(events.size()) => {
                 for answered in answers {
-                    self.push(Letter::Delivery(Delivery::Answer(answered)));
+                    self.push(Command::Delivery(Delivery::Answer(answered)));
                 }
                 self.lag(|lagging| {
                     let last = lagging.events.entry(events.object).or_default();
@@ -196,27 +196,27 @@ impl Sink for Inbox {
             }
             // Framed here, on the thread that has read the log.
             Delivery::Read(reply) => self.push(match reply.range {
-                Range::After(after) => Letter::Page(Page::frame(reply, after)),
-                Range::Between { .. } => Letter::History(reply.to, history::frame(reply)),
+                Range::After(after) => Command::Page(Page::frame(reply, after)),
+                Range::Between { .. } => Command::History(reply.to, history::frame(reply)),
             }),
-            _ => self.push(Letter::Delivery(delivery)),
+            _ => self.push(Command::Delivery(delivery)),
         }
     }
 }
 
 /// Where a reactor is to sit: its poller, and the inbox that wakes it.
-pub(super) struct Seat {
+pub(super) struct ReactorBuilder {
     pub(super) poll: Poll,
     pub(super) inbox: Arc<Inbox>,
-    pub(super) letters: mpsc::Receiver<Letter>,
+    pub(super) commands: mpsc::Receiver<Command>,
 }
 
-impl Seat {
+impl ReactorBuilder {
     pub(super) fn new(budget: &Budget, signals_dropped: &IntCounter) -> io::Result<Self> {
         let poll = Poll::new()?;
-        let (inbox, letters) =
+        let (inbox, commands) =
             Inbox::new(Waker::new(poll.registry(), WAKER)?, budget, signals_dropped.clone());
-        Ok(Self { poll, inbox: Arc::new(inbox), letters })
+        Ok(Self { poll, inbox: Arc::new(inbox), commands })
     }
 }
 

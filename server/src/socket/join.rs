@@ -6,12 +6,12 @@ use dormouse_protocol::{
 use tracing::error;
 
 use super::admit::{Demand, SHORT_OF_MEMORY};
-use super::audience::Audience;
 use super::catch_up::FirstPage;
-use super::connection::Joined;
-use super::form::Form;
-use super::inbox::Letter;
+use super::connection::Membership;
+use super::inbox::Command;
 use super::reactor::Reactor;
+use super::subscribers::Subscribers;
+use super::wire_format::WireFormat;
 use crate::limits::{Permit, Purpose};
 use crate::log::ObjectId;
 use crate::object::input::{self, Action, Leave};
@@ -33,7 +33,7 @@ pub(super) struct PendingJoin {
     object: ObjectId,
     join: Join,
     holder: Holder,
-    form: Form,
+    format: WireFormat,
     /// For the memory of the membership.
     permit: Permit,
 }
@@ -57,7 +57,7 @@ impl Reactor {
         let inbox = self.inbox.clone();
         let name = join.object.clone();
         self.common.registry.open(&name, move |opened| {
-            inbox.push(Letter::Opened(Box::new(JoinOpened { joiner, join, opened })));
+            inbox.push(Command::Opened(Box::new(JoinOpened { joiner, join, opened })));
         });
     }
 
@@ -83,43 +83,43 @@ impl Reactor {
             self.refuse(key, Some(request), ErrorCode::AlreadyJoined, why);
             return self.finish_reading(key);
         }
-        let form = connection.form;
-        let is_new = !self.audience_of.contains_key(&object);
-        let bytes = Audience::MEMBER_BYTES + if is_new { Audience::OBJECT_BYTES } else { 0 };
+        let format = connection.format;
+        let is_new = !self.subscribers_of.contains_key(&object);
+        let bytes = Subscribers::MEMBER_BYTES + if is_new { Subscribers::OBJECT_BYTES } else { 0 };
         let Some(permit) = self.common.budget.try_acquire(Purpose::Join, bytes) else {
             self.refuse(key, Some(request), ErrorCode::Overloaded, SHORT_OF_MEMORY);
             return self.finish_reading(key);
         };
         let entry = self
-            .audience_of
+            .subscribers_of
             .entry(object)
-            .or_insert_with(|| self.audiences.insert(Audience::new(handle)) as u32);
-        // Before the object knows of it: nothing that it delivers from now on may find no audience.
-        self.audiences[*entry as usize].expect(form);
+            .or_insert_with(|| self.subscribers.insert(Subscribers::new(handle)) as u32);
+        // Before the object knows of it: nothing that it delivers from now on may find no subscribers.
+        self.subscribers[*entry as usize].expect(format);
         let holder = self.holder(key);
         let action = Action::Join(input::Join {
             session: self.connections[key].session,
-            encoding: form.encoding,
+            encoding: format.encoding,
             holder,
             member: join.member,
             presence: join.presence.clone(),
         });
-        self.joining.insert(joiner, PendingJoin { object, join, holder, form, permit });
+        self.joining.insert(joiner, PendingJoin { object, join, holder, format, permit });
         self.post(key, request, object, action);
     }
 
     /// The object has answered a join.
     pub(super) fn join_answered(&mut self, to: Address, answer: Answer) {
         let Some(pending) = self.joining.remove(&to) else { return };
-        let PendingJoin { object, join, holder, form, permit } = pending;
-        let Some(&entry) = self.audience_of.get(&object) else { return };
+        let PendingJoin { object, join, holder, format, permit } = pending;
+        let Some(&entry) = self.subscribers_of.get(&object) else { return };
         let connection = self.find(to).filter(|key| self.connections[*key].is_open());
         match (answer, connection) {
             (Answer::Joined { member: number, head }, Some(key)) => {
-                let audience = &mut self.audiences[entry as usize];
-                let member = audience.add(key as u32, number, head, permit);
+                let subscribers = &mut self.subscribers[entry as usize];
+                let member = subscribers.add(key as u32, number, head, permit);
                 self.joins = self.joins.wrapping_add(1);
-                let joined = Joined { object, audience: entry, member, serial: self.joins };
+                let joined = Membership { object, subscribers: entry, member, serial: self.joins };
                 self.connections[key].joins.push(joined);
                 self.common.metrics.members.inc();
                 self.start_member(key, joined, &join, head);
@@ -127,11 +127,11 @@ impl Reactor {
             // The connection is gone, or has left all that it had joined and joins nothing more.
             (Answer::Joined { member, .. }, None) => {
                 let leave = Leave { member, holder, how: Departing::Lost, is_request: false };
-                self.audiences[entry as usize].post(self.index, to, Action::Leave(leave));
-                self.speaker_gone(object, form);
+                self.subscribers[entry as usize].post(self.index, to, Action::Leave(leave));
+                self.speaker_gone(object, format);
             }
             (answer, key) => {
-                self.speaker_gone(object, form);
+                self.speaker_gone(object, format);
                 if let (Answer::Refused(refusal), Some(key)) = (answer, key) {
                     self.refuse(key, Some(to.request), refusal.code, &refusal.message);
                     self.finish_reading(key);
@@ -141,23 +141,23 @@ impl Reactor {
     }
 
     /// A member that was expected does not come.
-    fn speaker_gone(&mut self, object: ObjectId, form: Form) {
-        let Some(&entry) = self.audience_of.get(&object) else { return };
-        self.audiences[entry as usize].drop_speaker(self.index, form);
+    fn speaker_gone(&mut self, object: ObjectId, format: WireFormat) {
+        let Some(&entry) = self.subscribers_of.get(&object) else { return };
+        self.subscribers[entry as usize].drop_speaker(self.index, format);
         self.remove_if_empty(entry, object);
     }
 
     fn remove_if_empty(&mut self, entry: u32, object: ObjectId) {
-        if self.audiences[entry as usize].is_empty() {
-            self.audiences.remove(entry as usize);
-            self.audience_of.remove(&object);
+        if self.subscribers[entry as usize].is_empty() {
+            self.subscribers.remove(entry as usize);
+            self.subscribers_of.remove(&object);
         }
     }
 
     /// Decides where a new member starts; `head` is the newest event when it became a member.
-    fn start_member(&mut self, key: usize, joined: Joined, join: &Join, head: u64) {
-        let audience = &mut self.audiences[joined.audience as usize];
-        let epoch = audience.handle.identity().epoch;
+    fn start_member(&mut self, key: usize, joined: Membership, join: &Join, head: u64) {
+        let subscribers = &mut self.subscribers[joined.subscribers as usize];
+        let epoch = subscribers.handle.identity().epoch;
         let (after, is_resume, reset) = match join.from {
             Start::Now => (head, false, None),
             Start::All => (0, false, None),
@@ -174,7 +174,7 @@ impl Reactor {
             return self.read_page(key, joined, after, Some(first));
         }
         let connection = &mut self.connections[key];
-        let member = &mut audience.members[joined.member as usize];
+        let member = &mut subscribers.members[joined.member as usize];
         member.position = head;
         connection.queue(&ServerMessage::Joined(Reply {
             id: join.id,
@@ -189,14 +189,14 @@ impl Reactor {
         self.common.metrics.count_join(is_resume, reset);
         self.watch(key, joined, join.watch);
         self.go_live(key, joined);
-        self.mark_dirty(key);
+        self.queue_write(key);
         self.finish_reading(key);
     }
 
     /// A client leaves. The object answers, so that its answers to earlier requests go first.
     pub(super) fn leave_request(&mut self, key: usize, request: &wire::Leave) {
         if self.member(key, request.object, Some(request.id)).is_some() {
-            self.connections[key].work.begin().in_flight += 1;
+            self.connections[key].activity.begin().in_flight += 1;
             self.end_membership(key, ObjectId(request.object), Departing::Leave, Some(request.id));
         }
     }
@@ -220,22 +220,22 @@ impl Reactor {
         };
         self.work += JOIN_WORK;
         let joined = connection.joins.swap_remove(index);
-        if let Some(work) = connection.work.go_on() {
+        if let Some(work) = connection.activity.go_on() {
             work.signals.retain(|kept| kept.object != object);
         }
-        let form = connection.form;
-        let audience = &mut self.audiences[joined.audience as usize];
-        let (gone, moved) = audience.remove(self.index, joined.member, form);
+        let format = connection.format;
+        let subscribers = &mut self.subscribers[joined.subscribers as usize];
+        let (gone, moved) = subscribers.remove(self.index, joined.member, format);
         let address = connection.address(key, request.unwrap_or_default());
         let leave = Leave { member: gone.number, holder, how, is_request: request.is_some() };
-        audience.post(self.index, address, Action::Leave(leave));
+        subscribers.post(self.index, address, Action::Leave(leave));
         if let Some(moved) = moved {
             let joins = &mut self.connections[moved.connection as usize].joins;
             if let Some(other) = joins.iter_mut().find(|other| other.object == object) {
                 other.member = joined.member;
             }
         }
-        self.remove_if_empty(joined.audience, object);
+        self.remove_if_empty(joined.subscribers, object);
         self.common.metrics.members.dec();
     }
 }

@@ -40,7 +40,7 @@ impl Reactor {
     pub(super) fn deadline(&mut self, address: Address) {
         let Some(key) = self.find(address) else { return };
         match self.connections[key].phase {
-            Phase::Closing(due) | Phase::Deaf(due) | Phase::Closed(due) => {
+            Phase::Closing(due) | Phase::DiscardingInput(due) | Phase::Closed(due) => {
                 // Otherwise its own entry is still in the wheel.
                 if due <= self.wheel.now() {
                     self.lost(key);
@@ -63,7 +63,7 @@ impl Reactor {
     /// the frame.
     fn end_if_told(&mut self, key: usize) {
         let connection = &self.connections[key];
-        if connection.work.outbox.is_empty() && peer::has_everything(&connection.socket) {
+        if connection.activity.outbox.is_empty() && peer::has_everything(&connection.socket) {
             return self.lost(key);
         }
         let address = connection.address(key, 0);
@@ -76,15 +76,15 @@ impl Reactor {
         let silence = self.silence(self.connections[key].generation);
         let is_paused = self.is_paused(&self.connections[key]);
         let connection = &mut self.connections[key];
-        if let Some(work) = connection.work.go_on()
+        if let Some(work) = connection.activity.go_on()
             && (is_paused || work.blocked)
         {
             work.message_begun = now;
         }
         let settings = &self.common.settings;
         let stalled = wheel::ticks(settings.stall_timeout);
-        if connection.work.blocked {
-            if now - connection.work.progress >= stalled {
+        if connection.activity.blocked {
+            if now - connection.activity.progress >= stalled {
                 return Err(CloseCode::Stalled);
             }
             if peer::is_gone(&connection.socket, settings.ping_interval + settings.pong_timeout) {
@@ -113,9 +113,9 @@ impl Reactor {
             None if ping_at <= now => {
                 let due = self.wheel.after(settings.pong_timeout);
                 connection.pong_due = NonZero::new(due);
-                connection.work.begin().outbox.push(frame::PING);
+                connection.activity.begin().outbox.push(frame::PING);
                 self.common.metrics.pings.inc();
-                self.mark_dirty(key);
+                self.queue_write(key);
                 Ok(due)
             }
             None => Ok(ping_at),

@@ -15,7 +15,7 @@ impl Reactor {
     /// Puts the connection in the line of those that wait for memory, once. Until its turn comes it is not read from.
     pub(super) fn starve(&mut self, key: usize) {
         let connection = &mut self.connections[key];
-        if !std::mem::replace(&mut connection.work.begin().starved, true) {
+        if !std::mem::replace(&mut connection.activity.begin().starved, true) {
             self.starved.push_back(connection.address(key, 0));
             self.common.metrics.starved.inc();
         }
@@ -29,11 +29,11 @@ impl Reactor {
             }
             let Some(address) = self.starved.pop_front() else { return };
             let Some(key) = self.find(address) else { continue };
-            self.connections[key].work.begin().starved = false;
+            self.connections[key].activity.begin().starved = false;
             self.catch_up(key);
             self.tell_missed(key);
             self.go_on(key);
-            self.connections[key].work.rest();
+            self.connections[key].activity.rest();
         }
     }
 }

@@ -39,7 +39,7 @@ pub(super) struct Surveyed {
     pub(super) busy: IntGauge,
     pub(super) rest_bytes: IntGauge,
     pub(super) queued_bytes: IntGauge,
-    pub(super) audiences: IntGauge,
+    pub(super) subscribers: IntGauge,
     pub(super) recent_bytes: IntGauge,
 }
 
@@ -189,7 +189,7 @@ impl Surveyed {
                 "dormouse_queued_bytes",
                 "Bytes that wait for sockets to take them, as of this scrape.",
             )?,
-            audiences: gauge(
+            subscribers: gauge(
                 "dormouse_audiences",
                 "Objects with members, once for each reactor that has some, as of this scrape.",
             )?,

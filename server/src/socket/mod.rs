@@ -4,8 +4,9 @@
 //! HTTP nor the rules of any class.
 
 mod accepted;
+mod activity;
 mod admit;
-mod audience;
+mod batch;
 mod catch_up;
 mod census;
 mod close;
@@ -13,7 +14,6 @@ mod connection;
 mod decoder;
 mod deflate;
 mod fan_out;
-mod form;
 mod frame;
 mod framing;
 mod history;
@@ -23,7 +23,6 @@ mod liveness;
 mod memory;
 mod metrics;
 mod outbox;
-mod outgoing;
 mod page;
 mod peer;
 mod presence;
@@ -32,8 +31,9 @@ mod read;
 mod requests;
 mod shed;
 mod signals;
+mod subscribers;
 mod wheel;
-mod work;
+mod wire_format;
 mod write;
 
 use std::io;
@@ -45,17 +45,17 @@ use std::time::Duration;
 use dormouse_protocol::{CloseCode, Limits};
 use parking_lot::Mutex;
 
-pub use self::accepted::{Accepted, NoSlot, Slot, Slots};
+pub use self::accepted::{Accepted, ConnectionPermit, ConnectionPermits, NoConnectionPermit};
 pub use self::census::Census;
 #[cfg(any(test, fuzzing))]
 pub use self::decoder::fuzz::frames;
 pub use self::deflate::WINDOW_BITS;
-pub use self::form::Form;
-use self::inbox::{Inbox, Letter, Seat};
+use self::inbox::{Command, Inbox, ReactorBuilder};
 pub use self::metrics::Metrics;
 #[cfg(test)]
 pub(crate) use self::reactor::stepped::Stepped;
 use self::reactor::{Common, Reactor};
+pub use self::wire_format::WireFormat;
 use crate::limits::Budget;
 use crate::object::{Registry, Sink};
 
@@ -83,18 +83,18 @@ pub struct Settings {
 }
 
 /// Reactors that are yet to be started: their inboxes exist, so that objects can be given their way out.
-pub struct Seats(Vec<Seat>);
+pub struct ReactorBuilders(Vec<ReactorBuilder>);
 
-impl Seats {
+impl ReactorBuilders {
     /// Makes room for `count` reactors, at most 64, which take their memory out of the budget.
     pub fn new(count: usize, budget: &Budget, metrics: &Metrics) -> io::Result<Self> {
-        let seat = |_| Seat::new(budget, &metrics.signals_dropped);
-        (0..count).map(seat).collect::<io::Result<_>>().map(Self)
+        let builder = |_| ReactorBuilder::new(budget, &metrics.signals_dropped);
+        (0..count).map(builder).collect::<io::Result<_>>().map(Self)
     }
 
     /// The ways out for objects, one for each reactor.
     pub fn sinks(&self) -> Box<[Arc<dyn Sink>]> {
-        self.0.iter().map(|seat| seat.inbox.clone() as Arc<dyn Sink>).collect()
+        self.0.iter().map(|builder| builder.inbox.clone() as Arc<dyn Sink>).collect()
     }
 }
 
@@ -117,18 +117,18 @@ pub struct Reactors {
 }
 
 impl Reactors {
-    /// Starts a thread for each seat.
+    /// Starts a thread for each builder.
     pub fn start(
-        seats: Seats,
+        builders: ReactorBuilders,
         registry: Registry,
         settings: Settings,
         budget: Budget,
         metrics: Metrics,
     ) -> io::Result<Self> {
-        let inboxes: Arc<[_]> = seats.0.iter().map(|seat| seat.inbox.clone()).collect();
+        let inboxes: Arc<[_]> = builders.0.iter().map(|builder| builder.inbox.clone()).collect();
         let common = Common { registry, settings, budget, metrics: metrics.clone() };
-        let start = |(index, seat)| {
-            let reactor = Reactor::new(index, seat, common.clone());
+        let start = |(index, builder)| {
+            let reactor = Reactor::new(index, builder, common.clone());
             thread::Builder::new().name(format!("reactor-{index}")).spawn(move || {
                 // Without its reactor a connection would hang for ever; after a restart it resumes.
                 let _abort = AbortOnPanic;
@@ -138,14 +138,14 @@ impl Reactors {
             })
         };
         let threads: Vec<_> =
-            seats.0.into_iter().enumerate().map(start).collect::<io::Result<_>>()?;
+            builders.0.into_iter().enumerate().map(start).collect::<io::Result<_>>()?;
         Ok(Self { inboxes, threads: Mutex::new(threads), metrics, next: AtomicUsize::new(0) })
     }
 
     /// Gives a socket to one of the reactors, in turn.
     pub fn accept(&self, accepted: Accepted) {
         let next = self.next.fetch_add(1, Ordering::Relaxed) % self.inboxes.len();
-        self.inboxes[next].push(Letter::Accepted(Box::new(accepted)));
+        self.inboxes[next].push(Command::Accepted(Box::new(accepted)));
     }
 
     /// Takes no more requests, answers those in flight, closes every connection with `code`, and ends. Whatever
@@ -153,12 +153,12 @@ impl Reactors {
     pub fn drain(&self, code: CloseCode, patience: Duration) {
         let threads = std::mem::take(&mut *self.threads.lock());
         for inbox in &*self.inboxes {
-            inbox.push(Letter::Drain(code));
+            inbox.push(Command::Drain(code));
         }
         let deadline = std::time::Instant::now() + patience;
         while threads.iter().any(|thread| !thread.is_finished()) {
             if std::time::Instant::now() >= deadline {
-                self.inboxes.iter().for_each(|inbox| inbox.push(Letter::Stop));
+                self.inboxes.iter().for_each(|inbox| inbox.push(Command::Stop));
                 break;
             }
             thread::sleep(Duration::from_millis(5));

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use dormouse_protocol::{ErrorCode, encode_events};
 
 use super::catch_up::{NoPage, PageRead};
-use super::form::Form;
 use super::framing;
+use super::wire_format::WireFormat;
 use crate::limits::Permit;
 use crate::log::{self, ObjectId, PageLimit};
 use crate::object::input::{Range, Read};
@@ -33,7 +33,7 @@ pub(super) struct PageKey {
     pub(super) object: ObjectId,
     /// It begins behind this offset.
     pub(super) after: u64,
-    pub(super) form: Form,
+    pub(super) format: WireFormat,
 }
 
 /// A page of the log as a frame.
@@ -56,15 +56,15 @@ impl PageKey {
         let events = (STRIDE - self.after % STRIDE) as usize;
         let limit = PageLimit { events, bytes: PAGE_BYTES };
         let bytes = COPIES * PAGE_BYTES.max(event_bytes);
-        Read { range: Range::After(self.after), limit, bytes, tag: self.form.tag() }
+        Read { range: Range::After(self.after), limit, bytes, tag: self.format.tag() }
     }
 }
 
 impl Page {
     /// Makes a page of what was read after an offset.
     pub(super) fn frame(reply: ReadReply, after: u64) -> PageRead {
-        let form = Form::of_tag(reply.tag);
-        let key = PageKey { object: reply.object, after, form };
+        let format = WireFormat::of_tag(reply.tag);
+        let key = PageKey { object: reply.object, after, format };
         let page = match reply.outcome {
             Ok(EventsRead::Page(page)) => Self::of_events(key, &page, reply.permit),
             Err(refusal) if refusal.code == ErrorCode::Overloaded => Err(NoPage::Memory),
@@ -75,16 +75,16 @@ impl Page {
 
     /// The frame carries the permit.
     fn of_events(key: PageKey, page: &log::Page, permit: Option<Permit>) -> Result<Self, NoPage> {
-        let PageKey { object, after, form } = key;
+        let PageKey { object, after, format } = key;
         let frame = if page.events.is_empty() {
             None
         } else {
-            let message = encode_events(form.encoding, object.0, &page.events);
+            let message = encode_events(format.encoding, object.0, &page.events);
             let message = message.map_err(|error| {
                 tracing::error!(%error, "an event in the log cannot be decoded");
                 NoPage::Failed
             })?;
-            let frame = framing::message(form, &message);
+            let frame = framing::message(format, &message);
             Some(match permit {
                 Some(mut permit) => {
                     permit.charge(frame.len());
@@ -150,7 +150,7 @@ mod tests {
     use super::*;
 
     fn page(after: u64, head: u64, bytes: usize) -> (PageKey, Arc<Page>) {
-        let key = PageKey { object: ObjectId(1), after, form: Form::ALL[0] };
+        let key = PageKey { object: ObjectId(1), after, format: WireFormat::ALL[0] };
         let frame = Some(Bytes::from(vec![0; bytes]));
         (key, Arc::new(Page { after, last: after + 1, head, trimmed: 0, events: 1, frame }))
     }

@@ -9,12 +9,12 @@ use bytes::Bytes;
 use dormouse_protocol::{PresenceGet, PresenceSet, Watch};
 
 use super::admit::Demand;
-use super::audience::{Member, Watching};
-use super::connection::{Connection, Joined};
-use super::form::Form;
+use super::connection::{Connection, Membership};
 use super::framing;
 use super::metrics::Metrics;
 use super::reactor::Reactor;
+use super::subscribers::{Member, Watching};
+use super::wire_format::WireFormat;
 use crate::limits::Budget;
 use crate::log::ObjectId;
 use crate::object::Address;
@@ -28,7 +28,7 @@ impl Reactor {
     }
 
     /// The member is told from now on what it wants to know. Comes after the reply to its join.
-    pub(super) fn watch(&mut self, key: usize, joined: Joined, watch: Watch) {
+    pub(super) fn watch(&mut self, key: usize, joined: Membership, watch: Watch) {
         let (view, since) = match watch {
             Watch::None => return,
             Watch::Count => (View::Counts, None),
@@ -38,15 +38,15 @@ impl Reactor {
         self.begin_watching(key, joined, view, since);
     }
 
-    fn begin_watching(&mut self, key: usize, joined: Joined, view: View, since: Option<u64>) {
+    fn begin_watching(&mut self, key: usize, joined: Membership, view: View, since: Option<u64>) {
         let to = self.connections[key].address(key, joined.serial);
-        let audience = &mut self.audiences[joined.audience as usize];
+        let subscribers = &mut self.subscribers[joined.subscribers as usize];
         let bytes = RosterFrames::most_bytes(view);
         if self.common.budget.has_room(bytes) {
-            return audience.watch(self.index, joined.member, to, view, since);
+            return subscribers.watch(self.index, joined.member, to, view, since);
         }
-        audience.watch_later(joined.member, view);
-        self.connections[key].work.begin().missed_presence = true;
+        subscribers.watch_later(joined.member, view);
+        self.connections[key].activity.begin().missed_presence = true;
         self.starve(key);
     }
 
@@ -55,14 +55,14 @@ impl Reactor {
         if !self.admit(key, Some(set.id), &Demand::SetPresence(set.data.as_ref())) {
             return;
         }
-        let audience = &self.audiences[joined.audience as usize];
+        let subscribers = &self.subscribers[joined.subscribers as usize];
         let action = Action::SetPresence(SetPresence {
-            member: audience.members[joined.member as usize].number,
+            member: subscribers.members[joined.member as usize].number,
             session: self.connections[key].session,
             holder: self.holder(key),
             data: set.data,
         });
-        self.connections[key].work.begin().in_flight += 1;
+        self.connections[key].activity.begin().in_flight += 1;
         self.post(key, set.id, joined.object, action);
     }
 
@@ -87,15 +87,15 @@ impl Reactor {
         }
         let joined = self.connections[key].joined(roster.object);
         let Some(joined) = joined.filter(|joined| joined.serial == to.request) else { return };
-        let audience = &mut self.audiences[joined.audience as usize];
-        let member = &mut audience.members[joined.member as usize];
+        let subscribers = &mut self.subscribers[joined.subscribers as usize];
+        let member = &mut subscribers.members[joined.member as usize];
         let connection = &mut self.connections[key];
         let (view, is_good) = match member.watching {
             Watching::FromNext(view) => (view, true),
             Watching::FromOneAfterNext(view) => (view, false),
             Watching::Nobody | Watching::Following(_) | Watching::Missed(_) => return,
         };
-        if is_good && connection.work.outbox.bytes() <= self.common.settings.outbound_bytes {
+        if is_good && connection.activity.outbox.bytes() <= self.common.settings.outbound_bytes {
             member.watching = Watching::Following(view);
             self.queue_roster(key, roster);
         } else {
@@ -107,30 +107,31 @@ impl Reactor {
     /// Many who join at once get the same bytes.
     fn queue_roster(&mut self, key: usize, roster: &Arc<RosterFrames>) {
         let connection = &mut self.connections[key];
-        let form = connection.form;
-        let [header, payload] = framing::roster(form, roster);
+        let format = connection.format;
+        let [header, payload] = framing::roster(format, roster);
         connection.queue_frame(header);
         connection.queue_shared(payload);
-        self.mark_dirty(key);
+        self.queue_write(key);
     }
 
     /// Queues the changes of a roster for the members here that watch.
     pub(super) fn fan_out_presence(&mut self, changes: &PresenceFrames) {
-        let Some(&audience) = self.audience_of.get(&changes.object) else { return };
+        let Some(&subscribers) = self.subscribers_of.get(&changes.object) else { return };
         let mut missed = Vec::new();
         let mut frames = Frames::new(changes, &self.common.budget);
-        for member in &mut self.audiences[audience as usize].members {
+        for member in &mut self.subscribers[subscribers as usize].members {
             let Watching::Following(view) = member.watching else { continue };
             let connection = &mut self.connections[member.connection as usize];
-            let has_room = connection.work.outbox.bytes() <= self.common.settings.outbound_bytes
-                && connection.work.has_memory(&self.common.budget);
-            let Some(frame) = frames.get(connection.form, view).filter(|_| has_room) else {
+            let has_room = connection.activity.outbox.bytes()
+                <= self.common.settings.outbound_bytes
+                && connection.activity.has_memory(&self.common.budget);
+            let Some(frame) = frames.get(connection.format, view).filter(|_| has_room) else {
                 miss(member, view, connection, &self.common.metrics);
                 missed.push(member.connection as usize);
                 continue;
             };
             connection.queue_shared(frame);
-            self.dirty.add(member.connection, connection);
+            self.write_queue.add(member.connection, connection);
             self.common.metrics.delivered_presence.inc();
         }
         for key in missed {
@@ -140,9 +141,9 @@ impl Reactor {
 
     /// The members here that watch have missed a change.
     pub(super) fn miss_presence(&mut self, object: ObjectId) {
-        let Some(&audience) = self.audience_of.get(&object) else { return };
-        for place in 0..self.audiences[audience as usize].members.len() {
-            let member = &mut self.audiences[audience as usize].members[place];
+        let Some(&subscribers) = self.subscribers_of.get(&object) else { return };
+        for place in 0..self.subscribers[subscribers as usize].members.len() {
+            let member = &mut self.subscribers[subscribers as usize].members[place];
             let key = member.connection as usize;
             match member.watching {
                 Watching::Following(view) => {
@@ -159,13 +160,14 @@ impl Reactor {
     /// Asks for one roster of which the connection has missed a change, if its socket takes more.
     pub(super) fn tell_missed(&mut self, key: usize) {
         let connection = &self.connections[key];
-        let work = &connection.work;
+        let work = &connection.activity;
         let is_full = work.outbox.bytes() > self.common.settings.outbound_bytes;
         if !work.missed_presence || is_full || work.starved || !connection.is_open() {
             return;
         }
         let missed = connection.joins.iter().find_map(|joined| {
-            let member = &self.audiences[joined.audience as usize].members[joined.member as usize];
+            let member =
+                &self.subscribers[joined.subscribers as usize].members[joined.member as usize];
             match member.watching {
                 Watching::Missed(view) => Some((*joined, view)),
                 _ => None,
@@ -174,7 +176,7 @@ impl Reactor {
         match missed {
             // The next one when this one has been written.
             Some((joined, view)) => self.begin_watching(key, joined, view, None),
-            None => self.connections[key].work.begin().missed_presence = false,
+            None => self.connections[key].activity.begin().missed_presence = false,
         }
     }
 }
@@ -182,7 +184,7 @@ impl Reactor {
 /// The member gets the whole roster later: see [`Reactor::tell_missed`].
 fn miss(member: &mut Member, view: View, connection: &mut Connection, metrics: &Metrics) {
     member.watching = Watching::Missed(view);
-    connection.work.begin().missed_presence = true;
+    connection.activity.begin().missed_presence = true;
     metrics.missed_presence.inc();
 }
 
@@ -190,8 +192,8 @@ fn miss(member: &mut Member, view: View, connection: &mut Connection, metrics: &
 struct Frames<'a> {
     changes: &'a PresenceFrames,
     budget: &'a Budget,
-    /// By view and form.
-    made: [[Option<Bytes>; Form::COUNT]; 2],
+    /// By view and format.
+    made: [[Option<Bytes>; WireFormat::COUNT]; 2],
 }
 
 impl<'a> Frames<'a> {
@@ -200,11 +202,11 @@ impl<'a> Frames<'a> {
     }
 
     /// None where there is no memory for it.
-    fn get(&mut self, form: Form, view: View) -> Option<Bytes> {
-        let made = &mut self.made[view as usize][form.index()];
+    fn get(&mut self, format: WireFormat, view: View) -> Option<Bytes> {
+        let made = &mut self.made[view as usize][format.index()];
         if made.is_none() {
-            let message = self.changes.encoded(form.encoding, view);
-            *made = framing::encoded(form, message, self.budget);
+            let message = self.changes.encoded(format.encoding, view);
+            *made = framing::encoded(format, message, self.budget);
         }
         made.clone()
     }

@@ -1,6 +1,6 @@
 //! The loop of a thread that owns sockets.
 //!
-//! A turn: what is ready is read and carried out, letters are taken, deadlines looked at, and at its end every socket that
+//! A turn: what is ready is read and carried out, commands are taken, deadlines looked at, and at its end every socket that
 //! got something is written to once. Each step is bounded, so that no fan-out starves reads or timers.
 
 use std::collections::{HashMap, VecDeque};
@@ -19,18 +19,18 @@ use tracing::error;
 #[cfg(test)]
 pub(crate) mod stepped;
 
-use super::audience::Audience;
+use super::activity::{Activity, Unread};
 use super::catch_up::Reader;
 use super::connection::{Connection, Phase};
-use super::inbox::{Inbox, Letter, Seat};
+use super::inbox::{Command, Inbox, ReactorBuilder};
 use super::join::PendingJoin;
 use super::memory::RETRY as RETRY_MEMORY;
 use super::metrics::Metrics;
 use super::page::PageKey;
 use super::read::LINE_WORK;
+use super::subscribers::Subscribers;
 use super::wheel::Wheel;
-use super::work::{Unread, Work};
-use super::write::Dirty;
+use super::write::WriteQueue;
 use super::{Accepted, Settings};
 use crate::limits::Budget;
 use crate::log::ObjectId;
@@ -40,8 +40,8 @@ use crate::session::SessionId;
 
 /// Bytes that one read takes.
 const READ_BYTES: usize = 64 * 1024;
-/// Letters taken in one turn, unless they are more work than [`LINE_WORK`].
-const LETTERS: usize = 1_024;
+/// Commands taken in one turn, unless they are more work than [`LINE_WORK`].
+const COMMANDS: usize = 1_024;
 /// A new connection, in the unit of [`super::read`].
 const ACCEPT_WORK: u64 = 128;
 /// How soon the loop comes back where something waits that tells nobody when it is ready.
@@ -62,15 +62,15 @@ pub(super) struct Reactor {
     pub(super) inbox: Arc<Inbox>,
     pub(super) common: Common,
     pub(super) connections: Slab<Connection>,
-    pub(super) audiences: Slab<Audience>,
-    pub(super) audience_of: HashMap<ObjectId, u32>,
+    pub(super) subscribers: Slab<Subscribers>,
+    pub(super) subscribers_of: HashMap<ObjectId, u32>,
     pub(super) wheel: Wheel<Address>,
     /// Connections to write to.
-    pub(super) dirty: Dirty,
-    /// Objects with something gathered for their members.
-    pub(super) outgoing: Vec<ObjectId>,
+    pub(super) write_queue: WriteQueue,
+    /// Objects with something batched for their members.
+    pub(super) batch: Vec<ObjectId>,
     /// When the next of them may go, of those that rest.
-    pub(super) next_sweep: Option<Instant>,
+    pub(super) next_flush: Option<Instant>,
     /// Connections with members that have fallen behind in this turn.
     pub(super) behind: Vec<u32>,
     /// Joins that their objects have not answered yet.
@@ -84,10 +84,10 @@ pub(super) struct Reactor {
     /// Connections to go on reading from.
     pub(super) ready: VecDeque<Address>,
     pub(super) poll: Poll,
-    letters: mpsc::Receiver<Letter>,
+    commands: mpsc::Receiver<Command>,
     /// Where sockets are read into; taken out while it is in use.
     pub(super) buffer: Vec<u8>,
-    /// Work done so far: see [`super::read`].
+    /// Activity done so far: see [`super::read`].
     pub(super) work: u64,
     generation: u32,
     /// How many memberships there have been.
@@ -98,26 +98,26 @@ pub(super) struct Reactor {
 }
 
 impl Reactor {
-    pub(super) fn new(index: usize, seat: Seat, common: Common) -> Self {
+    pub(super) fn new(index: usize, builder: ReactorBuilder, common: Common) -> Self {
         Self {
             index,
-            inbox: seat.inbox,
+            inbox: builder.inbox,
             common,
             connections: Slab::new(),
-            audiences: Slab::new(),
-            audience_of: HashMap::new(),
+            subscribers: Slab::new(),
+            subscribers_of: HashMap::new(),
             wheel: Wheel::new(Instant::now()),
-            dirty: Dirty::default(),
-            outgoing: Vec::new(),
-            next_sweep: None,
+            write_queue: WriteQueue::default(),
+            batch: Vec::new(),
+            next_flush: None,
             behind: Vec::new(),
             joining: HashMap::new(),
             readers: HashMap::new(),
             stalled: Vec::new(),
             starved: VecDeque::new(),
             ready: VecDeque::new(),
-            poll: seat.poll,
-            letters: seat.letters,
+            poll: builder.poll,
+            commands: builder.commands,
             buffer: vec![0; READ_BYTES],
             work: 0,
             generation: 0,
@@ -157,7 +157,7 @@ impl Reactor {
             self.socket_ready(event);
         }
         self.go_on_reading();
-        self.take_letters();
+        self.take_commands();
         for address in due.drain(..) {
             self.deadline(address);
         }
@@ -167,7 +167,7 @@ impl Reactor {
         for key in std::mem::take(&mut self.behind) {
             self.catch_up(key as usize);
         }
-        self.write_dirty();
+        self.write_queued();
     }
 
     fn is_done(&self) -> bool {
@@ -175,25 +175,25 @@ impl Reactor {
     }
 
     fn timeout(&self) -> Option<Duration> {
-        if !self.dirty.is_empty() || !self.ready.is_empty() {
+        if !self.write_queue.is_empty() || !self.ready.is_empty() {
             return Some(Duration::ZERO);
         }
         let now = Instant::now();
         let retry = (!self.stalled.is_empty()).then_some(RETRY);
         let starved = (!self.starved.is_empty()).then_some(RETRY_MEMORY);
-        let sweep = self.next_sweep.map(|at| at.saturating_duration_since(now));
-        [self.wheel.timeout(now), self.tidy.due_in(now.into_std()), retry, starved, sweep]
+        let flush = self.next_flush.map(|at| at.saturating_duration_since(now));
+        [self.wheel.timeout(now), self.tidy.due_in(now.into_std()), retry, starved, flush]
             .into_iter()
             .flatten()
             .min()
     }
 
-    fn take_letters(&mut self) {
+    fn take_commands(&mut self) {
         let end = self.work + LINE_WORK;
         let mut is_listening = false;
-        for _ in 0..LETTERS {
-            match self.letters.try_recv() {
-                Ok(letter) => self.letter(letter),
+        for _ in 0..COMMANDS {
+            match self.commands.try_recv() {
+                Ok(command) => self.command(command),
                 Err(_) if is_listening => return,
                 Err(_) => {
                     // What comes from now on wakes the reactor; what has come before that is still to be taken.
@@ -212,18 +212,18 @@ impl Reactor {
         self.inbox.wake();
     }
 
-    fn letter(&mut self, letter: Letter) {
-        match letter {
-            Letter::Accepted(accepted) => self.accept(*accepted),
-            Letter::Delivery(delivery) => self.delivery(delivery),
-            Letter::Lagging => self.lagging(),
-            Letter::Opened(join) => self.join_opened(*join),
-            Letter::Page(page) => self.page_read(page),
-            Letter::History(address, reply) => self.history_read(address, reply),
-            Letter::Question(question) => question(self),
-            Letter::Shed(bytes) => self.shed(bytes),
-            Letter::Drain(code) => self.drain(code),
-            Letter::Stop => self.stopped = true,
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::Accepted(accepted) => self.accept(*accepted),
+            Command::Delivery(delivery) => self.delivery(delivery),
+            Command::Lagging => self.lagging(),
+            Command::Opened(join) => self.join_opened(*join),
+            Command::Page(page) => self.page_read(page),
+            Command::History(address, reply) => self.history_read(address, reply),
+            Command::Query(query) => query(self),
+            Command::Shed(bytes) => self.shed(bytes),
+            Command::Drain(code) => self.drain(code),
+            Command::Stop => self.stopped = true,
         }
     }
 
@@ -236,7 +236,7 @@ impl Reactor {
 
     fn accept(&mut self, accepted: Accepted) {
         self.work += ACCEPT_WORK;
-        let Accepted { stream, answer, read, form, echoes, session, slot } = accepted;
+        let Accepted { stream, answer, read, format, echoes, session, slot } = accepted;
         // A connection with a bad token is closed below and sends nothing under this id.
         let session_id = session.as_ref().map_or(SessionId::NONE, |session| session.id);
         let mut socket = TcpStream::from_std(stream);
@@ -251,18 +251,18 @@ impl Reactor {
         entry.insert(Connection {
             socket,
             generation: self.generation,
-            form,
+            format,
             echoes,
             session: session_id,
             joins: SmallVec::new(),
-            work: Work::default(),
+            activity: Activity::default(),
             heard: self.wheel.now(),
             unanswered: 0,
             pong_due: None,
             phase: Phase::Open,
             readable: true,
             hung_up: false,
-            dirty: false,
+            write_queued: false,
             in_line: false,
             slot,
         });
@@ -286,10 +286,10 @@ impl Reactor {
         if let Some(code) = self.draining {
             self.close(key, code);
         }
-        self.mark_dirty(key);
+        self.queue_write(key);
         // A copy: the bytes may be a corner of a large buffer.
         if !read.is_empty() {
-            self.connections[key].work.begin().unread = Unread::new(&read, &self.common.budget);
+            self.connections[key].activity.begin().unread = Unread::new(&read, &self.common.budget);
         }
         self.go_on(key);
     }

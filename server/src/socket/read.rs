@@ -10,6 +10,7 @@ use mio::Token;
 use mio::event::Event;
 use tracing::debug;
 
+use super::activity::Unread;
 use super::connection::{Connection, Phase};
 use super::decoder::{Decoder, Incoming};
 use super::frame::{self, Opcode, Violation};
@@ -17,7 +18,6 @@ use super::framing;
 use super::inbox::WAKER;
 use super::reactor::Reactor;
 use super::wheel;
-use super::work::Unread;
 use crate::limits::Held;
 use crate::object::presence::Departing;
 
@@ -43,12 +43,12 @@ impl Reactor {
         }
         if event.is_writable() {
             let connection = &mut self.connections[key];
-            if let Some(work) = connection.work.go_on()
+            if let Some(work) = connection.activity.go_on()
                 && std::mem::take(&mut work.blocked)
             {
                 connection.heard = self.wheel.now();
                 connection.pong_due = None;
-                self.mark_dirty(key);
+                self.queue_write(key);
             }
         }
         if event.is_readable() || event.is_read_closed() || event.is_error() {
@@ -88,11 +88,11 @@ impl Reactor {
     /// closing there are none, and the peer's close frame must be seen.
     pub(super) fn is_paused(&self, connection: &Connection) -> bool {
         connection.is_open()
-            && (connection.work.reading_log
-                || connection.work.stalled.is_some()
-                || connection.work.starved
-                || connection.work.in_flight_bytes > self.common.settings.in_flight_bytes
-                || connection.work.outbox.bytes() > self.common.settings.outbound_bytes
+            && (connection.activity.reading_log
+                || connection.activity.stalled.is_some()
+                || connection.activity.starved
+                || connection.activity.in_flight_bytes > self.common.settings.in_flight_bytes
+                || connection.activity.outbox.bytes() > self.common.settings.outbound_bytes
                 || self.draining.is_some())
     }
 
@@ -102,7 +102,7 @@ impl Reactor {
         if self.is_paused(connection) {
             return;
         }
-        if !connection.work.unread.is_empty() {
+        if !connection.activity.unread.is_empty() {
             self.read_left_over(key);
         } else if connection.readable {
             self.read_socket(key);
@@ -112,15 +112,15 @@ impl Reactor {
     fn read_left_over(&mut self, key: usize) {
         let connection = &mut self.connections[key];
         let address = connection.address(key, 0);
-        let mut unread = std::mem::take(&mut connection.work.begin().unread);
+        let mut unread = std::mem::take(&mut connection.activity.begin().unread);
         let left = self.feed(key, unread.bytes());
         let Some(key) = self.find(address) else { return };
         unread.keep(left);
         let connection = &mut self.connections[key];
         if unread.is_empty() {
-            connection.work.rest();
+            connection.activity.rest();
         } else {
-            connection.work.begin().unread = unread;
+            connection.activity.begin().unread = unread;
         }
         self.go_on(key);
     }
@@ -154,10 +154,10 @@ impl Reactor {
                 if let Some(key) = self.find(address) {
                     let connection = &mut self.connections[key];
                     if left > 0 {
-                        connection.work.begin().unread =
+                        connection.activity.begin().unread =
                             Unread::new(&buffer[count - left..count], &self.common.budget);
                     } else {
-                        connection.work.rest();
+                        connection.activity.rest();
                     }
                     // There may be more: others go first.
                     if connection.readable || left > 0 {
@@ -183,14 +183,14 @@ impl Reactor {
     fn readable_bytes(&mut self, key: usize) -> usize {
         let (most, budget) = (self.buffer.len(), &self.common.budget);
         let connection = &mut self.connections[key];
-        let has_room = match connection.work.go_on() {
+        let has_room = match connection.activity.go_on() {
             Some(work) => work.decoder.try_reserve(most, budget),
             None => budget.has_room(most),
         };
         if has_room || !connection.is_open() {
             return most;
         }
-        let held = connection.work.decoder.held_bytes();
+        let held = connection.activity.decoder.held_bytes();
         if held + SHORT_READ <= Held::FREE { SHORT_READ } else { 0 }
     }
 
@@ -198,10 +198,10 @@ impl Reactor {
     /// them, or for the turns of others.
     fn feed(&mut self, key: usize, bytes: &mut [u8]) -> usize {
         let limit = self.common.settings.limits.message_bytes as usize;
-        let deflates = self.connections[key].form.deflated;
+        let deflates = self.connections[key].format.deflated;
         let address = self.connections[key].address(key, 0);
         let now = self.wheel.now();
-        let work = self.connections[key].work.go_on();
+        let work = self.connections[key].activity.go_on();
         let (mut decoder, mut begun) = work.map_or((Decoder::NEW, now), |work| {
             (std::mem::take(&mut work.decoder), work.message_begun)
         });
@@ -212,14 +212,14 @@ impl Reactor {
         let end = self.work + TURN_WORK;
         let left = loop {
             let connection = &self.connections[key];
-            if matches!(connection.phase, Phase::Deaf(_) | Phase::Closed(_)) {
+            if matches!(connection.phase, Phase::DiscardingInput(_) | Phase::Closed(_)) {
                 break 0;
             }
             if self.is_paused(connection) || self.work >= end {
                 break rest.len();
             }
             let connection = &mut self.connections[key];
-            if connection.is_open() && !connection.work.has_memory(&self.common.budget) {
+            if connection.is_open() && !connection.activity.has_memory(&self.common.budget) {
                 self.starve(key);
                 break rest.len();
             }
@@ -236,7 +236,7 @@ impl Reactor {
                 Ok(None) => break 0,
                 Err(Violation(code)) => {
                     self.close(key, code);
-                    self.deafen(key);
+                    self.discard_input(key);
                 }
             }
             if self.find(address).is_none() {
@@ -247,11 +247,11 @@ impl Reactor {
             return left;
         }
         if now - begun < wheel::ticks(self.common.settings.message_timeout) {
-            let work = self.connections[key].work.begin();
+            let work = self.connections[key].activity.begin();
             (work.decoder, work.message_begun) = (decoder, begun);
         } else if self.connections[key].is_open() {
             self.close(key, CloseCode::SlowMessage);
-            self.deafen(key);
+            self.discard_input(key);
         }
         left
     }
@@ -264,7 +264,7 @@ impl Reactor {
             self.work += MESSAGE_WORK;
         }
         let connection = &mut self.connections[key];
-        match (incoming, connection.form.encoding) {
+        match (incoming, connection.format.encoding) {
             (Incoming::Close(code), _) => {
                 debug!(?code, "the client closes");
                 if code == Some(CloseCode::Normal.number()) {
@@ -282,8 +282,8 @@ impl Reactor {
             (Incoming::Pong, _) => {}
             (Incoming::Ping(payload), _) => {
                 let pong = frame::control(Opcode::Pong, payload);
-                connection.work.begin().outbox.push(pong);
-                self.mark_dirty(key);
+                connection.activity.begin().outbox.push(pong);
+                self.queue_write(key);
             }
             (Incoming::Text(text), _) if connection.echoes => {
                 self.echo(key, Opcode::Text, text.as_bytes());
@@ -302,7 +302,7 @@ impl Reactor {
     /// Sends a message back as it came.
     fn echo(&mut self, key: usize, opcode: Opcode, payload: &[u8]) {
         let connection = &mut self.connections[key];
-        connection.queue_frame(framing::data(opcode, connection.form.deflated, payload));
-        self.mark_dirty(key);
+        connection.queue_frame(framing::data(opcode, connection.format.deflated, payload));
+        self.queue_write(key);
     }
 }

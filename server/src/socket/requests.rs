@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use dormouse_protocol::{ClientMessage, Done, ErrorCode, ErrorReply, Publish, ServerMessage};
 
+use super::activity::Stalled;
 use super::admit::Demand;
 use super::reactor::Reactor;
-use super::work::Stalled;
 use crate::log::ObjectId;
 use crate::object::input::{self, Action};
 use crate::object::{Busy, Input, Refusal, Source};
@@ -19,7 +19,7 @@ impl Reactor {
     pub(super) fn request(&mut self, key: usize, bytes: &[u8]) {
         self.common.metrics.messages_in.inc();
         let connection = &mut self.connections[key];
-        let encoding = connection.form.encoding;
+        let encoding = connection.format.encoding;
         let message = match encoding.decode_client(bytes) {
             Ok(message) => message,
             Err(error) => {
@@ -45,7 +45,7 @@ impl Reactor {
             return;
         }
         let connection = &mut self.connections[key];
-        let work = connection.work.begin();
+        let work = connection.activity.begin();
         work.in_flight += 1;
         work.in_flight_bytes += size;
         let action = Action::Publish(input::Publish {
@@ -64,11 +64,11 @@ impl Reactor {
     pub(super) fn post(&mut self, key: usize, request: u32, object: ObjectId, action: Action) {
         let address = self.connections[key].address(key, request);
         let input = Input { source: Source { sink: self.index, address }, action };
-        let Some(&audience) = self.audience_of.get(&object) else { return };
-        if let Err(Busy(input)) = self.audiences[audience as usize].handle.post(input) {
+        let Some(&subscribers) = self.subscribers_of.get(&object) else { return };
+        if let Err(Busy(input)) = self.subscribers[subscribers as usize].handle.post(input) {
             let until = self.wheel.after(STALL);
             let stalled = Stalled { input, object, until };
-            self.connections[key].work.begin().stalled = Some(Box::new(stalled));
+            self.connections[key].activity.begin().stalled = Some(Box::new(stalled));
             self.stalled.push(address);
             self.common.metrics.stalls.inc();
         }
@@ -77,19 +77,19 @@ impl Reactor {
     /// Tries again to post an input that found no room. True when the connection can go on.
     pub(super) fn retry_stalled(&mut self, key: usize) -> bool {
         let connection = &mut self.connections[key];
-        let Some(stalled) = connection.work.go_on().and_then(|work| work.stalled.take()) else {
+        let Some(stalled) = connection.activity.go_on().and_then(|work| work.stalled.take()) else {
             return true;
         };
         let Stalled { input, object, until } = *stalled;
-        let posted = match self.audience_of.get(&object) {
-            Some(&audience) => self.audiences[audience as usize].handle.post(input),
+        let posted = match self.subscribers_of.get(&object) {
+            Some(&subscribers) => self.subscribers[subscribers as usize].handle.post(input),
             None => Err(Busy(input)),
         };
         match posted {
             Ok(()) => true,
             Err(Busy(input)) if self.wheel.now() < until => {
                 let stalled = Stalled { input, object, until };
-                self.connections[key].work.begin().stalled = Some(Box::new(stalled));
+                self.connections[key].activity.begin().stalled = Some(Box::new(stalled));
                 false
             }
             Err(Busy(input)) => {
@@ -113,14 +113,14 @@ impl Reactor {
 
     /// The request that read the log or a roster has its reply.
     pub(super) fn finish_reading(&mut self, key: usize) {
-        self.connections[key].work.begin().reading_log = false;
+        self.connections[key].activity.begin().reading_log = false;
         self.finish_request(key);
         self.go_on(key);
     }
 
     /// A request has its reply.
     pub(super) fn finish_request(&mut self, key: usize) {
-        let work = self.connections[key].work.begin();
+        let work = self.connections[key].activity.begin();
         work.in_flight -= 1;
         if let Some(code) = self.draining
             && work.in_flight == 0
@@ -132,7 +132,7 @@ impl Reactor {
     /// Replies to a request that has no result.
     pub(super) fn done(&mut self, key: usize, id: u32) {
         self.connections[key].queue(&ServerMessage::Done(Done { id }));
-        self.mark_dirty(key);
+        self.queue_write(key);
     }
 
     /// Refuses a request.
@@ -140,6 +140,6 @@ impl Reactor {
         self.common.metrics.count_error(code);
         let message = ServerMessage::Error(ErrorReply { id, code, message: why.into() });
         self.connections[key].queue(&message);
-        self.mark_dirty(key);
+        self.queue_write(key);
     }
 }

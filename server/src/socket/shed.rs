@@ -6,7 +6,7 @@ use dormouse_protocol::CloseCode;
 
 use super::Reactors;
 use super::connection::Connection;
-use super::inbox::Letter;
+use super::inbox::Command;
 use super::reactor::Reactor;
 use crate::memory;
 
@@ -19,15 +19,15 @@ impl Reactors {
     pub fn shed(&self, bytes: usize) {
         let share = bytes / self.inboxes.len().max(1);
         for inbox in &*self.inboxes {
-            inbox.push(Letter::Shed(share));
+            inbox.push(Command::Shed(share));
         }
     }
 }
 
 impl Reactor {
     pub(super) fn shed(&mut self, bytes: usize) {
-        for (_, audience) in &mut self.audiences {
-            audience.forget_recent();
+        for (_, subscribers) in &mut self.subscribers {
+            subscribers.forget_recent();
         }
         let mut hoarders: Vec<_> = self
             .connections
@@ -42,12 +42,12 @@ impl Reactor {
                 break;
             }
             left = left.saturating_sub(held);
-            if self.connections[key].work.blocked {
+            if self.connections[key].activity.blocked {
                 self.cut(key);
             } else if self.connections[key].is_open() {
                 self.close(key, CloseCode::Overloaded);
-                self.deafen(key);
-                self.connections[key].work.forget_input();
+                self.discard_input(key);
+                self.connections[key].activity.forget_input();
             }
         }
         memory::give_back();
@@ -68,7 +68,7 @@ impl Reactor {
 
 /// Memory that is held for a connection, without what its socket is about to take.
 fn held_bytes(connection: &Connection) -> usize {
-    let work = &connection.work;
+    let work = &connection.activity;
     let unanswered = work.decoder.held_bytes() + work.unread.held_bytes();
     if !work.blocked {
         return unanswered;

@@ -6,14 +6,14 @@ use bytes::Bytes;
 use dormouse_protocol::{Key, Signal};
 
 use super::Settings;
+use super::activity::{ActiveState, KeptSignal};
 use super::admit::Demand;
-use super::audience::Speakers;
 use super::connection::Connection;
-use super::form::Form;
 use super::framing;
 use super::metrics::Metrics;
 use super::reactor::Reactor;
-use super::work::{Busy, KeptSignal};
+use super::subscribers::Speakers;
+use super::wire_format::WireFormat;
 use crate::limits::Budget;
 use crate::log::ObjectId;
 use crate::object::SignalFrames;
@@ -28,7 +28,7 @@ enum Kept {
     Dropped,
 }
 
-impl Busy {
+impl ActiveState {
     /// Keeps a signal until the socket takes more: at most so many, and so many bytes of them.
     fn keep_signal(
         &mut self,
@@ -63,7 +63,7 @@ impl Busy {
 impl Connection {
     /// Whether a signal can go into the outbox. While older ones are kept, a newer one must not overtake them.
     pub(super) fn takes_signals(&self) -> bool {
-        !self.work.blocked && self.work.signals.is_empty()
+        !self.activity.blocked && self.activity.signals.is_empty()
     }
 }
 
@@ -75,10 +75,10 @@ pub(super) fn keep_signals(
     budget: &Budget,
     metrics: &Metrics,
 ) {
-    let form = connection.form;
-    let work = connection.work.begin();
+    let format = connection.format;
+    let work = connection.activity.begin();
     for signal in signals {
-        let Some(frame) = signal.frame(form) else { continue };
+        let Some(frame) = signal.frame(format) else { continue };
         if !work.has_memory(budget) {
             metrics.signals_dropped.inc();
             continue;
@@ -96,25 +96,25 @@ pub(super) struct FramedSignal {
     object: ObjectId,
     sender: SessionId,
     key: Option<Key>,
-    /// By form; none where nobody speaks it, or the budget has no room.
-    frames: [Option<Bytes>; Form::COUNT],
+    /// By format; none where nobody speaks it, or the budget has no room.
+    frames: [Option<Bytes>; WireFormat::COUNT],
 }
 
 impl FramedSignal {
     pub(super) fn new(signal: &SignalFrames, speakers: &Speakers, budget: &Budget) -> Self {
-        let in_form = |form: Form| {
-            let is_spoken = speakers[form.index()] > 0;
+        let in_form = |format: WireFormat| {
+            let is_spoken = speakers[format.index()] > 0;
             is_spoken
-                .then(|| framing::encoded(form, signal.encoded(form.encoding), budget))
+                .then(|| framing::encoded(format, signal.encoded(format.encoding), budget))
                 .flatten()
         };
-        let frames = Form::ALL.map(in_form);
+        let frames = WireFormat::ALL.map(in_form);
         let SignalFrames { object, sender, ref key, .. } = *signal;
         Self { object, sender, key: key.clone(), frames }
     }
 
-    pub(super) fn frame(&self, form: Form) -> Option<&Bytes> {
-        self.frames[form.index()].as_ref()
+    pub(super) fn frame(&self, format: WireFormat) -> Option<&Bytes> {
+        self.frames[format.index()].as_ref()
     }
 
     pub(super) fn size(&self) -> usize {
@@ -137,7 +137,7 @@ impl Reactor {
             is_request: signal.id.is_some(),
         });
         if signal.id.is_some() {
-            connection.work.begin().in_flight += 1;
+            connection.activity.begin().in_flight += 1;
         }
         self.post(key, signal.id.unwrap_or_default(), joined.object, action);
     }
@@ -145,19 +145,19 @@ impl Reactor {
     /// A signal for the members here. It goes out together with what else there is for them.
     pub(super) fn take_signal(&mut self, signal: &SignalFrames) {
         let object = signal.object;
-        let Some(&key) = self.audience_of.get(&object) else { return };
-        let audience = &self.audiences[key as usize];
-        self.work += audience.members.len() as u64;
-        let signal = FramedSignal::new(signal, &audience.speakers, &self.common.budget);
-        if self.gather(key, object).is_full() {
+        let Some(&key) = self.subscribers_of.get(&object) else { return };
+        let subscribers = &self.subscribers[key as usize];
+        self.work += subscribers.members.len() as u64;
+        let signal = FramedSignal::new(signal, &subscribers.speakers, &self.common.budget);
+        if self.batch_for(key, object).is_full() {
             self.fan_out(object);
         }
-        self.gather(key, object).add_signal(signal);
+        self.batch_for(key, object).add_signal(signal);
     }
 
     /// The socket takes more: what it still has to know of signals goes first.
     pub(super) fn release_signals(&mut self, key: usize) {
-        let Some(work) = self.connections[key].work.go_on() else { return };
+        let Some(work) = self.connections[key].activity.go_on() else { return };
         for kept in std::mem::take(&mut work.signals) {
             work.outbox.push_shared(kept.frame);
             self.common.metrics.delivered_signals.inc();

@@ -19,7 +19,7 @@ const WRITES: usize = 256;
 
 /// The connections to write to, each once.
 #[derive(Default)]
-pub(super) struct Dirty(VecDeque<Next>);
+pub(super) struct WriteQueue(VecDeque<Next>);
 
 /// What comes next among them.
 enum Next {
@@ -30,22 +30,22 @@ enum Next {
     End(ObjectId),
 }
 
-impl Dirty {
+impl WriteQueue {
     pub(super) fn add(&mut self, key: u32, connection: &mut Connection) {
-        if !connection.dirty {
-            connection.dirty = true;
+        if !connection.write_queued {
+            connection.write_queued = true;
             self.0.push_back(Next::Connection(key));
         }
     }
 
-    /// Queues a frame that others get, too. Where the connection is at rest, as most are in a large audience, that is
+    /// Queues a frame that others get, too. Where the connection is at rest, as most are in a large subscribers, that is
     /// written down here alone, and nothing is allocated for it.
     pub(super) fn add_shared(&mut self, key: u32, connection: &mut Connection, frame: &Arc<Bytes>) {
-        if connection.dirty || !connection.work.is_at_rest() {
-            connection.work.begin().outbox.push_shared(Bytes::clone(frame));
+        if connection.write_queued || !connection.activity.is_at_rest() {
+            connection.activity.begin().outbox.push_shared(Bytes::clone(frame));
             return self.add(key, connection);
         }
-        connection.dirty = true;
+        connection.write_queued = true;
         self.0.push_back(Next::Frame(connection.address(key as usize, 0), frame.clone()));
     }
 
@@ -61,27 +61,28 @@ impl Dirty {
 
 impl Reactor {
     /// The socket is to be written to at the end of the turn.
-    pub(super) fn mark_dirty(&mut self, key: usize) {
-        self.dirty.add(key as u32, &mut self.connections[key]);
+    pub(super) fn queue_write(&mut self, key: usize) {
+        self.write_queue.add(key as u32, &mut self.connections[key]);
     }
 
-    pub(super) fn write_dirty(&mut self) {
+    pub(super) fn write_queued(&mut self) {
         for _ in 0..WRITES {
-            match self.dirty.0.pop_front() {
+            match self.write_queue.0.pop_front() {
                 Some(Next::Connection(key)) => {
                     let key = key as usize;
-                    // A connection that went may have left its key to one that is not dirty.
+                    // A connection that went may have left its key to one that is not queued.
                     let Some(connection) = self.connections.get_mut(key) else { continue };
-                    if std::mem::take(&mut connection.dirty) && !connection.work.blocked {
+                    if std::mem::take(&mut connection.write_queued) && !connection.activity.blocked
+                    {
                         self.write(key);
                     }
                 }
                 Some(Next::Frame(address, frame)) => {
                     let Some(key) = self.find(address) else { continue };
-                    self.connections[key].dirty = false;
+                    self.connections[key].write_queued = false;
                     self.write_shared(key, &frame);
                 }
-                Some(Next::End(object)) => self.sweep_ended(object),
+                Some(Next::End(object)) => self.flush_ended(object),
                 None => return,
             }
         }
@@ -91,7 +92,7 @@ impl Reactor {
     fn write_shared(&mut self, key: usize, frame: &Bytes) {
         let connection = &mut self.connections[key];
         let mut bytes = 0;
-        if connection.work.is_at_rest() && connection.is_open() {
+        if connection.activity.is_at_rest() && connection.is_open() {
             match outbox::write(&mut connection.socket, frame) {
                 Ok(written) => bytes = written,
                 Err(error) => return self.broken(key, &error),
@@ -102,7 +103,7 @@ impl Reactor {
             }
         }
         // All that has begun since then comes behind it.
-        self.connections[key].work.begin().outbox.push_shared_front(frame.slice(bytes..));
+        self.connections[key].activity.begin().outbox.push_shared_front(frame.slice(bytes..));
         self.write(key);
     }
 
@@ -120,12 +121,12 @@ impl Reactor {
 
     fn write(&mut self, key: usize) {
         // Not on top of a full queue, which would then never end.
-        if self.connections[key].work.outbox.bytes() <= self.common.settings.outbound_bytes {
+        if self.connections[key].activity.outbox.bytes() <= self.common.settings.outbound_bytes {
             self.release_signals(key);
         }
         let was_paused = self.is_paused(&self.connections[key]);
         let connection = &mut self.connections[key];
-        let work = connection.work.begin();
+        let work = connection.activity.begin();
         match work.outbox.write_to(&mut connection.socket, &mut self.buffer) {
             Ok(Written { bytes, all: is_empty }) => {
                 work.blocked = !is_empty;
@@ -137,7 +138,7 @@ impl Reactor {
                     Phase::Closed(_) if is_empty => return self.lost(key),
                     // The peer learns at once that nothing more comes. To close before it stops sending would
                     // reset the connection, and our close frame could be lost on the way.
-                    Phase::Deaf(_) if is_empty => {
+                    Phase::DiscardingInput(_) if is_empty => {
                         let _ = connection.socket.shutdown(Shutdown::Write);
                     }
                     _ => {}
@@ -145,12 +146,12 @@ impl Reactor {
                 if was_paused && !self.is_paused(&self.connections[key]) {
                     self.go_on(key);
                 }
-                if is_empty && !self.connections[key].work.signals.is_empty() {
-                    self.mark_dirty(key);
+                if is_empty && !self.connections[key].activity.signals.is_empty() {
+                    self.queue_write(key);
                 }
                 self.catch_up(key);
                 self.tell_missed(key);
-                self.connections[key].work.rest();
+                self.connections[key].activity.rest();
             }
             Err(error) => self.broken(key, &error),
         }

@@ -3,25 +3,26 @@
 
 use std::io::{Read as _, Write as _};
 
-use crate::support::{TestFront, handshake, read_head};
+use crate::support::{TestHttpServer, handshake, read_head};
 
 /// The status of the answer to a request that arrives whole, and of one that arrives in two pieces.
-fn statuses(front: &TestFront, request: &str) -> [String; 2] {
+fn statuses(http_server: &TestHttpServer, request: &str) -> [String; 2] {
     let status = |head: String| head[..head.len().min(12)].to_owned();
-    let mut whole = front.connect();
+    let mut whole = http_server.connect();
     whole.write_all(request.as_bytes()).unwrap();
     let whole = status(read_head(&mut whole));
-    let mut cut = front.connect();
+    let mut cut = http_server.connect();
     cut.write_all(&request.as_bytes()[..1]).unwrap();
     // The accept loop has seen the first byte alone once another connection is answered.
-    front.get("/health/live");
+    http_server.get("/health/live");
     cut.write_all(&request.as_bytes()[1..]).unwrap();
     [whole, status(read_head(&mut cut))]
 }
 
 #[test]
 fn both_ways_in_give_the_same_answer() {
-    let front = TestFront::start(|config| config.allowed_hosts = vec!["chat.example".into()]);
+    let http_server =
+        TestHttpServer::start(|config| config.allowed_hosts = vec!["chat.example".into()]);
     let whole = handshake("", "");
     for (from, to, status) in [
         ("", "", "101"),
@@ -43,15 +44,15 @@ fn both_ways_in_give_the_same_answer() {
         let request = whole.replace(from, to);
         let request = if from.is_empty() { whole.clone() } else { request };
         let expected = format!("HTTP/1.1 {status}");
-        assert_eq!(statuses(&front, &request), [expected.clone(), expected], "{to:?}");
+        assert_eq!(statuses(&http_server, &request), [expected.clone(), expected], "{to:?}");
     }
 }
 
 #[test]
 fn a_rebound_page_reads_nothing() {
-    let front = TestFront::start(|config| config.test_controls = true);
+    let http_server = TestHttpServer::start(|config| config.test_controls = true);
     let ask = |request: &str| {
-        front.exchange(&format!("{request} HTTP/1.1\r\nHost: evil.example:7700\r\n\r\n"))
+        http_server.exchange(&format!("{request} HTTP/1.1\r\nHost: evil.example:7700\r\n\r\n"))
     };
     for request in [
         "GET /v1/objects",
@@ -71,8 +72,8 @@ fn a_rebound_page_reads_nothing() {
 
 #[test]
 fn a_refused_body_is_not_read_as_frames() {
-    let front = TestFront::start(|_| {});
-    let mut client = front.connect();
+    let http_server = TestHttpServer::start(|_| {});
+    let mut client = http_server.connect();
     let request = handshake("", "").replace("Upgrade: ", "Content-Length: 5\r\nUpgrade: ");
     client.write_all(format!("{request}12345").as_bytes()).unwrap();
     let mut answer = read_head(&mut client);
@@ -80,5 +81,5 @@ fn a_refused_body_is_not_read_as_frames() {
     let length = client.read(&mut text).unwrap();
     answer.push_str(&String::from_utf8_lossy(&text[..length]));
     assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("no body"), "{answer}");
-    assert!(front.accepted.try_recv().is_err(), "nothing was upgraded");
+    assert!(http_server.accepted.try_recv().is_err(), "nothing was upgraded");
 }

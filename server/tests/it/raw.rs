@@ -143,7 +143,7 @@ pub(crate) fn closed_with(payload: &[u8]) -> u16 {
     u16::from_be_bytes([payload[0], payload[1]])
 }
 
-/// A frame in its shortest form, masked.
+/// A frame in its shortest format, masked.
 pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut bytes = vec![first];
     match payload.len() {

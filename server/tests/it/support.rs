@@ -1,4 +1,4 @@
-//! What several topics need: the program, a front with a place for what it hands over, and HTTP by hand.
+//! What several topics need: the program, a HTTP server with a place for what it hands over, and HTTP by hand.
 
 use std::collections::HashSet;
 use std::io::{Read as _, Write as _};
@@ -10,13 +10,13 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use dormouse::config::Config;
-use dormouse::http::{Front, Health, Inside};
+use dormouse::http::{Health, HttpServer, Inside};
 use dormouse::limits::{Budget, Pressure};
 use dormouse::log::{self, Log};
 use dormouse::metrics::Metrics;
 use dormouse::object::{self, Classes, Registry};
 use dormouse::session::Sessions;
-use dormouse::socket::{self, Accepted, Reactors, Seats};
+use dormouse::socket::{self, Accepted, ReactorBuilders, Reactors};
 use dormouse_protocol::Limits;
 use parking_lot::Mutex;
 use tempfile::TempDir;
@@ -37,17 +37,17 @@ pub(crate) fn dormouse(args: &[&str]) -> Command {
     command
 }
 
-/// A front whose upgraded connections are kept for the test.
-pub(crate) struct TestFront {
+/// An HTTP server whose upgraded connections are kept for the test.
+pub(crate) struct TestHttpServer {
     pub(crate) runtime: Runtime,
-    pub(crate) front: Option<Front>,
+    pub(crate) http_server: Option<HttpServer>,
     pub(crate) address: SocketAddr,
     pub(crate) health: Health,
     pub(crate) accepted: Receiver<Accepted>,
     _data: TempDir,
 }
 
-impl TestFront {
+impl TestHttpServer {
     pub(crate) fn start(change: impl FnOnce(&mut Config)) -> Self {
         Self::start_on(Runtime::new().unwrap(), change)
     }
@@ -65,18 +65,19 @@ impl TestFront {
             // The test has ended when nobody receives it.
             let _ = sender.lock().send(accepted);
         });
-        let (front, health) = {
+        let (http_server, health) = {
             let _guard = runtime.enter();
             let metrics = Metrics::new().unwrap();
             let inside = inside(data.path(), &metrics);
             let health = Health::new(inside.log.clone());
-            let front = Front::start(&config, &metrics, health.clone(), inside, hand_over).unwrap();
-            (front, health)
+            let http_server =
+                HttpServer::start(&config, &metrics, health.clone(), inside, hand_over).unwrap();
+            (http_server, health)
         };
         Self {
             runtime,
-            address: front.address(),
-            front: Some(front),
+            address: http_server.address(),
+            http_server: Some(http_server),
             health,
             accepted,
             _data: data,
@@ -113,7 +114,7 @@ fn inside(data: &Path, metrics: &Metrics) -> Inside {
     let log = Log::open(data, log::Options::default(), counts).unwrap();
     let budget = Budget::unlimited();
     let sockets = socket::Metrics::register(metrics.registry()).unwrap();
-    let seats = Seats::new(0, &budget, &sockets).unwrap();
+    let builders = ReactorBuilders::new(0, &budget, &sockets).unwrap();
     let settings = object::Settings {
         mailbox: 1,
         max_awake: 1,
@@ -130,7 +131,7 @@ fn inside(data: &Path, metrics: &Metrics) -> Inside {
         budget: budget.clone(),
     };
     let counts = object::Metrics::register(metrics.registry()).unwrap();
-    let registry = Registry::new(log.clone(), Classes::new(), seats.sinks(), settings, counts);
+    let registry = Registry::new(log.clone(), Classes::new(), builders.sinks(), settings, counts);
     let settings = socket::Settings {
         limits: Limits {
             message_bytes: 1,
@@ -150,12 +151,12 @@ fn inside(data: &Path, metrics: &Metrics) -> Inside {
         close_timeout: PATIENCE,
     };
     let reactors =
-        Reactors::start(seats, registry.clone(), settings, budget.clone(), sockets).unwrap();
+        Reactors::start(builders, registry.clone(), settings, budget.clone(), sockets).unwrap();
     let (reactors, pressure) = (Arc::new(reactors), Pressure::default());
     Inside { registry, reactors, log, pressure, budget, sessions: sessions() }
 }
 
-/// The sessions of every [`TestFront`].
+/// The sessions of every [`TestHttpServer`].
 pub(crate) fn sessions() -> Sessions {
     Sessions::new(&[7; 32])
 }

@@ -9,8 +9,8 @@ use tokio::time::Instant;
 use super::{Common, Reactor};
 use crate::limits::Budget;
 use crate::object::{Address, Registry};
-use crate::socket::inbox::Letter;
-use crate::socket::{Accepted, Metrics, Seats, Settings};
+use crate::socket::inbox::Command;
+use crate::socket::{Accepted, Metrics, ReactorBuilders, Settings};
 
 pub(crate) struct Stepped {
     reactor: Reactor,
@@ -22,7 +22,7 @@ pub(crate) struct Stepped {
 
 impl Stepped {
     pub(crate) fn all(
-        seats: Seats,
+        builders: ReactorBuilders,
         registry: &Registry,
         settings: Settings,
         budget: &Budget,
@@ -34,17 +34,17 @@ impl Stepped {
             metrics: metrics.clone(),
             budget: budget.clone(),
         };
-        let stepped = |(index, seat)| Self {
-            reactor: Reactor::new(index, seat, common.clone()),
+        let stepped = |(index, builder)| Self {
+            reactor: Reactor::new(index, builder, common.clone()),
             events: Events::with_capacity(1_024),
             due: Vec::new(),
             wakes_at: None,
         };
-        seats.0.into_iter().enumerate().map(stepped).collect()
+        builders.0.into_iter().enumerate().map(stepped).collect()
     }
 
     pub(crate) fn accept(&self, accepted: Accepted) {
-        self.reactor.inbox.push(Letter::Accepted(Box::new(accepted)));
+        self.reactor.inbox.push(Command::Accepted(Box::new(accepted)));
     }
 
     /// Gives it a turn, unless it is asleep.
@@ -53,8 +53,8 @@ impl Stepped {
         polled.expect("the poller works");
         let is_due = self.wakes_at.is_some_and(|at| at <= Instant::now());
         if self.events.is_empty() && !is_due {
-            let letter = self.reactor.letters.try_recv();
-            assert!(letter.is_err(), "a letter lies where nobody looks: the reactor is asleep");
+            let command = self.reactor.commands.try_recv();
+            assert!(command.is_err(), "a command lies where nobody looks: the reactor is asleep");
             return false;
         }
         self.reactor.turn(&self.events, &mut self.due);

@@ -5,9 +5,9 @@
 use std::fs::File;
 
 /// Open in good times.
-pub(super) struct Spare(Option<File>);
+pub(super) struct ReserveDescriptor(Option<File>);
 
-impl Spare {
+impl ReserveDescriptor {
     pub(super) fn new() -> Self {
         Self(open())
     }

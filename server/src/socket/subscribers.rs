@@ -9,10 +9,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use dormouse_protocol::Encoding;
 
-use super::form::Form;
+use super::batch::Batch;
 use super::framing;
-use super::outgoing::Outgoing;
 use super::page::{Page, PageKey, Pages};
+use super::wire_format::WireFormat;
 use crate::limits::{Budget, Permit};
 use crate::object::input::{Action, Watch};
 use crate::object::presence::View;
@@ -26,11 +26,11 @@ const RECENT_BYTES: usize = 256 * 1024;
 /// The address of what is not answered.
 pub(super) const NOWHERE: Address = Address { connection: u32::MAX, generation: 0, request: 0 };
 
-/// How many members speak each form, with those to come.
-pub(super) type Speakers = [u32; Form::COUNT];
+/// How many members speak each format, with those to come.
+pub(super) type Speakers = [u32; WireFormat::COUNT];
 
 /// Members of one object.
-pub(super) struct Audience {
+pub(super) struct Subscribers {
     pub(super) handle: Arc<Handle>,
     pub(super) members: Vec<Member>,
     /// The newest event that exists as far as this reactor knows: whoever has it is live.
@@ -43,7 +43,7 @@ pub(super) struct Audience {
     /// What those have in common who catch up, while anybody does: the pages, and the seam from there to live.
     recent: Option<Box<Recent>>,
     /// What goes out next. None for as long as nothing does.
-    pub(super) outgoing: Option<Box<Outgoing>>,
+    pub(super) batch: Option<Box<Batch>>,
     /// For the memberships, and for the object's being in use.
     permit: Option<Permit>,
 }
@@ -65,7 +65,7 @@ pub(super) struct Member {
     pub(super) number: u64,
     /// The connection's key.
     pub(super) connection: u32,
-    pub(super) standing: Standing,
+    pub(super) mode: DeliveryMode,
     pub(super) watching: Watching,
 }
 
@@ -86,7 +86,7 @@ pub(super) enum Watching {
 
 /// Where a member gets its events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum DeliveryMode {
     /// As they are committed.
     Live,
     /// From the log; a page is to be read once its socket has taken what it was given.
@@ -97,7 +97,7 @@ pub(super) enum Standing {
     Joining,
 }
 
-impl Standing {
+impl DeliveryMode {
     fn is_reading(self) -> bool {
         matches!(self, Self::Reading | Self::Joining)
     }
@@ -107,23 +107,23 @@ impl Standing {
 pub(super) struct Delivered {
     pub(super) first: u64,
     pub(super) last: u64,
-    /// By form; none where nobody spoke it.
-    pub(super) frames: [Option<Bytes>; Form::COUNT],
+    /// By format; none where nobody spoke it.
+    pub(super) frames: [Option<Bytes>; WireFormat::COUNT],
 }
 
 impl Delivered {
     /// None where there is no memory for a frame.
     fn new(events: &EventFrames, speakers: Speakers, budget: &Budget) -> Option<Self> {
-        let mut frames = [const { None }; Form::COUNT];
-        for form in Form::ALL.into_iter().filter(|form| speakers[form.index()] > 0) {
-            let frame = framing::encoded(form, events.encoded(form.encoding), budget)?;
-            frames[form.index()] = Some(frame);
+        let mut frames = [const { None }; WireFormat::COUNT];
+        for format in WireFormat::ALL.into_iter().filter(|format| speakers[format.index()] > 0) {
+            let frame = framing::encoded(format, events.encoded(format.encoding), budget)?;
+            frames[format.index()] = Some(frame);
         }
         Some(Self { first: events.first, last: events.last, frames })
     }
 
-    pub(super) fn frame(&self, form: Form) -> Option<&Bytes> {
-        self.frames[form.index()].as_ref()
+    pub(super) fn frame(&self, format: WireFormat) -> Option<&Bytes> {
+        self.frames[format.index()].as_ref()
     }
 
     pub(super) fn size(&self) -> usize {
@@ -144,34 +144,34 @@ impl Recent {
     }
 }
 
-impl Audience {
+impl Subscribers {
     pub(super) fn new(handle: Arc<Handle>) -> Self {
         Self {
             handle,
             members: Vec::new(),
             newest: 0,
-            speakers: [0; Form::COUNT],
+            speakers: [0; WireFormat::COUNT],
             reading: 0,
             watching: 0,
             recent: None,
-            outgoing: None,
+            batch: None,
             permit: None,
         }
     }
 
     /// Memory of a membership.
     pub(super) const MEMBER_BYTES: usize = 128;
-    /// Memory of an object in use, besides: its handle, its audience and its name.
+    /// Memory of an object in use, besides: its handle, its subscribers and its name.
     pub(super) const OBJECT_BYTES: usize = 2 << 10;
 
-    /// A member that speaks this form is to come: the object's events come to this sink from now on, until
-    /// [`Audience::drop_speaker`].
-    pub(super) fn expect(&mut self, form: Form) {
-        self.speakers[form.index()] += 1;
+    /// A member that speaks this format is to come: the object's events come to this sink from now on, until
+    /// [`Subscribers::drop_speaker`].
+    pub(super) fn expect(&mut self, format: WireFormat) {
+        self.speakers[format.index()] += 1;
     }
 
-    /// Adds a member that was expected, behind, and returns its place. The permit is for [`Audience::MEMBER_BYTES`], and for
-    /// [`Audience::OBJECT_BYTES`] where it is the first.
+    /// Adds a member that was expected, behind, and returns its place. The permit is for [`Subscribers::MEMBER_BYTES`], and for
+    /// [`Subscribers::OBJECT_BYTES`] where it is the first.
     pub(super) fn add(&mut self, connection: u32, number: u64, head: u64, permit: Permit) -> u32 {
         match &mut self.permit {
             Some(all) => all.merge(permit),
@@ -186,17 +186,17 @@ impl Audience {
             position: 0,
             number,
             connection,
-            standing: Standing::Behind,
+            mode: DeliveryMode::Behind,
             watching: Watching::Nobody,
         });
         self.members.len() as u32 - 1
     }
 
-    /// A member that spoke this form is gone, or did not come.
-    pub(super) fn drop_speaker(&mut self, sink: usize, form: Form) {
-        self.speakers[form.index()] -= 1;
-        if !self.is_spoken(form.encoding) {
-            self.post(sink, NOWHERE, Action::Unsubscribe(form.encoding));
+    /// A member that spoke this format is gone, or did not come.
+    pub(super) fn drop_speaker(&mut self, sink: usize, format: WireFormat) {
+        self.speakers[format.index()] -= 1;
+        if !self.is_spoken(format.encoding) {
+            self.post(sink, NOWHERE, Action::Unsubscribe(format.encoding));
         }
     }
 
@@ -205,16 +205,16 @@ impl Audience {
         &mut self,
         sink: usize,
         place: u32,
-        form: Form,
+        format: WireFormat,
     ) -> (Member, Option<Member>) {
         let gone = self.members.swap_remove(place as usize);
         if let Some(permit) = &mut self.permit {
             permit.shrink_to(Self::OBJECT_BYTES + self.members.len() * Self::MEMBER_BYTES);
         }
-        if gone.standing.is_reading() {
+        if gone.mode.is_reading() {
             self.one_less_reading();
         }
-        self.drop_speaker(sink, form);
+        self.drop_speaker(sink, format);
         if gone.watching != Watching::Nobody {
             self.watching -= 1;
             if self.watching == 0 {
@@ -248,10 +248,11 @@ impl Audience {
         self.watching += u32::from(before == Watching::Nobody);
     }
 
-    /// Whether a member speaks an encoding, in whatever form.
+    /// Whether a member speaks an encoding, in whatever format.
     fn is_spoken(&self, encoding: Encoding) -> bool {
-        let speak = |form: &Form| form.encoding == encoding && self.speakers[form.index()] > 0;
-        Form::ALL.iter().any(speak)
+        let speak =
+            |format: &WireFormat| format.encoding == encoding && self.speakers[format.index()] > 0;
+        WireFormat::ALL.iter().any(speak)
     }
 
     /// Whether there is no member, and none is to come.
@@ -298,10 +299,10 @@ impl Audience {
     }
 
     /// Changes where a member gets its events.
-    pub(super) fn stand(&mut self, place: u32, standing: Standing) {
+    pub(super) fn set_mode(&mut self, place: u32, mode: DeliveryMode) {
         let member = &mut self.members[place as usize];
-        let was_reading = std::mem::replace(&mut member.standing, standing).is_reading();
-        match (was_reading, standing.is_reading()) {
+        let was_reading = std::mem::replace(&mut member.mode, mode).is_reading();
+        match (was_reading, mode.is_reading()) {
             (false, true) => self.reading += 1,
             (true, false) => self.one_less_reading(),
             _ => {}
@@ -310,7 +311,7 @@ impl Audience {
 
     /// Makes the member live if what it lacks has been delivered of late; returns that. `None` if it has to read on,
     /// and then it stands behind.
-    pub(super) fn rejoin(&mut self, place: u32, form: Form) -> Option<Vec<Bytes>> {
+    pub(super) fn rejoin(&mut self, place: u32, format: WireFormat) -> Option<Vec<Bytes>> {
         let member = &mut self.members[place as usize];
         let mut position = member.position;
         let mut missed = Vec::new();
@@ -319,16 +320,16 @@ impl Audience {
             if delivered.first != position + 1 {
                 break;
             }
-            let Some(frame) = delivered.frame(form) else { break };
+            let Some(frame) = delivered.frame(format) else { break };
             missed.push(frame.clone());
             position = delivered.last;
         }
         if position < self.newest {
-            self.stand(place, Standing::Behind);
+            self.set_mode(place, DeliveryMode::Behind);
             return None;
         }
         member.position = position;
-        self.stand(place, Standing::Live);
+        self.set_mode(place, DeliveryMode::Live);
         Some(missed)
     }
 

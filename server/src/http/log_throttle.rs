@@ -8,9 +8,9 @@ const PAUSE: Duration = Duration::from_secs(10);
 
 /// When it was told last.
 #[derive(Default)]
-pub(super) struct Seldom(Mutex<Option<Instant>>);
+pub(super) struct LogThrottle(Mutex<Option<Instant>>);
 
-impl Seldom {
+impl LogThrottle {
     /// Whether it is to be told again; if so, it counts as told.
     pub(super) fn is_due(&self) -> bool {
         let mut told = self.0.lock();

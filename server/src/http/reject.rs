@@ -11,7 +11,7 @@ const IGNORED_BYTES: usize = 16 << 10;
 
 /// Why a connection is ended before its request has an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Cut {
+pub(super) enum Rejection {
     /// Its request did not come in time.
     HandshakeTimeout,
     /// The head of its request is too large; hyper has said so.
@@ -26,7 +26,7 @@ pub(super) enum Cut {
     Broken,
 }
 
-impl Cut {
+impl Rejection {
     pub(super) const ALL: [Self; 6] = [
         Self::HandshakeTimeout,
         Self::HeadTooLarge,
@@ -67,7 +67,7 @@ impl Cut {
 }
 
 /// Tells a client that has no answer yet why it gets none, and closes the connection. The socket does not block.
-pub(super) fn tell(mut stream: &TcpStream, cut: Cut) {
+pub(super) fn tell(mut stream: &TcpStream, cut: Rejection) {
     let Some((status, text)) = cut.answer() else { return };
     let answer = format!(
         "HTTP/1.1 {status}\r\nretry-after: 5\r\nconnection: close\r\ncontent-type: text/plain; charset=utf-8\r\n\

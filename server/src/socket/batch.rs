@@ -1,7 +1,7 @@
 //! What is about to go out to the members of one object, joined, and when it goes.
 //!
 //! What counts is the number of system calls, so everything that a turn of the loop brings for an object leaves in one piece. To
-//! write to a large audience takes milliseconds, a *sweep*; what arrives meanwhile is gathered for the next one. Where
+//! write to a large subscribers takes milliseconds, a *flush*; what arrives meanwhile is batched for the next one. Where
 //! several send at the same time it begins after a short rest, in which those who have just been served react: what they send
 //! still goes with it. This makes the difference between one write for sixteen events and one for a few. No I/O.
 
@@ -11,24 +11,24 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::audience::{Delivered, Speakers};
-use super::form::Form;
 use super::signals::FramedSignal;
+use super::subscribers::{Delivered, Speakers};
+use super::wire_format::WireFormat;
 use crate::limits::{Budget, Purpose};
 
-/// Audiences from this size on are swept; a smaller one is written to in less than a millisecond.
-const SWEPT_MEMBERS: u32 = if cfg!(test) { 2 } else { 128 };
-/// A rest lasts for such a part of the sweep before it.
-const REST: u32 = 2;
+/// Audiences from this size on are flushed; a smaller one is written to in less than a millisecond.
+const FLUSHED_MEMBERS: u32 = if cfg!(test) { 2 } else { 128 };
+/// A rest lasts for such a part of the flush before it.
+const LINGER_DIVISOR: u32 = 2;
 /// And no longer than this.
-const MAX_REST: Duration = Duration::from_millis(4);
-/// Bytes that are gathered; with more it goes at once, before anything is added: so much, and one more event or signal, is
+const MAX_LINGER: Duration = Duration::from_millis(4);
+/// Bytes that are batched; with more it goes at once, before anything is added: so much, and one more event or signal, is
 /// what a member may get beyond the bound of its outbox.
-const GATHERED_BYTES: usize = 128 * 1024;
+const BATCH_BYTES: usize = 128 * 1024;
 
-/// What was gathered for an object's members on one reactor.
+/// What was batched for an object's members on one reactor.
 #[derive(Default)]
-pub(super) struct Outgoing {
+pub(super) struct Batch {
     /// In order, each following on from the one before.
     deliveries: Vec<Arc<Delivered>>,
     signals: Vec<FramedSignal>,
@@ -38,38 +38,38 @@ pub(super) struct Outgoing {
     pace: Pace,
 }
 
-/// Where an object's sweeps stand.
+/// Where an object's flushes stand.
 #[derive(Default)]
 enum Pace {
     #[default]
     Free,
     /// Since then, with so many events and signals.
-    Sweeping(Instant, u64),
-    /// Until then, or until there are so many: those of the last sweep have come again.
-    Resting(Instant, u64),
+    Flushing(Instant, u64),
+    /// Until then, or until there are so many: those of the last flush have come again.
+    Lingering(Instant, u64),
 }
 
 /// When something may go.
 pub(super) enum When {
     Now,
-    /// When the sweep that is under way has ended.
-    AfterSweep,
+    /// When the flush that is under way has ended.
+    AfterFlush,
     At(Instant),
 }
 
-/// What was gathered, in one piece for all members.
-pub(super) struct Joined {
+/// What was batched, in one piece for all members.
+pub(super) struct JoinedFrames {
     deliveries: Vec<Arc<Delivered>>,
     pub(super) signals: Vec<FramedSignal>,
-    /// By form.
-    event_frames: [Option<Arc<Bytes>>; Form::COUNT],
+    /// By format.
+    event_frames: [Option<Arc<Bytes>>; WireFormat::COUNT],
     /// What the last member got of the events who lacked only some of them: many have caught up at the same offset.
-    latter_events: Option<(u64, Form, Option<Arc<Bytes>>)>,
-    signal_frames: [Option<Arc<Bytes>>; Form::COUNT],
+    latter_events: Option<(u64, WireFormat, Option<Arc<Bytes>>)>,
+    signal_frames: [Option<Arc<Bytes>>; WireFormat::COUNT],
     budget: Budget,
 }
 
-impl Outgoing {
+impl Batch {
     pub(super) fn is_empty(&self) -> bool {
         self.deliveries.is_empty() && self.signals.is_empty()
     }
@@ -93,54 +93,57 @@ impl Outgoing {
 
     /// Whether it has to go before more is added.
     pub(super) fn is_full(&self) -> bool {
-        self.bytes > GATHERED_BYTES
+        self.bytes > BATCH_BYTES
     }
 
-    /// When what was gathered may go.
+    /// When what was batched may go.
     pub(super) fn when(&self) -> When {
         match self.pace {
             _ if self.is_full() => When::Now,
             Pace::Free => When::Now,
-            Pace::Sweeping(..) => When::AfterSweep,
-            Pace::Resting(_, carried) if self.count >= carried => When::Now,
-            Pace::Resting(until, _) if until <= Instant::now() => When::Now,
-            Pace::Resting(until, _) => When::At(until),
+            Pace::Flushing(..) => When::AfterFlush,
+            Pace::Lingering(_, carried) if self.count >= carried => When::Now,
+            Pace::Lingering(until, _) if until <= Instant::now() => When::Now,
+            Pace::Lingering(until, _) => When::At(until),
         }
     }
 
-    /// Takes what was gathered, for so many members. True if that is a sweep, whose end is to be told.
-    pub(super) fn take(&mut self, members: &Speakers, budget: &Budget) -> (Joined, bool) {
-        let gathered = std::mem::take(self);
-        let is_swept = members.iter().sum::<u32>() >= SWEPT_MEMBERS;
-        if is_swept {
-            self.pace = Pace::Sweeping(Instant::now(), gathered.count);
+    /// Takes what was batched, for so many members. True if that is a flush, whose end is to be told.
+    pub(super) fn take(&mut self, members: &Speakers, budget: &Budget) -> (JoinedFrames, bool) {
+        let batched = std::mem::take(self);
+        let is_flush = members.iter().sum::<u32>() >= FLUSHED_MEMBERS;
+        if is_flush {
+            self.pace = Pace::Flushing(Instant::now(), batched.count);
         }
-        (gathered.join(members, budget), is_swept)
+        (batched.join(members, budget), is_flush)
     }
 
-    /// The sweep has ended.
-    pub(super) fn end_sweep(&mut self) {
+    /// The flush has ended.
+    pub(super) fn end_flush(&mut self) {
         self.pace = match self.pace {
-            Pace::Sweeping(since, carried) if carried > 1 || !self.is_empty() => {
+            Pace::Flushing(since, carried) if carried > 1 || !self.is_empty() => {
                 let now = Instant::now();
-                Pace::Resting(now + ((now - since) / REST).min(MAX_REST), carried + self.count)
+                Pace::Lingering(
+                    now + ((now - since) / LINGER_DIVISOR).min(MAX_LINGER),
+                    carried + self.count,
+                )
             }
             _ => Pace::Free,
         };
     }
 
-    fn join(self, members: &Speakers, budget: &Budget) -> Joined {
+    fn join(self, members: &Speakers, budget: &Budget) -> JoinedFrames {
         let Self { deliveries, signals, .. } = self;
-        let is_spoken = |form: &Form| members[form.index()] > 0;
-        let spoken = Form::ALL.map(|form| Some(form).filter(is_spoken));
-        let signal_frames = |form: Form| {
-            let frames = signals.iter().filter_map(|signal| signal.frame(form));
+        let is_spoken = |format: &WireFormat| members[format.index()] > 0;
+        let spoken = WireFormat::ALL.map(|format| Some(format).filter(is_spoken));
+        let signal_frames = |format: WireFormat| {
+            let frames = signals.iter().filter_map(|signal| signal.frame(format));
             join(&frames.collect::<Vec<_>>(), budget)
         };
-        Joined {
-            event_frames: spoken.map(|form| join_events(&deliveries, form?, budget)),
+        JoinedFrames {
+            event_frames: spoken.map(|format| join_events(&deliveries, format?, budget)),
             latter_events: None,
-            signal_frames: spoken.map(|form| signal_frames(form?)),
+            signal_frames: spoken.map(|format| signal_frames(format?)),
             deliveries,
             signals,
             budget: budget.clone(),
@@ -148,44 +151,50 @@ impl Outgoing {
     }
 }
 
-impl Joined {
+impl JoinedFrames {
     /// The last event's offset, if there are events.
     pub(super) fn last(&self) -> Option<u64> {
         self.deliveries.last().map(|delivered| delivered.last)
     }
 
     /// The events after an offset; none where they do not follow on from it, are not there in this encoding, or find no memory.
-    pub(super) fn events_after(&mut self, offset: u64, form: Form) -> Option<Arc<Bytes>> {
+    pub(super) fn events_after(&mut self, offset: u64, format: WireFormat) -> Option<Arc<Bytes>> {
         let whole = self.deliveries.first()?;
         if whole.first == offset + 1 {
-            return self.event_frames[form.index()].clone();
+            return self.event_frames[format.index()].clone();
         }
         // A member has read the head before these came out.
         match &self.latter_events {
-            Some((after, spoken, frames)) if (*after, *spoken) == (offset, form) => frames.clone(),
+            Some((after, spoken, frames)) if (*after, *spoken) == (offset, format) => {
+                frames.clone()
+            }
             _ => {
-                let frames = self.join_after(offset, form);
-                self.latter_events = Some((offset, form, frames.clone()));
+                let frames = self.join_after(offset, format);
+                self.latter_events = Some((offset, format, frames.clone()));
                 frames
             }
         }
     }
 
-    fn join_after(&self, offset: u64, form: Form) -> Option<Arc<Bytes>> {
+    fn join_after(&self, offset: u64, format: WireFormat) -> Option<Arc<Bytes>> {
         let known = self.deliveries.iter().take_while(|delivered| delivered.last <= offset);
         let rest = &self.deliveries[known.count()..];
         let follows = rest.first().is_some_and(|next| next.first == offset + 1);
-        join_events(rest, form, &self.budget).filter(|_| follows)
+        join_events(rest, format, &self.budget).filter(|_| follows)
     }
 
-    pub(super) fn signal_frames(&self, form: Form) -> Option<&Arc<Bytes>> {
-        self.signal_frames[form.index()].as_ref()
+    pub(super) fn signal_frames(&self, format: WireFormat) -> Option<&Arc<Bytes>> {
+        self.signal_frames[format.index()].as_ref()
     }
 }
 
 /// None where one of them is missing, since the whole would have a hole, or where there is no memory.
-fn join_events(deliveries: &[Arc<Delivered>], form: Form, budget: &Budget) -> Option<Arc<Bytes>> {
-    let frames = deliveries.iter().map(|delivered| delivered.frame(form));
+fn join_events(
+    deliveries: &[Arc<Delivered>],
+    format: WireFormat,
+    budget: &Budget,
+) -> Option<Arc<Bytes>> {
+    let frames = deliveries.iter().map(|delivered| delivered.frame(format));
     join(&frames.collect::<Option<Vec<_>>>()?, budget)
 }
 
@@ -207,8 +216,8 @@ fn join(frames: &[&Bytes], budget: &Budget) -> Option<Arc<Bytes>> {
 mod tests {
     use super::*;
 
-    const MSGPACK: Form = Form::ALL[0];
-    const JSON: Form = Form::ALL[1];
+    const MSGPACK: WireFormat = WireFormat::ALL[0];
+    const JSON: WireFormat = WireFormat::ALL[1];
 
     fn delivered(first: u64, last: u64, frame: impl Into<Bytes>) -> Arc<Delivered> {
         Arc::new(Delivered { first, last, frames: [Some(frame.into()), None, None, None] })
@@ -216,15 +225,15 @@ mod tests {
 
     #[test]
     fn a_member_gets_what_follows_on_from_what_it_has() {
-        let mut outgoing = Outgoing::default();
+        let mut batch = Batch::default();
         for (first, last, text) in [(5, 6, "ab"), (7, 7, "c"), (8, 10, "def")] {
             let next = delivered(first, last, text);
-            assert!(outgoing.precedes(&next));
-            outgoing.add_delivery(next);
+            assert!(batch.precedes(&next));
+            batch.add_delivery(next);
         }
-        assert!(!outgoing.precedes(&delivered(12, 12, "h")));
-        let (mut joined, is_swept) = outgoing.take(&[1, 0, 0, 0], &Budget::unlimited());
-        assert!(!is_swept && outgoing.is_empty());
+        assert!(!batch.precedes(&delivered(12, 12, "h")));
+        let (mut joined, is_flush) = batch.take(&[1, 0, 0, 0], &Budget::unlimited());
+        assert!(!is_flush && batch.is_empty());
         assert_eq!(joined.last(), Some(10));
         let mut after = |offset| joined.events_after(offset, MSGPACK);
         let is = |text: &'static [u8]| Some(Arc::new(Bytes::from_static(text)));
@@ -245,19 +254,19 @@ mod tests {
 
     #[test]
     fn what_is_gathered_waits_for_the_sweep_unless_it_is_too_much() {
-        let mut outgoing = Outgoing::default();
-        outgoing.add_delivery(delivered(1, 2, "ab"));
-        assert!(matches!(outgoing.when(), When::Now));
-        assert!(outgoing.take(&[SWEPT_MEMBERS - 1, 1, 0, 0], &Budget::unlimited()).1);
-        outgoing.add_delivery(delivered(3, 3, "c"));
-        assert!(matches!(outgoing.when(), When::AfterSweep));
-        outgoing.end_sweep();
-        assert!(!matches!(outgoing.when(), When::AfterSweep));
-        outgoing.take(&[SWEPT_MEMBERS - 1, 1, 0, 0], &Budget::unlimited());
-        outgoing.add_delivery(delivered(4, 4, vec![b'x'; GATHERED_BYTES + 1]));
-        assert!(outgoing.is_full());
-        assert!(matches!(outgoing.when(), When::Now));
-        outgoing.take(&[SWEPT_MEMBERS - 1, 1, 0, 0], &Budget::unlimited());
-        assert!(!outgoing.is_full());
+        let mut batch = Batch::default();
+        batch.add_delivery(delivered(1, 2, "ab"));
+        assert!(matches!(batch.when(), When::Now));
+        assert!(batch.take(&[FLUSHED_MEMBERS - 1, 1, 0, 0], &Budget::unlimited()).1);
+        batch.add_delivery(delivered(3, 3, "c"));
+        assert!(matches!(batch.when(), When::AfterFlush));
+        batch.end_flush();
+        assert!(!matches!(batch.when(), When::AfterFlush));
+        batch.take(&[FLUSHED_MEMBERS - 1, 1, 0, 0], &Budget::unlimited());
+        batch.add_delivery(delivered(4, 4, vec![b'x'; BATCH_BYTES + 1]));
+        assert!(batch.is_full());
+        assert!(matches!(batch.when(), When::Now));
+        batch.take(&[FLUSHED_MEMBERS - 1, 1, 0, 0], &Budget::unlimited());
+        assert!(!batch.is_full());
     }
 }

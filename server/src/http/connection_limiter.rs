@@ -9,26 +9,26 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 /// All of them.
-pub(super) struct Crowd {
+pub(super) struct ConnectionLimiter {
     places: Arc<Semaphore>,
     oldest_first: VecDeque<oneshot::Sender<()>>,
 }
 
-/// A connection's place.
-pub(super) struct Place {
+/// A connection's permit.
+pub(super) struct HttpPermit {
     /// Told when it has to give way.
     pub(super) gives_way: oneshot::Receiver<()>,
     _permit: OwnedSemaphorePermit,
 }
 
-impl Crowd {
+impl ConnectionLimiter {
     /// Room for as many as the semaphore has permits.
     pub(super) fn new(places: Arc<Semaphore>) -> Self {
         Self { places, oldest_first: VecDeque::new() }
     }
 
     /// A place for one more; `None` if there will never be any. Waits only for the oldest to notice that it has to go.
-    pub(super) async fn enter(&mut self) -> Option<Place> {
+    pub(super) async fn enter(&mut self) -> Option<HttpPermit> {
         let permit = match Arc::clone(&self.places).try_acquire_owned() {
             Ok(permit) => permit,
             Err(_) => self.make_room().await?,
@@ -38,13 +38,13 @@ impl Crowd {
         while self.oldest_first.front().is_some_and(oneshot::Sender::is_closed) {
             self.oldest_first.pop_front();
         }
-        Some(Place { gives_way, _permit: permit })
+        Some(HttpPermit { gives_way, _permit: permit })
     }
 
     async fn make_room(&mut self) -> Option<OwnedSemaphorePermit> {
         self.oldest_first.retain(|told| !told.is_closed());
         if let Some(oldest) = self.oldest_first.pop_front() {
-            // It may have ended just now, and left its place.
+            // It may have ended just now, and left its permit.
             let _ = oldest.send(());
         }
         Arc::clone(&self.places).acquire_owned().await.ok()
@@ -57,13 +57,13 @@ mod tests {
 
     #[tokio::test]
     async fn the_oldest_gives_way_when_all_places_are_taken() {
-        let mut crowd = Crowd::new(Arc::new(Semaphore::new(2)));
-        let mut first = crowd.enter().await.unwrap();
-        let second = crowd.enter().await.unwrap();
+        let mut limiter = ConnectionLimiter::new(Arc::new(Semaphore::new(2)));
+        let mut first = limiter.enter().await.unwrap();
+        let second = limiter.enter().await.unwrap();
         drop(second);
-        let mut third = crowd.enter().await.unwrap();
+        let mut third = limiter.enter().await.unwrap();
         assert!(first.gives_way.try_recv().is_err(), "there was room");
-        let (fourth, ()) = tokio::join!(crowd.enter(), async {
+        let (fourth, ()) = tokio::join!(limiter.enter(), async {
             (&mut first.gives_way).await.unwrap();
             drop(first);
         });

@@ -15,7 +15,7 @@ use crate::session::SessionId;
 
 /// The work of one connection: read as if it were always there, and allocated only where something begins.
 #[derive(Default)]
-pub(super) struct Work(Option<Box<Busy>>);
+pub(super) struct Activity(Option<Box<ActiveState>>);
 
 /// What a connection that is not at rest has besides its socket.
 #[expect(
@@ -23,7 +23,7 @@ pub(super) struct Work(Option<Box<Busy>>);
     reason = "each is a fact of its own about the socket or the requests"
 )]
 #[derive(Default)]
-pub(super) struct Busy {
+pub(super) struct ActiveState {
     /// A message of which only a part has arrived.
     pub(super) decoder: Decoder,
     /// When that began, or its connection last had to wait.
@@ -55,7 +55,7 @@ pub(super) struct Busy {
     held: Held,
 }
 
-static NOTHING: Busy = Busy {
+static NOTHING: ActiveState = ActiveState {
     decoder: Decoder::NEW,
     message_begun: 0,
     unread: Unread::NEW,
@@ -73,22 +73,22 @@ static NOTHING: Busy = Busy {
     held: Held::NOTHING,
 };
 
-impl Deref for Work {
-    type Target = Busy;
+impl Deref for Activity {
+    type Target = ActiveState;
 
-    fn deref(&self) -> &Busy {
+    fn deref(&self) -> &ActiveState {
         self.0.as_deref().unwrap_or(&NOTHING)
     }
 }
 
-impl Work {
+impl Activity {
     /// The work to add to.
-    pub(super) fn begin(&mut self) -> &mut Busy {
+    pub(super) fn begin(&mut self) -> &mut ActiveState {
         self.0.get_or_insert_default()
     }
 
     /// The work to go on with, if there is any.
-    pub(super) fn go_on(&mut self) -> Option<&mut Busy> {
+    pub(super) fn go_on(&mut self) -> Option<&mut ActiveState> {
         self.0.as_deref_mut()
     }
 
@@ -112,13 +112,13 @@ impl Work {
 
     /// Comes to rest if nothing is left to do.
     pub(super) fn rest(&mut self) {
-        if self.0.as_deref().is_some_and(Busy::is_done) {
+        if self.0.as_deref().is_some_and(ActiveState::is_done) {
             self.0 = None;
         }
     }
 }
 
-impl Busy {
+impl ActiveState {
     fn is_done(&self) -> bool {
         self.decoder.is_idle()
             && self.unread.is_empty()

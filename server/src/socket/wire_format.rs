@@ -4,14 +4,14 @@ use dormouse_protocol::Encoding;
 
 /// The encoding of messages, and whether large ones may be compressed (RFC 7692).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Form {
+pub struct WireFormat {
     /// How messages are encoded.
     pub encoding: Encoding,
     /// Messages of either side may be deflated.
     pub deflated: bool,
 }
 
-impl Form {
+impl WireFormat {
     /// How many there are.
     pub(super) const COUNT: usize = 4;
     /// All, in the order of their indexes.
@@ -22,12 +22,12 @@ impl Form {
         Self { encoding: Encoding::Json, deflated: true },
     ];
 
-    /// The form as a number that objects give back.
+    /// The format as a number that objects give back.
     pub(super) fn tag(self) -> u32 {
         self.index() as u32
     }
 
-    /// The form that a tag was made of.
+    /// The format that a tag was made of.
     pub(super) fn of_tag(tag: u32) -> Self {
         Self::ALL[tag as usize % Self::COUNT]
     }
@@ -44,9 +44,9 @@ mod tests {
 
     #[test]
     fn each_has_its_place() {
-        for (index, form) in Form::ALL.into_iter().enumerate() {
-            assert_eq!(form.index(), index);
-            assert_eq!(Form::of_tag(form.tag()), form);
+        for (index, format) in WireFormat::ALL.into_iter().enumerate() {
+            assert_eq!(format.index(), index);
+            assert_eq!(WireFormat::of_tag(format.tag()), format);
         }
     }
 }
