@@ -17,58 +17,22 @@ use hyper::server::conn::http1;
 use hyper::service::{HttpService, Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use parking_lot::Mutex;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::connection_limiter::HttpPermit;
 use super::fast_path::{self, Granted};
-use super::handshake::Handshake;
 use super::reject::{self, Rejection};
-use super::routes::{Shared, routes};
+use super::routes::routes;
+use super::shared::Shared;
+use super::upgrade::{Asked, Pending};
 use super::{Closing, HandOver};
 use crate::clock::now_ms;
-use crate::session::{BadToken, Session};
-use crate::socket::{Accepted, ConnectionPermit, WireFormat};
 
 /// A request's head, and what is buffered of it; more is refused with HTTP 431.
 const HEAD_BYTES: usize = 16 << 10;
 /// For producing an answer and sending it.
 const ANSWER_TIME: Duration = Duration::from_secs(30);
-
-/// What is left to do when the answer to a handshake is sent.
-pub(super) struct Upgrade {
-    format: WireFormat,
-    echoes: bool,
-    session: Result<Session, BadToken>,
-    slot: ConnectionPermit,
-}
-
-/// What a connection has asked for.
-#[derive(Default)]
-enum Asked {
-    /// Its request is not there, or was refused by hyper.
-    #[default]
-    Nothing,
-    /// Something that the routes answer.
-    Answer,
-    /// What the handshake's route has granted.
-    Upgrade(Upgrade),
-}
-
-/// Where the handshake's route leaves the upgrade for its connection.
-#[derive(Clone, Default)]
-pub(super) struct Pending(Arc<Mutex<Asked>>);
-
-impl Pending {
-    pub(super) fn put(&self, upgrade: Upgrade) {
-        *self.0.lock() = Asked::Upgrade(upgrade);
-    }
-
-    fn take(&self) -> Asked {
-        std::mem::take(&mut self.0.lock())
-    }
-}
 
 /// Serves connections.
 #[derive(Clone)]
@@ -216,21 +180,8 @@ fn service(
 ) -> impl HttpService<Incoming, ResBody = Body, Error = Infallible, Future: Send> + Send {
     let routes = TowerToHyperService::new(routes);
     service_fn(move |mut request: Request<Incoming>| {
-        *pending.0.lock() = Asked::Answer;
+        pending.put(Asked::Answer);
         request.extensions_mut().insert(pending.clone());
         routes.call(request)
     })
-}
-
-impl Upgrade {
-    pub(super) fn new(handshake: Handshake, slot: ConnectionPermit) -> Self {
-        let Handshake { format, echoes, session, .. } = handshake;
-        Self { format, echoes, session, slot }
-    }
-
-    /// Hands the socket over, with what is yet to be answered to the handshake and what came after it.
-    fn finish(self, stream: net::TcpStream, answer: Bytes, read: Bytes, hand_over: &HandOver) {
-        let Self { format, echoes, session, slot } = self;
-        hand_over(Accepted { stream, answer, read, format, echoes, session, slot });
-    }
 }

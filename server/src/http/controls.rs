@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::objects::{NamePath, find, name};
 use super::problem::Problem;
-use super::routes::Shared;
+use super::shared::Shared;
 use crate::object::{self, SleepAnswer};
 
 /// The longest wait before a commit, in milliseconds.

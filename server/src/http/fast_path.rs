@@ -13,8 +13,8 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use httparse::Status;
 
-use super::connection::Upgrade;
-use super::routes::{CONNECT, Shared};
+use super::shared::{CONNECT, Shared};
+use super::upgrade::Upgrade;
 
 /// The longest handshake that is taken at first sight; browsers send some 600 bytes.
 const HEAD_BYTES: usize = 4 << 10;

@@ -24,6 +24,8 @@ mod problem;
 mod reject;
 mod reserve_descriptor;
 mod routes;
+mod shared;
+mod upgrade;
 
 use std::io;
 use std::net::SocketAddr;
@@ -114,7 +116,7 @@ impl HttpServer {
         let (closing, closed) = watch::channel(None);
         let most = config.limits.http_connections.min(Semaphore::MAX_PERMITS);
         let in_http = Arc::new(Semaphore::new(most));
-        let shared = Arc::new(routes::Shared {
+        let shared = Arc::new(shared::Shared {
             slots: ConnectionPermits::new(config.limits.connections, inside.budget.clone()),
             hosts: host::Hosts::new(&config.allowed_hosts),
             origins: origin::Origins::new(&config.allowed_origins),

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Inside;
 use super::problem::Problem;
-use super::routes::Shared;
+use super::shared::Shared;
 use crate::clock::now_ms;
 use crate::log::{Identity, Stored};
 use crate::object::{self, Handle, Status};

@@ -5,79 +5,17 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::{Extension, MatchedPath, Request, State};
 use axum::http::header::{CONNECTION, CONTENT_TYPE};
-use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
-use super::connection::{Pending, Upgrade};
 use super::controls;
 use super::gate::{self, Gate};
-use super::handshake::{Handshake, Offers, Refusal};
-use super::health::Health;
-use super::host::Hosts;
-use super::log_throttle::LogThrottle;
-use super::metrics::Counts;
-use super::origin::Origins;
-use super::{Inside, objects, page};
-use crate::limits::Level;
-use crate::metrics::Metrics;
-use crate::socket::{ConnectionPermit, ConnectionPermits, NoConnectionPermit};
-
-/// What the routes use.
-pub(super) struct Shared {
-    pub(super) slots: ConnectionPermits,
-    pub(super) hosts: Hosts,
-    pub(super) origins: Origins,
-    pub(super) health: Health,
-    pub(super) inside: Inside,
-    pub(super) test_controls: bool,
-    pub(super) offers: Offers,
-    pub(super) counts: Counts,
-    /// All places of connections are taken.
-    pub(super) full: LogThrottle,
-    pub(super) metrics: Metrics,
-}
-
-impl Shared {
-    /// Grants a request to connect, or says why not.
-    pub(super) fn grant(&self, request: &Parts) -> Result<(Handshake, ConnectionPermit), Refusal> {
-        let handshake = Handshake::read(request, self.offers, &self.inside.sessions)?;
-        if !self.hosts.admit(request) {
-            return Err(Refusal::ForeignHost);
-        }
-        if !self.origins.admit(&request.headers) {
-            return Err(Refusal::Origin);
-        }
-        if self.health.is_draining() {
-            return Err(Refusal::Draining);
-        }
-        if self.inside.pressure.is(Level::NoConnections) {
-            return Err(Refusal::Memory);
-        }
-        let slot = self.slots.take().map_err(|why| match why {
-            NoConnectionPermit::Full => Refusal::Full,
-            NoConnectionPermit::Memory => Refusal::Memory,
-        })?;
-        Ok((handshake, slot))
-    }
-
-    /// Counts an answer.
-    pub(super) fn count(&self, route: &str, status: StatusCode) {
-        let code = match status.as_u16() {
-            100..200 => "1xx",
-            200..300 => "2xx",
-            300..400 => "3xx",
-            400..500 => "4xx",
-            _ => "5xx",
-        };
-        self.counts.requests.with_label_values(&[route, code]).inc();
-    }
-}
-
-/// Where clients connect.
-pub(super) const CONNECT: &str = "/v1/connect";
+use super::handshake::Refusal;
+use super::shared::{CONNECT, Shared};
+use super::upgrade::{Asked, Pending, Upgrade};
+use super::{objects, page};
 
 pub(super) fn routes(shared: Arc<Shared>) -> Router {
     Router::new()
@@ -108,7 +46,7 @@ async fn connect(
     match shared.grant(&request.into_parts().0) {
         Ok((handshake, slot)) => {
             let response = (&handshake).into_response();
-            pending.put(Upgrade::new(handshake, slot));
+            pending.put(Asked::Upgrade(Upgrade::new(handshake, slot)));
             response
         }
         Err(refusal) => {
@@ -142,7 +80,7 @@ async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
     }
 }
 
-/// Refuses requests that are addressed to another server: see [`Hosts`].
+/// Refuses requests that are addressed to another server: see [`Hosts`](super::host::Hosts).
 async fn check_host(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
     // A handshake is refused by its own route, which counts that.

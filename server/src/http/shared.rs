@@ -1,0 +1,69 @@
+//! What the routes and the fast path share: the parts of the server, and the decision about a handshake.
+
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+
+use super::Inside;
+use super::handshake::{Handshake, Offers, Refusal};
+use super::health::Health;
+use super::host::Hosts;
+use super::log_throttle::LogThrottle;
+use super::metrics::Counts;
+use super::origin::Origins;
+use crate::limits::Level;
+use crate::metrics::Metrics;
+use crate::socket::{ConnectionPermit, ConnectionPermits, NoConnectionPermit};
+
+/// What the routes use.
+pub(super) struct Shared {
+    pub(super) slots: ConnectionPermits,
+    pub(super) hosts: Hosts,
+    pub(super) origins: Origins,
+    pub(super) health: Health,
+    pub(super) inside: Inside,
+    pub(super) test_controls: bool,
+    pub(super) offers: Offers,
+    pub(super) counts: Counts,
+    /// All places of connections are taken.
+    pub(super) full: LogThrottle,
+    pub(super) metrics: Metrics,
+}
+
+impl Shared {
+    /// Grants a request to connect, or says why not.
+    pub(super) fn grant(&self, request: &Parts) -> Result<(Handshake, ConnectionPermit), Refusal> {
+        let handshake = Handshake::read(request, self.offers, &self.inside.sessions)?;
+        if !self.hosts.admit(request) {
+            return Err(Refusal::ForeignHost);
+        }
+        if !self.origins.admit(&request.headers) {
+            return Err(Refusal::Origin);
+        }
+        if self.health.is_draining() {
+            return Err(Refusal::Draining);
+        }
+        if self.inside.pressure.is(Level::NoConnections) {
+            return Err(Refusal::Memory);
+        }
+        let slot = self.slots.take().map_err(|why| match why {
+            NoConnectionPermit::Full => Refusal::Full,
+            NoConnectionPermit::Memory => Refusal::Memory,
+        })?;
+        Ok((handshake, slot))
+    }
+
+    /// Counts an answer.
+    pub(super) fn count(&self, route: &str, status: StatusCode) {
+        let code = match status.as_u16() {
+            100..200 => "1xx",
+            200..300 => "2xx",
+            300..400 => "3xx",
+            400..500 => "4xx",
+            _ => "5xx",
+        };
+        self.counts.requests.with_label_values(&[route, code]).inc();
+    }
+}
+
+/// Where clients connect.
+pub(super) const CONNECT: &str = "/v1/connect";

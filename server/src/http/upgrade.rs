@@ -1,0 +1,65 @@
+//! What a request has led to: an answer, or a socket that goes to the reactors.
+
+use std::net;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use super::HandOver;
+use super::handshake::Handshake;
+use crate::session::{BadToken, Session};
+use crate::socket::{Accepted, ConnectionPermit, WireFormat};
+
+/// What is left to do when the answer to a handshake is sent.
+pub(super) struct Upgrade {
+    format: WireFormat,
+    echoes: bool,
+    session: Result<Session, BadToken>,
+    slot: ConnectionPermit,
+}
+
+/// What a connection has asked for.
+#[derive(Default)]
+pub(super) enum Asked {
+    /// Its request is not there, or was refused by hyper.
+    #[default]
+    Nothing,
+    /// Something that the routes answer.
+    Answer,
+    /// What the handshake's route has granted.
+    Upgrade(Upgrade),
+}
+
+/// Where the handshake's route leaves the upgrade for its connection.
+#[derive(Clone, Default)]
+pub(super) struct Pending(Arc<Mutex<Asked>>);
+
+impl Pending {
+    pub(super) fn put(&self, asked: Asked) {
+        *self.0.lock() = asked;
+    }
+
+    pub(super) fn take(&self) -> Asked {
+        std::mem::take(&mut self.0.lock())
+    }
+}
+
+impl Upgrade {
+    pub(super) fn new(handshake: Handshake, slot: ConnectionPermit) -> Self {
+        let Handshake { format, echoes, session, .. } = handshake;
+        Self { format, echoes, session, slot }
+    }
+
+    /// Hands the socket over, with what is yet to be answered to the handshake and what came after it.
+    pub(super) fn finish(
+        self,
+        stream: net::TcpStream,
+        answer: Bytes,
+        read: Bytes,
+        hand_over: &HandOver,
+    ) {
+        let Self { format, echoes, session, slot } = self;
+        hand_over(Accepted { stream, answer, read, format, echoes, session, slot });
+    }
+}
