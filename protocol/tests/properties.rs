@@ -60,11 +60,10 @@ fn client_message() -> impl Strategy<Value = ClientMessage> {
     let key = || proptest::option::of("[a-z]{1,64}".prop_map(|key| key.parse::<Key>().unwrap()));
     let offset = || proptest::option::of(any::<u64>());
     prop_oneof![
-        (any::<u32>(), "[a-z]{1,32}/[A-Za-z0-9._:~@-]{1,128}", start()).prop_map(
-            |(id, object, from)| {
+        (any::<u32>(), "[a-z]{1,32}/[.]{0,3}[A-Za-z0-9_:~@-][A-Za-z0-9._:~@-]{0,124}", start())
+            .prop_map(|(id, object, from)| {
                 ClientMessage::Join(Join::new(id, object.parse().unwrap(), from))
-            }
-        ),
+            }),
         (any::<u32>(), any::<u64>())
             .prop_map(|(id, object)| ClientMessage::Leave(Leave { id, object })),
         (proptest::option::of(any::<u32>()), any::<u64>(), value(), key()).prop_map(

@@ -1,13 +1,12 @@
 //! The command line.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand};
 use confique::Layer as _;
 
-use dormouse::config::{self, Config, Layer};
+use dormouse::config::{self, Config, Layer, ListenAddress};
 use dormouse::object::State;
 
 use crate::table::Source;
@@ -43,20 +42,15 @@ pub(crate) enum Command {
 /// Where the configuration is, and its most wanted keys.
 #[derive(Debug, Args)]
 pub(crate) struct Flags {
-    /// The IP address and port to listen on, such as 127.0.0.1:7700, the default; port 0 takes any free one
-    #[arg(long, value_name = "ADDR", value_parser = address)]
-    listen: Option<SocketAddr>,
+    /// The host and port to listen on, such as 127.0.0.1:7700, the default, or localhost:7700; port 0 takes any free one
+    #[arg(long, value_name = "HOST:PORT")]
+    listen: Option<ListenAddress>,
     /// The directory that holds the log, by default ./dormouse-data
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// A configuration file in TOML
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-}
-
-fn address(text: &str) -> Result<SocketAddr, &'static str> {
-    text.parse()
-        .map_err(|_| "it takes an IP address and a port, such as 127.0.0.1:7700 or [::1]:7700")
 }
 
 /// Which objects to show, and how.

@@ -161,10 +161,10 @@ enum Ending {
 async fn run(config: Config, logging: &Logging) -> anyhow::Result<Ending> {
     let mut stop = StopSignals::new()?;
     let data = config.data.clone();
-    let is_public = !config.listen.ip().is_loopback();
     let server = Server::start(config).await?;
     logging.count_dropped(server.metrics())?;
     announce(&server);
+    let is_public = server.addresses().iter().any(|address| !address.ip().is_loopback());
     tracing::info!(data = %data.display(), "ready");
     if is_public {
         tracing::warn!(

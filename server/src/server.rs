@@ -188,9 +188,14 @@ impl Server {
         self.metrics.registry()
     }
 
-    /// Where it listens, with the real port where port 0 was asked for.
+    /// The first address that it listens on, with the real port where port 0 was asked for.
     pub fn address(&self) -> SocketAddr {
-        self.http.address()
+        self.http.addresses()[0]
+    }
+
+    /// All addresses that it listens on, at least one.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        self.http.addresses()
     }
 
     /// Waits until the log has failed and its disk works again: then the server should be shut down and started anew. Until

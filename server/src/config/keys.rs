@@ -2,7 +2,6 @@
 //!
 //! The doc comments of this file are also what `dormouse config` prints.
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,6 +9,7 @@ use dormouse_protocol::ObjectName;
 use serde::Serialize;
 
 use super::list;
+use super::listen::ListenAddress;
 use super::size::{self, Size};
 
 const DAY: Duration = Duration::from_hours(24);
@@ -21,9 +21,10 @@ const MIB: usize = 1 << 20;
 #[derive(Debug, Clone, PartialEq, Serialize, confique::Config)]
 #[config(layer_attr(serde(deny_unknown_fields)))]
 pub struct Config {
-    /// The IP address and port to listen on. Port 0 takes any free one; the address is printed at start.
+    /// The host and port to listen on. Of a host by name, the server listens on all its addresses. Port 0 takes any free one; the
+    /// addresses are printed at start, one a line.
     #[config(env = "DORMOUSE_LISTEN", default = "127.0.0.1:7700")]
-    pub listen: SocketAddr,
+    pub listen: ListenAddress,
 
     /// The directory that holds the log. It is made where it is missing; one server at a time uses it.
     #[config(env = "DORMOUSE_DATA", default = "./dormouse-data", validate = path)]

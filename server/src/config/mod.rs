@@ -5,6 +5,7 @@
 
 mod keys;
 mod list;
+mod listen;
 mod print;
 mod size;
 
@@ -15,6 +16,7 @@ use confique::meta::{FieldKind, Meta};
 use confique::{Config as _, File, FileFormat, Layer as _};
 
 pub use keys::{Class, Classes, Config, Limits, Liveness, Log, Objects, Presence, Retention};
+pub use listen::ListenAddress;
 
 /// Some of the keys, from one source.
 pub type Layer = <Config as confique::Config>::Layer;

@@ -6,12 +6,14 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-/// All of them.
+/// All of them. Clones share it: there is one for all addresses that the server listens on.
+#[derive(Clone)]
 pub(super) struct ConnectionLimiter {
     places: Arc<Semaphore>,
-    oldest_first: VecDeque<oneshot::Sender<()>>,
+    oldest_first: Arc<Mutex<VecDeque<oneshot::Sender<()>>>>,
 }
 
 /// A connection's permit.
@@ -24,28 +26,32 @@ pub(super) struct HttpPermit {
 impl ConnectionLimiter {
     /// Room for as many as the semaphore has permits.
     pub(super) fn new(places: Arc<Semaphore>) -> Self {
-        Self { places, oldest_first: VecDeque::new() }
+        Self { places, oldest_first: Arc::default() }
     }
 
     /// A place for one more; `None` if there will never be any. Waits only for the oldest to notice that it has to go.
-    pub(super) async fn enter(&mut self) -> Option<HttpPermit> {
+    pub(super) async fn enter(&self) -> Option<HttpPermit> {
         let permit = match Arc::clone(&self.places).try_acquire_owned() {
             Ok(permit) => permit,
             Err(_) => self.make_room().await?,
         };
         let (told, gives_way) = oneshot::channel();
-        self.oldest_first.push_back(told);
-        while self.oldest_first.front().is_some_and(oneshot::Sender::is_closed) {
-            self.oldest_first.pop_front();
+        let mut oldest_first = self.oldest_first.lock();
+        oldest_first.push_back(told);
+        while oldest_first.front().is_some_and(oneshot::Sender::is_closed) {
+            oldest_first.pop_front();
         }
         Some(HttpPermit { gives_way, _permit: permit })
     }
 
-    async fn make_room(&mut self) -> Option<OwnedSemaphorePermit> {
-        self.oldest_first.retain(|told| !told.is_closed());
-        if let Some(oldest) = self.oldest_first.pop_front() {
-            // It may have ended just now, and left its permit.
-            let _ = oldest.send(());
+    async fn make_room(&self) -> Option<OwnedSemaphorePermit> {
+        {
+            let mut oldest_first = self.oldest_first.lock();
+            oldest_first.retain(|told| !told.is_closed());
+            if let Some(oldest) = oldest_first.pop_front() {
+                // It may have ended just now, and left its permit.
+                let _ = oldest.send(());
+            }
         }
         Arc::clone(&self.places).acquire_owned().await.ok()
     }
@@ -57,7 +63,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_oldest_gives_way_when_all_places_are_taken() {
-        let mut limiter = ConnectionLimiter::new(Arc::new(Semaphore::new(2)));
+        let limiter = ConnectionLimiter::new(Arc::new(Semaphore::new(2)));
         let mut first = limiter.enter().await.unwrap();
         let second = limiter.enter().await.unwrap();
         drop(second);

@@ -20,6 +20,7 @@ use super::log_throttle::LogThrottle;
 use super::metrics::Counts;
 use super::reject::{self, Rejection};
 use super::reserve_descriptor::ReserveDescriptor;
+use crate::config::ListenAddress;
 
 /// The usual 128 turns a storm of connecting clients into retransmissions a second apart.
 const BACKLOG: u32 = 4096;
@@ -38,7 +39,35 @@ const UNSENT_BYTES: libc::c_int = 128 << 10;
 /// Where connections arrive.
 pub(super) type Listener = AsyncFd<TcpListener>;
 
-pub(super) fn bind(address: SocketAddr) -> io::Result<(Listener, SocketAddr)> {
+/// Listens on all addresses of a host. One that this system does not have is left out if there is another one.
+pub(super) fn bind_all(host: &ListenAddress) -> io::Result<Vec<(Listener, SocketAddr)>> {
+    let (mut bound, mut missing) = (Vec::<(Listener, SocketAddr)>::new(), None);
+    for mut address in host.resolve()? {
+        if let (Some((_, first)), 0) = (bound.first(), address.port()) {
+            address.set_port(first.port());
+        }
+        match bind(address) {
+            Ok(listener) => bound.push(listener),
+            Err(error) if is_missing(&error) => {
+                tracing::warn!(%address, %error, "this system does not have an address of the host");
+                missing = Some(error);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    match (bound.is_empty(), missing) {
+        (false, _) => Ok(bound),
+        (true, Some(error)) => Err(error),
+        (true, None) => Err(io::Error::new(io::ErrorKind::NotFound, "the host has no address")),
+    }
+}
+
+fn is_missing(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AddrNotAvailable
+        || error.raw_os_error() == Some(libc::EAFNOSUPPORT)
+}
+
+fn bind(address: SocketAddr) -> io::Result<(Listener, SocketAddr)> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     socket.set_reuseaddr(true)?;
     // What is accepted has it from its listener.

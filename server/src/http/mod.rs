@@ -39,7 +39,7 @@ use tokio::time::{Instant, timeout_at};
 use self::connection_limiter::ConnectionLimiter;
 use self::log_throttle::LogThrottle;
 use self::reserve_descriptor::ReserveDescriptor;
-use crate::config::Config;
+use crate::config::{Config, ListenAddress};
 use crate::limits::{Budget, Pressure};
 use crate::log::Log;
 use crate::metrics::Metrics;
@@ -76,12 +76,12 @@ const LAST_TURN: Duration = Duration::from_secs(1);
 /// The HTTP server, until it is stopped.
 #[derive(Debug)]
 pub struct HttpServer {
-    address: SocketAddr,
+    addresses: Vec<SocketAddr>,
     /// Set to the moment by which everything has to be closed.
     closing: watch::Sender<Option<Instant>>,
     /// A permit for each connection that may be in HTTP, and how many there are.
     in_http: (Arc<Semaphore>, u32),
-    accepting: JoinHandle<()>,
+    accepting: Vec<JoinHandle<()>>,
 }
 
 /// The HTTP server can't be started.
@@ -91,7 +91,7 @@ pub enum Error {
     #[error("cannot listen on {address}: free it, or choose another one with --listen")]
     Listen {
         /// The address that was asked for.
-        address: SocketAddr,
+        address: ListenAddress,
         /// What the system said.
         source: io::Error,
     },
@@ -110,8 +110,8 @@ impl HttpServer {
         hand_over: HandOver,
     ) -> Result<Self, Error> {
         let counts = metrics::Counts::register(metrics.registry())?;
-        let (listener, address) = listener::bind(config.listen)
-            .map_err(|source| Error::Listen { address: config.listen, source })?;
+        let listeners = listener::bind_all(&config.listen)
+            .map_err(|source| Error::Listen { address: config.listen.clone(), source })?;
         counts.connections_limit.set(config.limits.connections.cast_signed() as i64);
         let (closing, closed) = watch::channel(None);
         let most = config.limits.http_connections.min(Semaphore::MAX_PERMITS);
@@ -131,23 +131,27 @@ impl HttpServer {
             full: LogThrottle::default(),
             metrics: metrics.clone(),
         });
-        let accepting = tokio::spawn(
-            listener::Acceptor {
+        let server = connection::Server::new(shared, hand_over, config.limits.handshake_timeout);
+        let limiter = ConnectionLimiter::new(Arc::clone(&in_http));
+        let (mut addresses, mut accepting) = (Vec::new(), Vec::new());
+        for (listener, address) in listeners {
+            addresses.push(address);
+            let acceptor = listener::Acceptor {
                 listener,
-                server: connection::Server::new(shared, hand_over, config.limits.handshake_timeout),
-                limiter: ConnectionLimiter::new(Arc::clone(&in_http)),
+                server: server.clone(),
+                limiter: limiter.clone(),
                 reserve: ReserveDescriptor::new(),
-                closing: Closing(closed),
-                counts,
-            }
-            .run(),
-        );
-        Ok(Self { address, closing, in_http: (in_http, most as u32), accepting })
+                closing: Closing(closed.clone()),
+                counts: counts.clone(),
+            };
+            accepting.push(tokio::spawn(acceptor.run()));
+        }
+        Ok(Self { addresses, closing, in_http: (in_http, most as u32), accepting })
     }
 
-    /// The address that it listens on, with the real port where port 0 was asked for.
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    /// The addresses that it listens on, at least one, with the real port where port 0 was asked for.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
     }
 
     /// Stops listening, lets requests under way finish until the deadline, and cuts off what is left. After this
@@ -155,8 +159,10 @@ impl HttpServer {
     pub async fn stop(self, deadline: Instant) {
         self.closing.send_replace(Some(deadline));
         let ended = async {
-            if let Err(error) = self.accepting.await {
-                tracing::error!(%error, "the accept loop ended early");
+            for accepting in self.accepting {
+                if let Err(error) = accepting.await {
+                    tracing::error!(%error, "the accept loop ended early");
+                }
             }
             let (in_http, most) = self.in_http;
             in_http.acquire_many(most).await.is_ok()

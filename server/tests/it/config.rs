@@ -143,7 +143,7 @@ fn an_unknown_variable_is_named() {
 #[test]
 fn a_bad_value_is_named_with_its_source() {
     for (name, value, why) in [
-        ("DORMOUSE_LISTEN", "localhost", "socket address"),
+        ("DORMOUSE_LISTEN", "localhost", "must be a host and a port"),
         ("DORMOUSE_REACTORS", "65", "must be at most 64"),
         ("DORMOUSE_LIMITS_JOINS", "0", "must be between 1"),
         ("DORMOUSE_LIMITS_JOINS", "many", "invalid digit"),

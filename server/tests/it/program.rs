@@ -1,7 +1,7 @@
 //! The program: how it starts, what it says, and how it stops.
 
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs as _};
 use std::process::Command;
 
 use tempfile::TempDir;
@@ -26,6 +26,19 @@ fn get(address: SocketAddr, path: &str) -> String {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     answer
+}
+
+/// `localhost` may have two addresses: all of them are listened on, at one port.
+#[test]
+fn a_host_by_name_is_listened_on_at_all_its_addresses() {
+    let (program, _data) = start(&["--listen", "localhost:0"]);
+    let port = program.address.port();
+    for address in ("localhost", port).to_socket_addrs().unwrap() {
+        // An address that this machine does not have is left out.
+        if TcpListener::bind((address.ip(), 0)).is_ok() {
+            assert!(TcpStream::connect(address).is_ok(), "{address}");
+        }
+    }
 }
 
 #[test]

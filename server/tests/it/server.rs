@@ -39,7 +39,7 @@ impl TestServer {
     async fn launch(data: TempDir, mut config: Config, classes: Classes) -> Self {
         let (runtime, server) = run(&config, &classes).await;
         let address = server.address();
-        config.listen = address;
+        config.listen = address.into();
         Self { running: Some((runtime, server)), config, classes, address, _data: data }
     }
 

@@ -76,7 +76,7 @@ impl TestHttpServer {
         };
         Self {
             runtime,
-            address: http_server.address(),
+            address: http_server.addresses()[0],
             http_server: Some(http_server),
             health,
             accepted,

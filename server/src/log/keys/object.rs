@@ -70,7 +70,7 @@ mod tests {
         #[test]
         fn a_record_and_its_key_come_back(
             id: u64, epoch: u32, offset in 0..MAX_NUMBER, time in 0..MAX_NUMBER, bytes in 0..MAX_NUMBER,
-            name in "[a-z0-9_-]{1,32}/[a-zA-Z0-9_.:~@-]{1,128}",
+            name in "[a-z0-9_-]{1,32}/[.]{0,3}[a-zA-Z0-9_:~@-][a-zA-Z0-9_.:~@-]{0,124}",
         ) {
             let name: ObjectName = name.parse().unwrap();
             prop_assert_eq!(decode_key(encode_key(&name)), Some(name.clone()));

@@ -54,8 +54,8 @@ mod tests {
     proptest! {
         #[test]
         fn a_member_comes_back_and_sorts_by_object_then_number(
-            a in ("[a-z0-9_-]{1,32}/[a-zA-Z0-9_.:~@-]{1,128}", 0..MAX_NUMBER),
-            b in ("[a-z0-9_-]{1,32}/[a-zA-Z0-9_.:~@-]{1,128}", 0..MAX_NUMBER),
+            a in ("[a-z0-9_-]{1,32}/[.]{0,3}[a-zA-Z0-9_:~@-][a-zA-Z0-9_.:~@-]{0,124}", 0..MAX_NUMBER),
+            b in ("[a-z0-9_-]{1,32}/[.]{0,3}[a-zA-Z0-9_:~@-][a-zA-Z0-9_.:~@-]{0,124}", 0..MAX_NUMBER),
             user in "[a-z2-7]{13}",
             text in ".{0,40}",
         ) {

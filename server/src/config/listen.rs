@@ -1,0 +1,112 @@
+//! Where the server listens: a host, by name or address, and a port.
+
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// A host and a port, such as `127.0.0.1:7700`, `[::1]:7700` or `localhost:7700`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenAddress {
+    host: Box<str>,
+    port: u16,
+}
+
+/// The text is no host with a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must be a host and a port, as in 127.0.0.1:7700, [::1]:7700 or localhost:7700")]
+pub struct NotAnAddress;
+
+impl ListenAddress {
+    /// Changes the port; 0 is any free one.
+    pub fn set_port(&mut self, port: u16) {
+        self.port = port;
+    }
+
+    /// All addresses of the host, each once, in the order of the system's resolver. Blocks.
+    pub fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
+        let mut addresses = Vec::new();
+        for address in (&*self.host, self.port).to_socket_addrs()? {
+            if !addresses.contains(&address) {
+                addresses.push(address);
+            }
+        }
+        Ok(addresses)
+    }
+}
+
+impl FromStr for ListenAddress {
+    type Err = NotAnAddress;
+
+    fn from_str(text: &str) -> Result<Self, NotAnAddress> {
+        if let Ok(address) = text.parse::<SocketAddr>() {
+            return Ok(address.into());
+        }
+        let (host, port) = text.rsplit_once(':').ok_or(NotAnAddress)?;
+        let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+        if host.is_empty() || !host.bytes().all(is_name) {
+            return Err(NotAnAddress);
+        }
+        Ok(Self { host: host.into(), port: port.parse().map_err(|_| NotAnAddress)? })
+    }
+}
+
+impl From<SocketAddr> for ListenAddress {
+    fn from(address: SocketAddr) -> Self {
+        Self { host: address.ip().to_string().into(), port: address.port() }
+    }
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { host, port } = self;
+        if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
+    }
+}
+
+impl Serialize for ListenAddress {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for ListenAddress {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_read_and_printed() {
+        for text in ["127.0.0.1:7700", "[::1]:0", "localhost:7700", "a-b.example:1"] {
+            assert_eq!(text.parse::<ListenAddress>().unwrap().to_string(), text);
+        }
+        for text in [
+            "",
+            "localhost",
+            ":7700",
+            "localhost:",
+            "localhost:70000",
+            "a b:1",
+            "http://a:1",
+            "::1:1",
+        ] {
+            assert_eq!(text.parse::<ListenAddress>(), Err(NotAnAddress), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_its_own_and_localhost_has_at_least_one() {
+        let address: SocketAddr = "127.0.0.1:7700".parse().unwrap();
+        assert_eq!(ListenAddress::from(address).resolve().unwrap(), [address]);
+        let localhost: ListenAddress = "localhost:7700".parse().unwrap();
+        let found = localhost.resolve().unwrap();
+        assert!(!found.is_empty() && found.iter().all(|address| address.ip().is_loopback()));
+    }
+}
