@@ -1,4 +1,4 @@
-//! File descriptors: how many the system allows, and who gets them.
+//! File descriptors: how many the system allows, and how they are divided.
 //!
 //! The log opens files as it works, and one that it can't open is its end. So sockets get only what is left beside it, and
 //! who comes when all of that is taken is refused like anybody beyond `limits.connections`, which is what is lowered.
@@ -10,7 +10,7 @@ const OWN: u64 = 96;
 /// Tables of the log that stay open between two reads, where there are descriptors enough.
 const TABLES: u64 = 256;
 
-/// What everybody gets.
+/// The share of each part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Shares {
     connections: u64,

@@ -419,7 +419,7 @@ impl Limits {
 }
 
 impl Objects {
-    /// With a pinned object in every place no other one could ever wake.
+    /// If pinned objects held all awake permits, no other object could wake.
     fn check(&self) -> Result<(), String> {
         if self.pinned.len() < self.max_awake {
             return Ok(());

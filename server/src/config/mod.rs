@@ -108,7 +108,7 @@ fn has_variable(meta: &Meta, name: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// Each key's variable is its path, so that nobody has to look it up.
+    /// Each key's variable is its path.
     #[test]
     fn variables_are_named_after_their_keys() {
         fn check(meta: &Meta, prefix: &str) {

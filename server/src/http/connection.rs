@@ -63,7 +63,7 @@ impl Server {
         None
     }
 
-    /// Ends with the connection, its hand-over, its deadline or that of the HTTP server, or when it has to give its place away.
+    /// Ends with the connection, its hand-over, its deadline or that of the HTTP server, or when the limiter takes its permit away.
     pub(super) fn serve(
         &self,
         stream: net::TcpStream,
@@ -97,7 +97,7 @@ impl Server {
                 Err(_) => Rejection::HandshakeTimeout,
             },
             Ok(()) = &mut permit.gives_way => Rejection::Crowded,
-            // An HTTP server that closes has nobody to wait for who has not said a word yet.
+            // A closing HTTP server does not wait for a connection that has sent nothing.
             _ = closing.deadline() => return Ok(()),
         };
         cut_off(stream, cut);

@@ -1,7 +1,7 @@
 //! The connections that are in HTTP, in the order in which they came: at most so many.
 //!
-//! Who comes to a full house takes the place of the oldest: an honest request is answered within milliseconds, and whoever opens
-//! connections to leave them lying there only pushes out its own. Refusing the newest would let it keep everybody out.
+//! If all permits are taken, a new connection gets that of the oldest one. Honest requests are answered within milliseconds, so a
+//! peer that opens idle connections only ends its own. If the newest were rejected, such a peer would keep all others out.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ impl ConnectionLimiter {
         Self { places, oldest_first: Arc::default() }
     }
 
-    /// A place for one more; `None` if there will never be any. Waits only for the oldest to notice that it has to go.
+    /// A permit for one more connection; `None` after the end. Waits only until the oldest connection has given its permit up.
     pub(super) async fn enter(&self) -> Option<HttpPermit> {
         let permit = match Arc::clone(&self.places).try_acquire_owned() {
             Ok(permit) => permit,

@@ -34,7 +34,7 @@ pub(super) fn take(mut stream: &TcpStream, shared: &Shared) -> Option<Granted> {
     let mut buffer = [0; HEAD_BYTES];
     let seen = stream.peek(&mut buffer).ok()?;
     let (granted, len) = grant(&buffer[..seen], shared)?;
-    // They are there, and nobody else reads.
+    // These bytes are in the socket, and no other thread reads from it.
     stream.read_exact(&mut buffer[..len]).ok()?;
     Some(granted)
 }

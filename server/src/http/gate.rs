@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep};
 
 use super::problem::Problem;
 
-/// Questions that wait for their turn; one more is refused with HTTP 503.
+/// Requests that may wait; one more is refused with HTTP 503.
 const LINE: usize = 32;
 /// A rest lasts so many times as long as the answer took.
 const REST: u32 = 3;
@@ -31,7 +31,7 @@ struct Inner {
     waiting: AtomicUsize,
 }
 
-/// Somebody who waits in line.
+/// A waiting request.
 struct Waiting<'a>(&'a AtomicUsize);
 
 impl Drop for Waiting<'_> {

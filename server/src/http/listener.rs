@@ -22,7 +22,7 @@ use super::reject::{self, Rejection};
 use super::reserve_descriptor::ReserveDescriptor;
 use crate::config::ListenAddress;
 
-/// The usual 128 turns a storm of connecting clients into retransmissions a second apart.
+/// With the usual 128, many clients that connect at once retransmit a second later.
 const BACKLOG: u32 = 4096;
 /// File descriptors and memory do not come back faster than this when they are used up.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(100);
@@ -112,10 +112,10 @@ fn set(listener: &std::net::TcpListener, option: libc::c_int, value: libc::c_int
     }
 }
 
-/// Who has come.
+/// An arrived connection.
 enum Arrival {
     Accepted(TcpStream),
-    /// Nobody who could be kept, and why.
+    /// A connection that was rejected, and why.
     SentAway(io::Error),
 }
 
@@ -149,12 +149,12 @@ impl Acceptor {
                     tokio::spawn(self.server.serve(stream, permit, self.closing.clone()));
                     continue;
                 }
-                // Who is sent away makes room for the next one to be sent away: that needs no pause.
+                // A rejected connection frees the reserve descriptor for the next one, so no pause is needed.
                 Ok(Arrival::SentAway(error)) => {
                     self.counts.cut(Rejection::Descriptors);
                     error
                 }
-                // The client was gone before its turn came.
+                // The client was gone before it was accepted.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
                 Err(error) => {
                     sleep(PAUSE_AFTER_ERROR).await;
@@ -184,7 +184,7 @@ impl Acceptor {
 /// Accepts a connection, or sends it away where the process has no descriptor for it.
 fn accept(listener: &TcpListener, reserve: &mut ReserveDescriptor) -> io::Result<Arrival> {
     let send_away = || {
-        // It fails where nobody is there: the system looks for a descriptor first.
+        // It fails if no connection waits: the system looks for a descriptor first.
         let (stream, _) = listener.accept()?;
         reject::tell(&stream.into(), Rejection::Descriptors);
         Ok(())

@@ -70,7 +70,7 @@ pub struct Inside {
     pub sessions: Sessions,
 }
 
-/// Each connection watches the deadline itself; this only covers its last turn.
+/// Each connection watches the deadline itself; this only covers the time that it needs to end.
 const LAST_TURN: Duration = Duration::from_secs(1);
 
 /// The HTTP server, until it is stopped.
@@ -173,7 +173,7 @@ impl HttpServer {
     }
 }
 
-/// Tells whoever serves that the HTTP server closes, and by when.
+/// Tells connections that the HTTP server closes, and by when.
 #[derive(Debug, Clone)]
 struct Closing(watch::Receiver<Option<Instant>>);
 

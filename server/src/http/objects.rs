@@ -83,7 +83,7 @@ pub(super) struct Asked {
 }
 
 impl View {
-    /// An object that nobody uses.
+    /// An object that is not in use.
     fn at_rest(identity: &Identity) -> Self {
         Self {
             object: identity.name.clone(),

@@ -11,7 +11,7 @@ use axum::routing::get;
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
 use sha2::{Digest as _, Sha256};
 
-/// Only what comes from this server runs, loads or is connected to, and nobody frames it.
+/// Only content of this server runs, loads or is connected to, and no page may frame it.
 const POLICY: &str =
     "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 const HTML: &str = "text/html; charset=utf-8";

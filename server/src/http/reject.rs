@@ -1,6 +1,6 @@
 //! The last word to a connection that gets no further in HTTP, and why it does not.
 //!
-//! It is written past hyper, as far as the socket takes it at once: whoever is sent away must not hold anything up.
+//! It is written without hyper, as far as the socket accepts it at once: a rejected connection must not delay others.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};

@@ -24,7 +24,7 @@ pub(super) struct Shared {
     pub(super) test_controls: bool,
     pub(super) offers: Offers,
     pub(super) counts: Counts,
-    /// All places of connections are taken.
+    /// Throttles the log line about `limits.connections`.
     pub(super) full: LogThrottle,
     pub(super) metrics: Metrics,
 }

@@ -1,4 +1,4 @@
-//! A stored event, and the end of a log, which gives the next event its place.
+//! A stored event, and the end of a log, which gives the next event its offset.
 
 use dormouse_protocol::{DecodeError, Event};
 use fjall::Slice;
@@ -25,7 +25,7 @@ impl Tail {
         [self.offset, self.time, self.bytes].iter().all(|number| *number < MAX_NUMBER)
     }
 
-    /// Gives the event its place: the next offset, and a time that does not go back where the clock does.
+    /// Gives the event the next offset, and a time that does not go back when the clock does.
     /// Advances, and returns what is stored.
     pub fn push(&mut self, event: &mut Event, now_ms: u64) -> Entry {
         event.offset = self.offset + 1;

@@ -179,7 +179,7 @@ impl Log {
     }
 
     /// Whether less room is left on the disk than is to be kept free. What is appended nevertheless is stored as long as it fits:
-    /// whoever appends should ask first.
+    /// callers should ask before they append.
     pub fn is_full(&self) -> bool {
         self.0.shared.watch.is_full()
     }

@@ -213,7 +213,7 @@ impl Queue {
         self.filled.notify_all();
     }
 
-    /// Drops what is queued, which tells those who wait.
+    /// Drops the queue. Its waiters learn that the log is unavailable.
     pub(super) fn discard(&self) {
         let queued = std::mem::take(&mut self.state.lock().queued);
         for queued in queued {

@@ -1,4 +1,4 @@
-//! The database and the one place where it is written: what a batch can hold, and how durable it is.
+//! The database, and the only code that writes to it: what a batch can hold, and how durable it is.
 
 use std::fs::File;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

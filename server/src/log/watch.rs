@@ -1,5 +1,5 @@
 //! The watch: looks four times a second at the room that is left on the disk, and at a commit that does not end. It only
-//! tells; whoever appends asks it.
+//! tells; the code that appends asks it.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};

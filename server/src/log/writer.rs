@@ -61,7 +61,7 @@ pub(super) fn run(shared: &Shared) {
     }
 }
 
-/// However the writer ends, by a panic too, nobody is left waiting.
+/// However the writer ends, also by a panic, all waiters are told.
 struct End<'a>(&'a Shared);
 
 impl Drop for End<'_> {

@@ -1,5 +1,5 @@
-//! The objects that are awake: at most so many, and of them at most so many that wake at one time. When one more is to
-//! wake and there is no place, the one that was used the longest ago is asked to sleep, and the waking one waits.
+//! Bounds the objects that are awake, and the objects that wake at one time. If an object wakes and there is no free permit, the
+//! least recently used object is asked to sleep, and the waking object waits.
 
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Weak};
@@ -13,24 +13,24 @@ use tokio::time::Instant;
 use super::handle::Handle;
 use super::lifecycle::SleepReason;
 
-/// Of how many awake objects one is asked to sleep when there is no place.
+/// One of so many awake objects is asked to sleep when there is no free permit.
 const EVICTED_SHARE: usize = 64;
-/// Of how many objects that were not used for [`IDLE`] one is asked to sleep when memory is short.
+/// One of so many objects that were not used for [`IDLE`] is asked to sleep when memory is short.
 const IDLE_SHARE: usize = 4;
 const IDLE: Duration = Duration::from_millis(100);
 
 /// The permits of awake objects, and the queue of those that wake.
 pub(super) struct AwakeLimit {
-    /// Permits are given in the order in which they are asked for: a storm is served, nobody is passed over.
+    /// Both are first come, first served.
     awake_permits: Semaphore,
     waking_permits: Semaphore,
-    /// The objects that may be asked to sleep. An object's last task may still have one when the next has got another.
+    /// The objects that may be asked to sleep. The last task of an object may still have an entry when the next one has got another.
     objects: Mutex<Slab<Weak<Handle>>>,
-    /// Objects that wait for a place.
+    /// Objects that wait for an awake permit.
     waiting: AtomicUsize,
 }
 
-/// An object's place among those that are awake; given back when dropped.
+/// The right of an object to be awake; given back when dropped.
 pub(super) struct AwakePermit<'a> {
     _permit: SemaphorePermit<'a>,
     awake: &'a AwakeLimit,
@@ -39,7 +39,7 @@ pub(super) struct AwakePermit<'a> {
 }
 
 impl AwakeLimit {
-    /// Room for `most` objects, of which `waking` may wake at one time.
+    /// Permits for `most` objects, of which `waking` may wake at one time.
     pub(super) fn new(most: usize, waking: usize) -> Self {
         Self {
             awake_permits: Semaphore::new(most.min(Semaphore::MAX_PERMITS)),
@@ -49,7 +49,7 @@ impl AwakeLimit {
         }
     }
 
-    /// Waits for a place, making room where all are taken.
+    /// Waits for an awake permit. If none is free, the least recently used objects are asked to sleep.
     pub(super) async fn acquire(&self, handle: &Arc<Handle>) -> AwakePermit<'_> {
         let permit = match self.awake_permits.try_acquire() {
             Ok(permit) => permit,
@@ -60,7 +60,7 @@ impl AwakeLimit {
     }
 
     async fn wait_for_permit(&self) -> SemaphorePermit<'_> {
-        // Whoever has a place already is asked for it below; whoever gets one later sees that others wait.
+        // Objects that have a permit are asked for it below. Objects that get one later see that others wait.
         self.waiting.fetch_add(1, SeqCst);
         self.make_room();
         let permit = self.awake_permits.acquire().await;
@@ -68,30 +68,30 @@ impl AwakeLimit {
         permit.expect("the semaphore is never closed")
     }
 
-    /// Waits for a turn to wake, which lasts until it is dropped. Whoever waits has a place, and whoever has a turn needs
-    /// nothing of another object to finish it.
+    /// Waits for a permit to wake, which ends when it is dropped. An object that waits here has an awake permit, and an object with a
+    /// waking permit waits for no other object. So wakes always make progress.
     pub(super) async fn waking_permit(&self) -> SemaphorePermit<'_> {
         self.waking_permits.acquire().await.expect("the semaphore is never closed")
     }
 
-    /// Whether others wait for a place: then whoever has one and nothing to do gives it up.
+    /// Whether objects wait for an awake permit. Then idle objects give theirs up.
     pub(super) fn is_contended(&self) -> bool {
         self.waiting.load(SeqCst) > 0
     }
 
-    /// Asks the objects that were used the longest ago, and are not asked yet, to sleep: some more than the one that is
-    /// needed, since whoever looks for them looks at all.
+    /// Asks the least recently used objects to sleep that were not asked yet: more than the one that is needed, because the search looks
+    /// at all of them.
     fn make_room(&self) {
         self.ask_oldest(EVICTED_SHARE, SleepReason::Evicted, |_| true);
     }
 
-    /// Asks objects that have nothing to do to sleep before it is their time, because memory is short.
+    /// Asks idle objects to sleep early, because memory is short.
     pub(super) fn relieve(&self) {
         let now = Instant::now();
         self.ask_oldest(IDLE_SHARE, SleepReason::Memory, |last_use| now - last_use >= IDLE);
     }
 
-    /// Asks one of so many objects to sleep, those that were used the longest ago.
+    /// Asks one of so many objects to sleep, the least recently used ones.
     fn ask_oldest(&self, one_of: usize, reason: SleepReason, may_sleep: impl Fn(Instant) -> bool) {
         let awake: Vec<_> =
             self.objects.lock().iter().filter_map(|(_, handle)| handle.upgrade()).collect();

@@ -1,6 +1,6 @@
 //! The behaviour of objects: the [`Object`] trait, and the context through which a behaviour acts.
 //!
-//! A behaviour is pure: it gets an input and a context, and what it decides is carried out after the turn.
+//! A behaviour is pure: it gets an input and a context. Its decisions are executed after the batch.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,25 +17,25 @@ use crate::log::{Entry, Identity, Tail};
 
 /// What an object does while it is awake: one input at a time, in the order of arrival (promise 1).
 pub trait Object: Send {
-    /// The instance has come to be; its log is loaded.
+    /// The instance wakes; the end of its log is loaded.
     fn wake(&mut self, _context: &mut Context<'_>) {}
 
     /// A member wants to publish. Every request must be published or refused; one that is dropped is answered with
     /// `internal`.
     fn publish(&mut self, context: &mut Context<'_>, request: PublishRequest);
 
-    /// Decides about another input that the class is interested in (see [`Class::interested_in`]). What is accepted is
-    /// then carried out as for a class without interest.
+    /// Decides about another input that the class is interested in (see [`Class::interested_in`]). An accepted input is then executed
+    /// as for a class without interest.
     fn decide(&mut self, _context: &mut Context<'_>, _input: &Input) -> Result<(), Refusal> {
         Ok(())
     }
 
-    /// The instance is about to end; what it wants to remember must be in the log.
+    /// The instance is about to end. Everything that it must remember has to be in the log.
     fn sleep(&mut self) {}
 }
 
-/// The inputs, besides publishes, that a class decides about. All others are carried out without an instance, so that they
-/// do not wake the object (promise 6).
+/// The inputs, besides publishes, that a class decides about. All others are executed without an instance, so that they do not wake
+/// the object (promise 6).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Interests(u8);
 
@@ -101,7 +101,7 @@ pub struct PublishRequest {
     pub(super) permit: Permit,
 }
 
-/// What a behaviour can see and do during one turn.
+/// What a behaviour can see and do while it decides.
 pub struct Context<'a> {
     pub(super) identity: &'a Identity,
     pub(super) now: u64,
@@ -111,7 +111,7 @@ pub struct Context<'a> {
     pub(super) effects: &'a mut Effects,
 }
 
-/// What a turn decided: carried out together, in one append.
+/// The decisions about a batch of messages: executed together, in one append.
 #[derive(Default)]
 pub(super) struct Effects {
     pub(super) entries: Vec<Entry>,
@@ -121,7 +121,7 @@ pub(super) struct Effects {
 }
 
 impl Context<'_> {
-    /// Whose turn it is.
+    /// The identity of the object.
     pub fn identity(&self) -> &Identity {
         self.identity
     }

@@ -1,4 +1,4 @@
-//! A message that was encoded once for all who get it.
+//! A message that is encoded once for all its receivers.
 
 use std::ops::Deref;
 use std::sync::OnceLock;

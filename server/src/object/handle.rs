@@ -1,7 +1,7 @@
-//! One object in use: its door for connections, awake or asleep.
+//! The handle of an object in use, awake or asleep.
 //!
-//! The handle lives while anything holds it: a sink with members, the instance, a commit under way. Inputs come in through
-//! [`Handle::post`] (`post.rs`) and nothing else; what an object says goes out as [`Delivery`]s.
+//! A handle exists while a sink with members, an instance or a commit under way holds it. [`Handle::post`] (`post.rs`) is its only way
+//! in for inputs; [`Delivery`]s are its only way out.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -30,14 +30,14 @@ pub struct Handle {
     pub(super) identity: Arc<Identity>,
     pub(super) shared: Arc<Shared>,
     pub(super) interests: Interests,
-    /// The newest event on disk. Locked until its delivery is in the sinks: see [`Handle::release`].
+    /// The newest offset on disk. Locked until its delivery is in the sinks: see [`Handle::release`].
     pub(super) head: Mutex<u64>,
-    /// The newest event given to the log.
+    /// The newest offset given to the log.
     appended: AtomicU64,
-    /// For each encoding, a bit for each sink with members that speak it.
+    /// For each encoding, a bit for each sink with members that use it.
     subscribed: [AtomicU64; 2],
     pub(super) presence: presence::Presence,
-    /// Whether there is an instance, and the way to it.
+    /// Whether there is an instance, and its mailbox.
     pub(super) lifecycle: Mutex<Lifecycle>,
 }
 
@@ -64,7 +64,7 @@ impl Handle {
         self.identity.id
     }
 
-    /// Who the object is.
+    /// The identity of the object.
     pub fn identity(&self) -> &Arc<Identity> {
         &self.identity
     }
@@ -74,7 +74,7 @@ impl Handle {
         class.expect("only objects of known classes are opened to be used")
     }
 
-    /// The newest event on disk, for operators. Not to be called from within [`Sink::deliver`].
+    /// The newest offset on disk, for operators. Not to be called from within [`Sink::deliver`].
     pub fn head(&self) -> u64 {
         *self.head.lock()
     }
@@ -83,17 +83,17 @@ impl Handle {
         &self.shared.sinks[index]
     }
 
-    /// From now on a sink has members that speak `encoding`.
+    /// Subscribes a sink: it has members that use `encoding`.
     pub(super) fn subscribe(&self, sink: usize, encoding: Encoding) {
         self.subscribed[encoding as usize].fetch_or(1 << sink, SeqCst);
     }
 
-    /// A sink has no more members that speak `encoding`.
+    /// Unsubscribes a sink: it has no more members that use `encoding`.
     pub(super) fn unsubscribe(&self, sink: usize, encoding: Encoding) {
         self.subscribed[encoding as usize].fetch_and(!(1 << sink), SeqCst);
     }
 
-    /// Whether any sink has members that speak `encoding`.
+    /// Whether a sink has members that use `encoding`.
     pub(super) fn is_spoken(&self, encoding: Encoding) -> bool {
         self.subscribed[encoding as usize].load(SeqCst) != 0
     }
@@ -130,7 +130,7 @@ impl Handle {
             let here = here.map(|(reply, answer)| reply.hand_over(answer)).collect();
             sink.deliver(Delivery::Commit { answers: here, events: frames.clone() });
         }
-        // Of connections whose sink has no members any more.
+        // For connections of sinks that have no members any more.
         for (reply, answer) in answers {
             reply.send(answer);
         }
@@ -164,7 +164,7 @@ impl Handle {
         self.begin(start);
     }
 
-    /// Ends the instance once it has done what waits for it.
+    /// Ends the instance when it has executed the waiting messages.
     pub(super) fn end(&self) {
         self.step(Lifecycle::end);
     }
@@ -181,14 +181,14 @@ impl Handle {
         self.lifecycle.lock().is_pinned()
     }
 
-    /// When it was last used, if it may be asked to sleep and was not.
+    /// When it was last used, if it may be asked to sleep and was not asked yet.
     pub(super) fn evictable_since(&self) -> Option<Instant> {
         let lifecycle = self.lifecycle.lock();
         let may_be_asked = matches!(lifecycle.state(), State::Waking | State::Awake);
         lifecycle.last_use().filter(|_| may_be_asked && lifecycle.asked_to_sleep().is_none())
     }
 
-    /// The instance takes messages, so long after it was wanted.
+    /// The instance takes messages. The wake took so long.
     pub(super) fn woke(&self, took: Duration) {
         let cause = self.step(|lifecycle| {
             lifecycle.woke(took, now_ms());
@@ -201,14 +201,14 @@ impl Handle {
         }
     }
 
-    /// The object can't wake: closes the mailbox and gives back what waits in it.
+    /// The object cannot wake: closes the mailbox and returns its messages.
     pub(super) fn wake_failed(&self, mailbox: &mut mpsc::Receiver<Message>) -> Vec<Message> {
         self.step(|lifecycle| lifecycle.wake_failed(now_ms()));
         self.shared.metrics.slept(SleepReason::Failed);
         std::iter::from_fn(|| mailbox.try_recv().ok()).collect()
     }
 
-    /// Notes a turn of the instance, which holds so many bytes, or that it has got its place.
+    /// Notes that the instance has executed messages and holds so many bytes, or that it has got its permit.
     pub(super) fn used(&self, at: Instant, memory_bytes: usize) {
         self.lifecycle.lock().used(at, memory_bytes);
     }
@@ -240,8 +240,8 @@ impl Handle {
         self.refuse_sleep(SleepRefusal::Message);
     }
 
-    /// The instance has ended. Whether the object wakes again at once; decided under the lock that senders take, so no
-    /// message is lost in between.
+    /// The instance has ended. Returns whether the object wakes again at once. Senders take the same lock, so no message is lost in
+    /// between.
     pub(super) fn instance_ended(
         &self,
         mailbox: &mpsc::Receiver<Message>,
@@ -267,7 +267,7 @@ impl Handle {
         }
     }
 
-    /// Every change of the object's life goes through here, so that the states are counted right.
+    /// Every step of the lifecycle goes through here, so that the metrics count the states.
     pub(super) fn step<T>(&self, change: impl FnOnce(&mut Lifecycle) -> T) -> T {
         let mut lifecycle = self.lifecycle.lock();
         let before = lifecycle.state();

@@ -1,7 +1,7 @@
-//! An instance: how it comes to be, and what it makes of messages.
+//! An instance: how it wakes, and how it handles messages.
 //!
-//! A turn takes the messages that wait, lets the behaviour decide, and gives the log one append. The events are
-//! encoded for the members here, while earlier commits are under way; the commit then only has to release them.
+//! The instance takes a batch of messages, lets the behaviour decide, and gives the log one append. It encodes the events for the
+//! members while earlier commits are under way. So the commit only has to release them.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use crate::clock::now_ms;
 use crate::limits::Permit;
 use crate::log::{Append, Identity, PageLimit, ReadError, Tail, spawn_blocking_read};
 
-/// An append is not made larger than this by a further message.
+/// No message is added to an append that would then be larger than this.
 const APPEND_BYTES: usize = 64 * 1024;
 /// Entries read at once when the dedupe window is read back.
 const WINDOW_PAGE: PageLimit = PageLimit { events: 1_000, bytes: 1 << 20 };
@@ -30,15 +30,15 @@ pub(super) struct Instance {
     behaviour: Box<dyn Object>,
     tail: Tail,
     dedupe: Dedupe,
-    /// For what the instance itself holds. Each publish adds less than its own permit was for.
+    /// For the memory of the instance.
     permit: Permit,
 }
 
 impl Instance {
-    /// Blocks until everything the object said before is on disk, loads the end of its log and lets the behaviour wake.
+    /// Waits until all earlier events of the object are on disk, loads the end of its log, and wakes the behaviour.
     pub(super) async fn wake(handle: &Arc<Handle>) -> Result<Self, ReadError> {
         let shared = &handle.shared;
-        // An instance before this one may have failed with appends under way: they count.
+        // An earlier instance may have failed with appends under way. They count.
         if handle.has_unfinished_appends() {
             settled(handle).await;
         }
@@ -88,7 +88,7 @@ impl Instance {
                             handle.carry_out(input);
                         }
                         (Err(refusal), Some(reply)) => reply.send(Answer::Refused(refusal)),
-                        // Without an answer nothing can be refused.
+                        // An input without an answer cannot be refused.
                         (Err(_), None) => handle.carry_out(input),
                     }
                 }
@@ -103,7 +103,7 @@ impl Instance {
         self.behaviour.sleep();
     }
 
-    /// The memory that it takes, roughly; what the behaviour holds is not known.
+    /// Its approximate memory, without that of the behaviour.
     pub(super) fn memory_bytes(&self) -> usize {
         size_of::<Self>() + self.dedupe.memory_bytes()
     }
@@ -119,8 +119,8 @@ impl Instance {
         (&mut **behaviour, context)
     }
 
-    /// Gives the turn's events to the log. Its answers go out when they are on disk; so do answers about events
-    /// of earlier turns that are not there yet.
+    /// Gives the events of a batch to the log. The answers go out when the events are on disk, and so do answers about earlier events
+    /// that are not on disk yet.
     async fn carry_out(&mut self, handle: &Arc<Handle>, effects: Effects) {
         let Effects { entries, answers, permit } = effects;
         if entries.is_empty() && !handle.has_unfinished_appends() {
@@ -129,7 +129,7 @@ impl Instance {
         let last = self.tail.offset;
         let frames = Arc::new(EventFrames::new(handle.id(), last, entries.clone(), permit));
         for encoding in [Encoding::Msgpack, Encoding::Json] {
-            // Here it costs no time between the commit and the members.
+            // Here, and not between the commit and the members.
             if !entries.is_empty() && handle.is_spoken(encoding) {
                 frames.encoded(encoding);
             }
@@ -152,7 +152,7 @@ impl Instance {
 }
 
 fn release(handle: &Handle, frames: &Arc<EventFrames>, answers: Vec<(ReplyTo, Answer)>) {
-    // Without events there are answers about earlier ones, which are on disk by now.
+    // Without events, the answers are about earlier ones, which are on disk now.
     if frames.last < frames.first {
         return answer(handle, answers);
     }

@@ -1,35 +1,35 @@
-//! The life of an object: whether it has an instance, and every way in which that changes.
+//! The lifecycle of an object: whether it has an instance, and every way in which that changes.
 //!
 //! ```text
 //!          post, wake           woke           fall_asleep
 //!   Asleep ─────────▶ Waking ────────▶ Awake ─────────────▶ FallingAsleep
 //!     ▲                │  ▲             │ ▲                   │    │
-//!     │  wake_failed  │  │    gone,    │ └─── stay_awake ────┘    │
+//!     │  wake_failed  │  │    ended,   │ └─── stay_awake ────┘    │
 //!     ├────────────────┘  └── where ────┼──────────────────────────┤
 //!     │                  messages wait  │                          │
 //!     └─────────────────────────────────┴──────────────────────────┘
-//!                                     gone
+//!                                instance_ended
 //! ```
 //!
-//! A [`Lifecycle`] stands in the object's handle behind one lock, so each step here is decided at one moment for everybody.
-//! This is what keeps promise 1: a task that runs instances is started only by the step from asleep to waking, and it ends
-//! only by a step back to asleep. What the races come to:
+//! A [`Lifecycle`] stands in the object's handle behind one lock, so each step happens at one moment for all threads. This keeps
+//! promise 1: only the step from asleep to waking starts a task that runs instances, and the task ends only with a step back to
+//! asleep. The outcomes of races:
 //!
-//! - **Two first messages at once**: the first one starts the task, the second finds a mailbox and waits in it.
-//! - **A message while it falls asleep**: it waits in the mailbox. Where the object still waits for its last commit, it
-//!   `stay`s awake; where the instance is ending already, [`Lifecycle::instance_ended`] sees the message, and the next instance wakes.
-//! - **A wake that fails**: the mailbox is closed in the step that ends the task. What waits in it is refused; whoever comes
-//!   later finds the object asleep and tries anew.
-//! - **A request to sleep**: it is remembered until an instance has gone, and heeded when the mailbox is empty and every
-//!   event is on disk. Who falls asleep remembers it too: a message may keep it awake. Who is asleep has nothing to remember.
-//! - **A place that others wait for**: an object that always has something to do gives it up after a second all the same; its
-//!   messages wait for its next turn.
-//! - **An instance that panics**: the same step as falling asleep; the messages that wait go to the next instance, and
-//!   without any the object sleeps.
-//! - **The end of the server**: the mailbox is closed to senders, and the task ends when it has done what waits. Whoever
-//!   sleeps does not wake any more.
+//! - **Two first messages at once**: the first one starts the task. The second one waits in the mailbox.
+//! - **A message while the object falls asleep**: the message waits in the mailbox. If the object still waits for its last commit, it
+//!   stays awake. If the instance is ending already, [`Lifecycle::instance_ended`] sees the message, and the next instance wakes.
+//! - **A wake that fails**: the step that ends the task closes the mailbox. Messages in the mailbox are refused. A later message
+//!   finds the object asleep, and wakes it again.
+//! - **A request to sleep**: the lifecycle keeps it until an instance has ended. The object sleeps when the mailbox is empty and
+//!   every event is on disk.
+//! - **An awake permit that other objects wait for**: an object that is always busy gives its permit up after a second. Its messages
+//!   wait for the next permit.
+//! - **An instance that panics**: the same step as falling asleep. Waiting messages go to the next instance; without messages the
+//!   object sleeps.
+//! - **The end of the server**: the mailbox accepts no more messages, and the task ends when it has executed the waiting ones. A
+//!   sleeping object does not wake any more.
 //!
-//! A pinned object is one that wakes again whenever its instance has gone, and refuses to be asked.
+//! A pinned object wakes again whenever its instance has ended, and refuses requests to sleep.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,7 +42,7 @@ use tokio::time::Instant;
 use super::input::Verb;
 use super::mailbox::Message;
 
-/// How long others wait for the place of an object that always has something to do. Then it goes to the end of their line.
+/// After this time a busy object gives its awake permit to other objects that wait, and goes to the end of their queue.
 const YIELD_AFTER: Duration = Duration::from_secs(1);
 
 /// Whether an object has an instance.
@@ -50,7 +50,7 @@ const YIELD_AFTER: Duration = Duration::from_secs(1);
 pub enum State {
     /// It has none.
     Asleep,
-    /// It is to have one: it waits for a place, or reads its log.
+    /// It waits for a permit, or reads its log, to have one.
     Waking,
     /// It has one that takes messages.
     Awake,
@@ -74,7 +74,7 @@ pub enum WakeCause {
 pub(super) enum SleepReason {
     /// There was no message for a while.
     Idle,
-    /// Another object needed its place.
+    /// Another object needed its awake permit.
     Evicted,
     /// Memory was short.
     Memory,
@@ -86,7 +86,7 @@ pub(super) enum SleepReason {
     Failed,
 }
 
-/// Why an object that was to sleep did not, or not yet.
+/// Why an object did not fall asleep, or not at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SleepRefusal {
     /// A message arrived.
@@ -104,11 +104,11 @@ pub struct LastWake {
     pub cause: WakeCause,
     /// When it was over, in milliseconds since the Unix epoch.
     pub at: u64,
-    /// How long it took, waiting in line included.
+    /// How long it took, with the time in the queue.
     pub took_us: u32,
 }
 
-/// What a request to sleep came to.
+/// The answer to a request to sleep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SleepAnswer {
     /// It sleeps.
@@ -119,10 +119,10 @@ pub enum SleepAnswer {
     Refused,
 }
 
-/// What the instances of an object need who are to run from now on.
+/// What the task of an object that wakes needs.
 pub(super) struct InstanceStart {
     pub(super) mailbox: mpsc::Receiver<Message>,
-    /// Told when something was asked of the instance: see [`Lifecycle::is_to_crash`] and [`Lifecycle::asked_to_sleep`].
+    /// Notified when something was asked of the instance: see [`Lifecycle::is_to_crash`] and [`Lifecycle::asked_to_sleep`].
     pub(super) asked: Arc<Notify>,
 }
 
@@ -130,7 +130,7 @@ pub(super) struct InstanceStart {
 pub(super) struct Lifecycle {
     /// Exactly while the object is not asleep.
     active: Option<Box<Active>>,
-    /// Since when the state is what it is, in milliseconds since the Unix epoch.
+    /// When the state began, in milliseconds since the Unix epoch.
     since: u64,
     last_wake: Option<LastWake>,
     wakes: u32,
@@ -165,8 +165,8 @@ impl Lifecycle {
         Self { active: None, since: now_ms, last_wake: None, wakes: 0, is_pinned, has_ended: false }
     }
 
-    /// A message arrives: it goes to the mailbox, or comes back where that is full or closed. Whoever gets a [`InstanceStart`] has
-    /// woken the object and starts its instances.
+    /// A message arrives. It goes to the mailbox, or comes back if the mailbox is full or closed. A caller that gets an
+    /// [`InstanceStart`] has woken the object, and starts its task.
     #[expect(clippy::result_large_err, reason = "what has no room comes back")]
     pub(super) fn post(
         &mut self,
@@ -218,7 +218,7 @@ impl Lifecycle {
         Some(InstanceStart { mailbox, asked })
     }
 
-    /// Waking → awake: the instance takes messages, so long after it was wanted.
+    /// Waking → awake: the instance takes messages. The wake took so long.
     pub(super) fn woke(&mut self, took: Duration, now_ms: u64) {
         let took_us = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
         self.move_to(&[Stage::Waking], Stage::Awake, now_ms);
@@ -229,7 +229,7 @@ impl Lifecycle {
         }
     }
 
-    /// Waking → asleep: there is no instance, and there won't be one for what waits in the mailbox, which takes no more.
+    /// Waking → asleep: there is no instance. The mailbox accepts no more messages.
     pub(super) fn wake_failed(&mut self, now_ms: u64) {
         debug_assert_eq!(self.state(), State::Waking);
         self.active = None;
@@ -246,8 +246,8 @@ impl Lifecycle {
         self.move_to(&[Stage::FallingAsleep], Stage::Awake, now_ms);
     }
 
-    /// The instance has ended, in whichever way. Awake, falling asleep → waking where messages wait or the object is
-    /// pinned; asleep otherwise. Whether it wakes.
+    /// The instance has ended, in any way. Awake, falling asleep → waking if messages wait or the object is pinned; otherwise asleep.
+    /// Returns whether it wakes.
     pub(super) fn instance_ended(&mut self, messages_wait: bool, now_ms: u64) -> bool {
         let Some(active) = &mut self.active else {
             debug_assert!(false, "an object that sleeps has no instance");
@@ -268,7 +268,7 @@ impl Lifecycle {
         is_wanted
     }
 
-    /// Closes the mailbox, for good: the instances end when they have done what waits in it.
+    /// Closes the mailbox for ever. The instances end when they have executed the waiting messages.
     pub(super) fn end(&mut self) {
         self.has_ended = true;
         if let Some(active) = &mut self.active {
@@ -294,7 +294,7 @@ impl Lifecycle {
         Some(reason)
     }
 
-    /// Whether the instance was asked for its place so long ago that it has to give it up even if it has something to do.
+    /// Whether the instance was asked for its awake permit so long ago that it must give it up, though it is busy.
     pub(super) fn must_yield(&self) -> bool {
         let asked = self.active.as_ref().and_then(|active| active.is_to_sleep);
         asked.is_some_and(|(reason, since)| {
@@ -319,7 +319,7 @@ impl Lifecycle {
         self.active.as_ref().is_some_and(|active| active.is_to_crash)
     }
 
-    /// The object was used: the instance had a turn and holds so many bytes now, or it got its place.
+    /// The object was used: the instance has executed messages and holds so many bytes now, or it got its permit.
     pub(super) fn used(&mut self, at: Instant, memory_bytes: usize) {
         if let Some(active) = &mut self.active {
             active.last_use = at;
@@ -363,7 +363,7 @@ impl Lifecycle {
         self.is_pinned
     }
 
-    /// What it holds while it is not asleep, the mailbox's messages left out.
+    /// Its memory while it is not asleep, without the messages in the mailbox.
     pub(super) fn memory_bytes(&self) -> usize {
         self.active.as_ref().map_or(0, |active| size_of::<Active>() + active.memory_bytes)
     }

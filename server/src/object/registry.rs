@@ -1,4 +1,4 @@
-//! Finds the one handle of an object, reading the log where nobody has it in use.
+//! Finds the one handle of an object. If the object is not in use, the registry reads the log for it.
 
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Bound::{Excluded, Unbounded};
@@ -20,7 +20,7 @@ use super::presence;
 use crate::limits::Budget;
 use crate::log::{Log, ReadError, Stored, spawn_blocking_read};
 
-/// What the operator decides about objects.
+/// The configuration of objects.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Messages that may wait for one object.
@@ -33,9 +33,9 @@ pub struct Settings {
     pub pinned: HashSet<ObjectName>,
     /// How long a publish's key is remembered.
     pub dedupe_window: Duration,
-    /// Of how many last events the keys are remembered.
+    /// The keys of so many last events are remembered.
     pub dedupe_events: u64,
-    /// About rosters.
+    /// The configuration of rosters.
     pub presence: presence::Settings,
     /// The memory that may be held for clients.
     pub budget: Budget,
@@ -43,7 +43,7 @@ pub struct Settings {
 
 #[cfg(test)]
 impl Settings {
-    /// As little of everything as there may be.
+    /// The least bounds.
     pub(crate) fn least() -> Self {
         Self {
             mailbox: 1,
@@ -99,7 +99,7 @@ pub(super) struct Shared {
 }
 
 enum Slot {
-    /// The log is being read; these wait for it.
+    /// The log is being read for these callers.
     Opening(Vec<Waiter>),
     Open(Weak<Handle>),
 }
@@ -114,8 +114,8 @@ impl Slot {
 }
 
 impl Registry {
-    /// A registry of objects of these classes, which speak through these sinks (at most 64). Instances run on
-    /// the current tokio runtime.
+    /// A registry of objects of these classes, which deliver to these sinks (at most 64). Instances run on the current tokio
+    /// runtime.
     pub fn new(
         log: Log,
         classes: Classes,
@@ -151,13 +151,13 @@ impl Registry {
         }
     }
 
-    /// Asks objects that have nothing to do to sleep before it is their time, because memory is short: a part of them, those
-    /// that were used the longest ago. Looks at every object that is awake.
+    /// Asks a part of the idle objects to sleep early, the least recently used ones, because memory is short. Looks at every object
+    /// that is awake.
     pub fn relieve(&self) {
         self.0.awake.relieve();
     }
 
-    /// Ends all instances and waits for them. Nobody may send to objects any more.
+    /// Ends all instances and waits for them. No input may be posted any more.
     pub async fn end(&self) {
         self.0.presence.end();
         // First, for what is being opened: see `wake_pinned`.
@@ -242,7 +242,7 @@ impl Registry {
             }
             None => {}
         }
-        // Whoever used the object before is gone, so all it appended is on disk for us to find.
+        // No earlier handle exists, so all events of the object are on disk.
         slots.insert(name.clone(), Slot::Opening(vec![Box::new(then)]));
         drop(slots);
         let (shared, name) = (self.0.clone(), name.clone());
@@ -251,7 +251,7 @@ impl Registry {
 }
 
 impl Shared {
-    /// Blocking: reads the log and passes the handle to all who wait for it.
+    /// Blocking: reads the log and passes the handle to all callers that wait for it.
     fn find(self: &Arc<Self>, name: &ObjectName) {
         let found = self.log.find(name).map(|stored| {
             let (identity, head) = match stored {
@@ -284,7 +284,7 @@ impl Shared {
         }
     }
 
-    /// Removes the slot of a handle that is gone, unless the object is in use again.
+    /// Removes the entry of a handle that was dropped, unless the object is in use again.
     pub(super) fn forget(&self, name: &ObjectName) {
         let mut slots = self.slots.lock();
         if let Some(Slot::Open(handle)) = slots.get(name)

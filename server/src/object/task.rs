@@ -1,5 +1,4 @@
-//! The task of an object that is not asleep: it runs the instances, one after another, from what wakes the object until it
-//! sleeps.
+//! The task of an object that is not asleep: it runs one instance after another, from the wake of the object until it sleeps.
 
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,14 +17,14 @@ use super::instance::{Instance, settled};
 use super::lifecycle::{InstanceStart, SleepReason, SleepRefusal};
 use super::mailbox::Message;
 
-/// Messages that one turn takes at most.
+/// The most messages of one batch.
 const TURN_MESSAGES: usize = 256;
 
 /// The error sent for each message in the mailbox when the object fails to wake.
 type Refusal = (ErrorCode, &'static str);
 
-/// Runs instances until one has gone and nothing has arrived meanwhile. The mailbox stays open in between, so a message that
-/// arrives while an instance ends waits for the next one (promise 1).
+/// Runs instances until one has ended and no message waits. The mailbox stays open in between, so a message that arrives while an
+/// instance ends waits for the next one (promise 1).
 pub(super) async fn run(handle: Arc<Handle>, start: InstanceStart, wanted: Instant) {
     let InstanceStart { mut mailbox, asked } = start;
     let mut wanted = wanted;
@@ -56,7 +55,7 @@ pub(super) async fn run(handle: Arc<Handle>, start: InstanceStart, wanted: Insta
     }
 }
 
-/// Waits in the line of those that wake, and wakes.
+/// Waits for a waking permit, and wakes.
 async fn wake(handle: &Arc<Handle>) -> Result<Instance, Refusal> {
     let _waking = handle.shared.awake.waking_permit().await;
     match caught(Instance::wake(handle)).await {
@@ -73,7 +72,7 @@ async fn wake(handle: &Arc<Handle>) -> Result<Instance, Refusal> {
     }
 }
 
-/// Lets an instance take messages until it sleeps; why it does.
+/// Lets an instance take messages until it sleeps. Returns the reason of the sleep.
 async fn live(
     handle: &Arc<Handle>,
     mut instance: Instance,
@@ -106,7 +105,7 @@ async fn serve(
         }
         let should_sleep = handle.should_sleep();
         tokio::select! {
-            // What was asked first, since it is looked at above; then messages: an object sleeps only when it has none.
+            // Requests to the instance first, which are checked above. Then messages: an object sleeps only if it has none.
             biased;
             () = asked.notified() => {}
             count = mailbox.recv_many(&mut messages, TURN_MESSAGES) => {
@@ -130,7 +129,7 @@ async fn idle(
 ) -> SleepReason {
     match should_sleep {
         Some(reason) => {
-            // Without it a task that has used up its time would find neither messages nor an end.
+            // A task without budget of tokio would find neither messages nor an end.
             consume_budget().await;
             reason
         }
@@ -142,8 +141,8 @@ async fn idle(
     }
 }
 
-/// Waits until all that the object said is on disk. False if a message came first, and then it stays awake, unless others have
-/// waited for its place for too long.
+/// Waits until all events of the object are on disk. False if a message came first: then the object stays awake, unless other objects
+/// have waited for its permit for too long.
 async fn falls_asleep(
     handle: &Arc<Handle>,
     mailbox: &mpsc::Receiver<Message>,
@@ -158,7 +157,7 @@ async fn falls_asleep(
                 biased;
                 // A message has arrived, or something was asked.
                 () = asked.notified() => handle.crash_if_asked(),
-                // After a failure of the log too: there is nothing more to wait for.
+                // Also after a failure of the log: there is nothing more to wait for.
                 () = &mut last_commit => break,
             }
         }

@@ -1,4 +1,4 @@
-//! What HTTP hands to the sockets: an upgraded connection, and its place among those that may be open.
+//! What HTTP hands to the sockets: an upgraded connection, and its permit to be open.
 //!
 //! A connection counts from the moment at which its upgrade is granted to the moment at which its [`ConnectionPermit`] is
 //! dropped, so the bound holds also for upgrades under way. This module knows neither HTTP nor WebSocket frames.
@@ -36,7 +36,7 @@ pub struct Accepted {
 /// Memory of a connection: its entry, what is under way on it, and twice [`Held::FREE`] for what it sends and is sent.
 const CONNECTION_BYTES: usize = (1 << 10) + 2 * Held::FREE;
 
-/// There is no place for another connection.
+/// There is no permit for another connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoConnectionPermit {
     /// As many are open as may be.
@@ -57,7 +57,7 @@ struct Count {
     budget: Budget,
 }
 
-/// One open connection's place; dropping it makes room for another.
+/// The permit of an open connection; given back when dropped.
 #[derive(Debug)]
 pub struct ConnectionPermit {
     count: Arc<Count>,
@@ -71,7 +71,7 @@ impl ConnectionPermits {
         Self(Arc::new(Count { open, granted, limit, budget }))
     }
 
-    /// A place, if there is one.
+    /// A permit, if there is one.
     pub fn take(&self) -> Result<ConnectionPermit, NoConnectionPermit> {
         let count = &self.0;
         let permit = count.budget.try_acquire(Purpose::Connection, CONNECTION_BYTES);

@@ -1,4 +1,4 @@
-//! What is under way on a connection. At rest that is nothing, and takes no memory.
+//! The state of a connection that is not at rest. A connection at rest has none, and needs no memory for it.
 
 use std::ops::Deref;
 
@@ -13,45 +13,45 @@ use crate::log::ObjectId;
 use crate::object::Input;
 use crate::session::SessionId;
 
-/// The work of one connection: read as if it were always there, and allocated only where something begins.
+/// The activity of one connection. It reads as if it always existed, and is allocated when something begins.
 #[derive(Default)]
 pub(super) struct Activity(Option<Box<ActiveState>>);
 
-/// What a connection that is not at rest has besides its socket.
+/// What a connection has besides its socket while it is not at rest.
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each is a fact of its own about the socket or the requests"
 )]
 #[derive(Default)]
 pub(super) struct ActiveState {
-    /// A message of which only a part has arrived.
+    /// The decoder, with a message that has arrived in part.
     pub(super) decoder: Decoder,
-    /// When that began, or its connection last had to wait.
+    /// When that message began, or when the connection was last paused.
     pub(super) message_begun: Tick,
-    /// Bytes that were read and not looked at, because the connection is paused.
+    /// Bytes that were read and not decoded yet, because the connection is paused.
     pub(super) unread: Unread,
     pub(super) outbox: Outbox,
-    /// Requests that wait for their reply.
+    /// Requests without a reply so far.
     pub(super) in_flight: u32,
-    /// Bytes that those hold.
+    /// Bytes of these requests.
     pub(super) in_flight_bytes: usize,
-    /// One of those reads the log (a join, a page of history) or a roster: what the client sends behind it waits in its socket.
+    /// A request reads the log (a join, a page of history) or a roster. Later requests of the client wait in its socket.
     pub(super) reading_log: bool,
     /// A page of catch-up is being read for this connection.
     pub(super) reading_page: bool,
-    /// It watches who is here in some object and has missed a change.
+    /// A member of this connection watches a roster and has missed a change.
     pub(super) missed_presence: bool,
-    /// The socket took less than it was given; it will tell when it takes more.
+    /// The socket accepted only a part of the bytes. The poller reports when it accepts more.
     pub(super) blocked: bool,
-    /// When the socket last took something, or was first full.
+    /// When the socket last accepted bytes, or was first full.
     pub(super) progress: Tick,
     /// An input that its object had no room for.
     pub(super) stalled: Option<Box<Stalled>>,
-    /// Signals kept while the socket takes nothing, the newest for each sender and key.
+    /// Signals kept while the socket is full: the latest for each sender and key.
     pub(super) signals: Vec<KeptSignal>,
-    /// It waits for memory, and is in the line for that.
+    /// The connection waits in the queue for memory.
     pub(super) starved: bool,
-    /// For what waits for the socket and is nobody else's.
+    /// For the queued bytes that no other connection shares.
     held: Held,
 }
 
@@ -82,22 +82,22 @@ impl Deref for Activity {
 }
 
 impl Activity {
-    /// The work to add to.
+    /// The state, which is allocated if there is none.
     pub(super) fn begin(&mut self) -> &mut ActiveState {
         self.0.get_or_insert_default()
     }
 
-    /// The work to go on with, if there is any.
+    /// The state, if there is any.
     pub(super) fn go_on(&mut self) -> Option<&mut ActiveState> {
         self.0.as_deref_mut()
     }
 
-    /// Whether there is memory for what waits for the socket: asked before more is added to it.
+    /// Whether the budget has room for more queued bytes.
     pub(super) fn has_memory(&mut self, budget: &Budget) -> bool {
         self.go_on().is_none_or(|work| work.has_memory(budget))
     }
 
-    /// Forgets what has arrived and was not carried out.
+    /// Drops the input that was not executed yet.
     pub(super) fn forget_input(&mut self) {
         if let Some(work) = self.go_on() {
             work.decoder = Decoder::NEW;
@@ -105,12 +105,12 @@ impl Activity {
         }
     }
 
-    /// Whether nothing is under way.
+    /// Whether the connection is at rest.
     pub(super) fn is_at_rest(&self) -> bool {
         self.0.is_none()
     }
 
-    /// Comes to rest if nothing is left to do.
+    /// Frees the state if nothing is left to do.
     pub(super) fn rest(&mut self) {
         if self.0.as_deref().is_some_and(ActiveState::is_done) {
             self.0 = None;
@@ -135,7 +135,7 @@ impl ActiveState {
         self.held.try_hold(budget, Purpose::Output, bytes)
     }
 
-    /// Counts what waits for the socket, after that has taken some.
+    /// Adjusts the permit after the socket has accepted bytes.
     pub(super) fn count_memory(&mut self, budget: &Budget) {
         let bytes = self.own_bytes();
         self.held.hold(budget, bytes);
@@ -146,11 +146,11 @@ impl ActiveState {
     }
 }
 
-/// Bytes that were read and have to wait.
+/// Bytes that were read and wait to be decoded.
 #[derive(Default)]
 pub(super) struct Unread {
     bytes: Vec<u8>,
-    /// How many of them are done with.
+    /// How many of them are decoded.
     done: usize,
     _held: Held,
 }
@@ -158,7 +158,7 @@ pub(super) struct Unread {
 impl Unread {
     const NEW: Self = Self { bytes: Vec::new(), done: 0, _held: Held::NOTHING };
 
-    /// Keeps bytes for which there was room before they were read.
+    /// Keeps bytes; the budget had room for them before they were read.
     pub(super) fn new(bytes: &[u8], budget: &Budget) -> Self {
         let mut held = Held::NOTHING;
         held.hold(budget, bytes.len());
@@ -177,7 +177,7 @@ impl Unread {
         &mut self.bytes[self.done..]
     }
 
-    /// Only so many at the end still have to wait.
+    /// Keeps only the last `left` bytes.
     pub(super) fn keep(&mut self, left: usize) {
         self.done = self.bytes.len() - left;
         if left == 0 {
@@ -190,7 +190,7 @@ impl Unread {
 pub(super) struct Stalled {
     pub(super) input: Input,
     pub(super) object: ObjectId,
-    /// When waiting ends with a refusal.
+    /// When the input is refused.
     pub(super) until: Tick,
 }
 
@@ -203,6 +203,6 @@ pub(super) struct KeptSignal {
 }
 
 impl KeptSignal {
-    /// What one takes besides its frame, roughly.
+    /// The approximate memory of one besides its frame.
     const COST: usize = 192;
 }

@@ -1,9 +1,9 @@
-//! What is about to go out to the members of one object, joined, and when it goes.
+//! The batch of one object on one reactor: the frames that go to its members next, and when they go. No I/O.
 //!
-//! What counts is the number of system calls, so everything that a turn of the loop brings for an object leaves in one piece. To
-//! write to a large subscribers takes milliseconds, a *flush*; what arrives meanwhile is batched for the next one. Where
-//! several send at the same time it begins after a short rest, in which those who have just been served react: what they send
-//! still goes with it. This makes the difference between one write for sixteen events and one for a few. No I/O.
+//! The number of system calls determines the cost of fan-out. So everything that one iteration brings for an object leaves in one
+//! write for each member. A *flush* to many members takes milliseconds; what arrives during a flush is batched for the next one.
+//! Where several members send at once, a flush waits for a short *linger*. Members that react to the last flush then send in time
+//! for the next one. So sixteen events need one write instead of several.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,40 +16,40 @@ use super::subscribers::{Delivered, Speakers};
 use super::wire_format::WireFormat;
 use crate::limits::{Budget, Purpose};
 
-/// Audiences from this size on are flushed; a smaller one is written to in less than a millisecond.
+/// From so many members on, the end of a flush is awaited. Fewer members are written to in less than a millisecond.
 const FLUSHED_MEMBERS: u32 = if cfg!(test) { 2 } else { 128 };
-/// A rest lasts for such a part of the flush before it.
+/// A linger lasts for the duration of the last flush, divided by this.
 const LINGER_DIVISOR: u32 = 2;
-/// And no longer than this.
+/// The longest linger.
 const MAX_LINGER: Duration = Duration::from_millis(4);
-/// Bytes that are batched; with more it goes at once, before anything is added: so much, and one more event or signal, is
-/// what a member may get beyond the bound of its outbox.
+/// A batch with more bytes is flushed before anything is added. So a member gets at most this, and one event or signal, beyond the
+/// bound of its outbox.
 const BATCH_BYTES: usize = 128 * 1024;
 
-/// What was batched for an object's members on one reactor.
+/// The events and signals for an object's members on one reactor.
 #[derive(Default)]
 pub(super) struct Batch {
-    /// In order, each following on from the one before.
+    /// In order; each begins with the offset after the one before.
     deliveries: Vec<Arc<Delivered>>,
     signals: Vec<FramedSignal>,
-    /// How many events and signals that are.
+    /// The number of events and signals.
     count: u64,
     bytes: usize,
     pace: Pace,
 }
 
-/// Where an object's flushes stand.
+/// Whether a flush of the object is under way, or a linger.
 #[derive(Default)]
 enum Pace {
     #[default]
     Free,
-    /// Since then, with so many events and signals.
+    /// Since this time, with so many events and signals.
     Flushing(Instant, u64),
-    /// Until then, or until there are so many: those of the last flush have come again.
+    /// Until this time, or until the batch has so many events and signals: as many as the last flush had.
     Lingering(Instant, u64),
 }
 
-/// When something may go.
+/// When a batch may be flushed.
 pub(super) enum When {
     Now,
     /// When the flush that is under way has ended.
@@ -57,13 +57,13 @@ pub(super) enum When {
     At(Instant),
 }
 
-/// What was batched, in one piece for all members.
+/// The frames of a batch, joined into one piece for all members.
 pub(super) struct JoinedFrames {
     deliveries: Vec<Arc<Delivered>>,
     pub(super) signals: Vec<FramedSignal>,
     /// By format.
     event_frames: [Option<Arc<Bytes>>; WireFormat::COUNT],
-    /// What the last member got of the events who lacked only some of them: many have caught up at the same offset.
+    /// The frames for a member that lacked only the later events: many members catch up at the same offset.
     latter_events: Option<(u64, WireFormat, Option<Arc<Bytes>>)>,
     signal_frames: [Option<Arc<Bytes>>; WireFormat::COUNT],
     budget: Budget,
@@ -74,7 +74,7 @@ impl Batch {
         self.deliveries.is_empty() && self.signals.is_empty()
     }
 
-    /// Whether a delivery follows on from those that wait. Where the reactor has missed some, it does not.
+    /// Whether a delivery directly follows the batched ones. It does not if the reactor has missed a delivery.
     pub(super) fn precedes(&self, next: &Delivered) -> bool {
         self.deliveries.last().is_none_or(|last| last.last + 1 == next.first)
     }
@@ -91,12 +91,12 @@ impl Batch {
         self.signals.push(signal);
     }
 
-    /// Whether it has to go before more is added.
+    /// Whether the batch must be flushed before more is added.
     pub(super) fn is_full(&self) -> bool {
         self.bytes > BATCH_BYTES
     }
 
-    /// When what was batched may go.
+    /// When the batch may be flushed.
     pub(super) fn when(&self) -> When {
         match self.pace {
             _ if self.is_full() => When::Now,
@@ -108,7 +108,7 @@ impl Batch {
         }
     }
 
-    /// Takes what was batched, for so many members. True if that is a flush, whose end is to be told.
+    /// Takes the frames for so many members. True if the caller must report the end of the flush.
     pub(super) fn take(&mut self, members: &Speakers, budget: &Budget) -> (JoinedFrames, bool) {
         let batched = std::mem::take(self);
         let is_flush = members.iter().sum::<u32>() >= FLUSHED_MEMBERS;
@@ -157,13 +157,13 @@ impl JoinedFrames {
         self.deliveries.last().map(|delivered| delivered.last)
     }
 
-    /// The events after an offset; none where they do not follow on from it, are not there in this encoding, or find no memory.
+    /// The events after an offset. `None` if they do not directly follow it, are not encoded in this format, or the budget has no room.
     pub(super) fn events_after(&mut self, offset: u64, format: WireFormat) -> Option<Arc<Bytes>> {
         let whole = self.deliveries.first()?;
         if whole.first == offset + 1 {
             return self.event_frames[format.index()].clone();
         }
-        // A member has read the head before these came out.
+        // A member that joined between these events.
         match &self.latter_events {
             Some((after, spoken, frames)) if (*after, *spoken) == (offset, format) => {
                 frames.clone()
@@ -188,7 +188,7 @@ impl JoinedFrames {
     }
 }
 
-/// None where one of them is missing, since the whole would have a hole, or where there is no memory.
+/// `None` if a frame is missing, because the result would have a hole, or if the budget has no room.
 fn join_events(
     deliveries: &[Arc<Delivered>],
     format: WireFormat,

@@ -29,11 +29,11 @@ pub(super) struct FirstPage {
     pub(super) is_resume: bool,
     /// Why it is known not to be.
     pub(super) reset: Option<ResetReason>,
-    /// What the member is to be told of who is here.
+    /// What the member wants to watch of the roster.
     pub(super) watch: Watch,
 }
 
-/// Who waits for a page.
+/// A membership that waits for a page.
 pub(super) struct Reader {
     connection: Address,
     /// Of the membership that reads.
@@ -41,7 +41,7 @@ pub(super) struct Reader {
     join: Option<FirstPage>,
 }
 
-/// A page that was read, for all who wait for it.
+/// A page that was read, for all members that wait for it.
 #[derive(Clone)]
 pub(super) struct PageRead {
     pub(super) key: PageKey,
@@ -72,7 +72,7 @@ impl Reactor {
             member.mode == DeliveryMode::Behind
         });
         let Some(index) = behind else { return };
-        // The membership goes to the end of the line, so that all get their turn.
+        // The membership goes to the end of the list, so that all memberships are served.
         let joined = connection.joins.remove(index);
         connection.joins.push(joined);
         let subscribers = &mut self.subscribers[joined.subscribers as usize];

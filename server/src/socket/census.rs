@@ -1,4 +1,4 @@
-//! How many members an object has, and how many connections are at rest: for operators, who ask now and then, so that
+//! The number of members of an object, and of connections at rest: for operators, and counted only when they ask, so that
 //! nothing is counted while there is work to do.
 
 use std::ops::Add;
@@ -18,7 +18,7 @@ use super::wheel::Wheel;
 use crate::log::ObjectId;
 use crate::object::Address;
 
-/// A reactor answers within a turn of its loop, unless it is overloaded or has ended.
+/// A reactor answers within an iteration, unless it is overloaded or has ended.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The members of one object.
@@ -99,7 +99,7 @@ impl Reactors {
         let ask = |inbox: &super::Inbox| {
             let (reply, answer) = oneshot::channel();
             let query = query.clone();
-            // Who asked may have lost patience.
+            // The caller may have timed out.
             let query: Query = Box::new(move |reactor| _ = reply.send(query(reactor)));
             inbox.push(Command::Query(query));
             answer

@@ -1,4 +1,4 @@
-//! The ends of connections: the closing handshake, the drain of all of them, and what is lost.
+//! How connections end: the closing handshake, the drain of all connections, and lost connections.
 
 use std::net::Shutdown;
 
@@ -12,7 +12,7 @@ use super::wheel::Tick;
 use crate::log::ObjectId;
 use crate::object::presence::Departing;
 
-/// A peer that is dead has been away for long already; all others may come again.
+/// The members of a dead peer leave at once: it has been silent for long. All other peers may come back.
 fn departing(code: CloseCode) -> Departing {
     match code {
         CloseCode::PingTimeout | CloseCode::Stalled => Departing::Leave,
@@ -21,7 +21,7 @@ fn departing(code: CloseCode) -> Departing {
 }
 
 impl Reactor {
-    /// Begins the closing handshake, unless it has begun: what was queued before still goes out.
+    /// Begins the closing handshake, unless it has begun. Frames that are queued already still go out.
     pub(super) fn close(&mut self, key: usize, code: CloseCode) {
         let connection = &mut self.connections[key];
         if !connection.is_open() {
@@ -36,17 +36,17 @@ impl Reactor {
         self.go_on(key);
     }
 
-    /// What the peer sends can't be understood any more.
+    /// Discards everything that the peer still sends: after a protocol error it cannot be decoded.
     pub(super) fn discard_input(&mut self, key: usize) {
         self.end_by(key, Phase::DiscardingInput);
     }
 
-    /// The peer sends no more: the socket goes when ours is out (RFC 6455, 7.1.1: the server goes first).
+    /// The peer sends no more. The socket is closed when the outbox is empty (RFC 6455, section 7.1.1: the server closes first).
     pub(super) fn peer_closed(&mut self, key: usize) {
         self.end_by(key, Phase::Closed);
     }
 
-    /// Enters a phase of the end, which lasts for `close_timeout` at most.
+    /// Enters a phase of closing, which lasts for `close_timeout` at most.
     fn end_by(&mut self, key: usize, phase: fn(Tick) -> Phase) {
         let due = self.wheel.after(self.common.settings.close_timeout);
         let connection = &mut self.connections[key];
@@ -59,7 +59,7 @@ impl Reactor {
         self.queue_write(key);
     }
 
-    /// Takes no more requests and closes every connection with `code` when it has its replies.
+    /// Accepts no more requests, and closes every connection with `code` when its requests are answered.
     pub(super) fn drain(&mut self, code: CloseCode) {
         self.draining = Some(code);
         let keys: Vec<usize> = self.connections.iter().map(|(key, _)| key).collect();
@@ -78,12 +78,12 @@ impl Reactor {
         }
     }
 
-    /// The connection is over.
+    /// Ends the connection.
     pub(super) fn lost(&mut self, key: usize) {
         self.leave_all(key, Departing::Lost);
         let mut connection = self.connections.remove(key);
         let _ = self.poll.registry().deregister(&mut connection.socket);
-        // The last frames may be in the kernel still: a plain close sends them, and then a FIN.
+        // The kernel may still hold the last frames: a plain close sends them, and then a FIN.
         let _ = connection.socket.shutdown(Shutdown::Write);
         self.common.metrics.connections.dec();
     }

@@ -69,7 +69,7 @@ pub(super) struct Membership {
     pub(super) object: ObjectId,
     /// The key of the object's subscribers on this reactor.
     pub(super) subscribers: u32,
-    /// The place among the subscribers' members.
+    /// The index among the subscribers.
     pub(super) member: u32,
     /// Tells this membership from an earlier one of the same object.
     pub(super) serial: u32,

@@ -1,7 +1,7 @@
-//! From objects to sockets: events and answers.
+//! Fan-out: from deliveries of objects to the outboxes of members.
 //!
-//! A delivery is framed once, batched with what else there is for the object's members, and queued for every member that it
-//! follows on from; the sockets are written to at the end of the turn, each once.
+//! A reactor frames a delivery once and adds it to the object's batch. A flush queues the batch for every member whose position it
+//! directly follows. At the end of the iteration the reactor writes once to each socket.
 
 use dormouse_protocol::{Done, Published, ServerMessage};
 use tokio::time::Instant;
@@ -29,7 +29,7 @@ impl Reactor {
                 self.inbox.taken_signal(&signal);
                 self.take_signal(&signal);
             }
-            // The inbox has made pages and replies of them.
+            // The inbox has turned reads into pages and replies.
             Delivery::Read(_) => debug_assert!(false, "reads are framed where they are delivered"),
             Delivery::Presence(changes) => {
                 self.inbox.taken_presence(&changes);
@@ -51,7 +51,7 @@ impl Reactor {
         self.batch_for(key, object).add_delivery(delivered);
     }
 
-    /// What goes out next to a group of subscribers, to be added to. It goes at the end of the turn, or after a flush that is under way.
+    /// The batch of an object, to add to. It is flushed at the end of the iteration, or after a flush that is under way.
     pub(super) fn batch_for(&mut self, subscribers: u32, object: ObjectId) -> &mut Batch {
         let batch = self.subscribers[subscribers as usize].batch.get_or_insert_default();
         if batch.is_empty() {
@@ -60,13 +60,13 @@ impl Reactor {
         batch
     }
 
-    /// Queues for the members of all objects what was batched for them, where it is time.
+    /// Flushes the batches that are due.
     pub(super) fn fan_out_all(&mut self) {
         self.next_flush = None;
         for object in std::mem::take(&mut self.batch) {
             let Some(&subscribers) = self.subscribers_of.get(&object) else { continue };
             let batch = self.subscribers[subscribers as usize].batch.as_ref();
-            // It has gone before its turn, where something did not follow on from it.
+            // It was flushed early, because a delivery did not follow it.
             let Some(batch) = batch.filter(|batch| !batch.is_empty()) else { continue };
             match batch.when() {
                 When::Now => self.fan_out(object),
@@ -79,7 +79,7 @@ impl Reactor {
         }
     }
 
-    /// Queues for the members what was batched for them.
+    /// Queues the batch of an object for its members.
     pub(super) fn fan_out(&mut self, object: ObjectId) {
         let Some(&subscribers) = self.subscribers_of.get(&object) else { return };
         let subscribers = &mut self.subscribers[subscribers as usize];
@@ -109,7 +109,7 @@ impl Reactor {
                 } else {
                     subscribers.set_mode(place as u32, DeliveryMode::Behind);
                     metrics.fell_behind.inc();
-                    // One whose outbox is full reads on when its socket has taken it.
+                    // A member with a full outbox reads the log when its socket has accepted the bytes.
                     self.behind.push(member.connection);
                 }
             }
@@ -137,20 +137,19 @@ impl Reactor {
         }
     }
 
-    /// All members of an object have been written to.
+    /// The flush of an object has ended: all its members were written to.
     pub(super) fn flush_ended(&mut self, object: ObjectId) {
         let Some(&subscribers) = self.subscribers_of.get(&object) else { return };
         if let Some(batch) = &mut self.subscribers[subscribers as usize].batch {
             batch.end_flush();
             if !batch.is_empty() {
-                // Nobody else says that what was batched meanwhile has its turn now.
+                // What was batched during the flush is due now, and nothing else wakes the loop for it.
                 self.next_flush = Some(Instant::now());
             }
         }
     }
 
-    /// What some objects had to say did not fit into the inbox: their members read the log, and those who watch get the
-    /// roster anew.
+    /// Deliveries of some objects did not fit into the inbox. Their members read the log, and members that watch get a new roster.
     pub(super) fn lagging(&mut self) {
         let Lagging { events, presence } = self.inbox.take_lagging();
         for object in presence {

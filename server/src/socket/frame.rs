@@ -59,7 +59,7 @@ impl Opcode {
 pub(super) struct Header {
     pub(super) fin: bool,
     pub(super) opcode: Opcode,
-    /// A compressed message begins: for those to refuse who have not agreed on it.
+    /// A compressed message begins. A connection without compression refuses it.
     pub(super) deflated: bool,
     pub(super) len: u64,
     pub(super) mask: [u8; 4],

@@ -1,4 +1,4 @@
-//! The way into a reactor for all other threads.
+//! The inbox of a reactor: all other threads send their commands through it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -16,7 +16,7 @@ use prometheus::IntCounter;
 mod tests;
 mod wake_flag;
 
-/// What the wake flag is made of.
+/// The atomics of the wake flag, which a model replaces.
 mod atomic {
     pub(super) use std::sync::atomic::{AtomicBool, Ordering};
 }
@@ -34,32 +34,32 @@ use crate::object::input::Range;
 use crate::object::presence::PresenceFrames;
 use crate::object::{Address, Delivery, EventFrames, Refusal, SignalFrames, Sink};
 
-/// Bytes of events and of presence that may wait for a reactor. What does not fit is read again from the log and the roster.
+/// Bytes of events and presence changes that may wait for a reactor. Members read what does not fit from the log and the roster.
 const EVENT_BYTES: usize = if cfg!(test) { 1 << 10 } else { 32 << 20 };
-/// Bytes of signals that may wait for a reactor. What does not fit is dropped.
+/// Bytes of signals that may wait for a reactor. Further signals are dropped.
 const SIGNAL_BYTES: usize = 8 << 20;
 
-/// What others want of a reactor.
+/// A command to a reactor.
 pub(super) enum Command {
     Accepted(Box<Accepted>),
     Delivery(Delivery),
-    /// What some objects had to say did not fit: see [`Inbox::take_lagging`].
+    /// Deliveries of some objects did not fit: see [`Inbox::take_lagging`].
     Lagging,
     Opened(Box<JoinOpened>),
     Page(PageRead),
     /// A page of history, as a frame that carries the permit for its memory.
     History(Address, Result<Bytes, Refusal>),
-    /// Someone wants to know something.
+    /// Reads something of the reactor, for an operator.
     Query(Query),
-    /// Memory is short: close connections for which so many bytes are held.
+    /// Closes connections that hold so many bytes, because memory is short.
     Shed(usize),
-    /// Finish what was begun and close every connection with this code.
+    /// Answers the requests in flight and closes every connection with this code.
     Drain(CloseCode),
-    /// End now.
+    /// Ends the reactor at once.
     Stop,
 }
 
-/// The sending half: shared by all threads, bounded where others decide how much comes in.
+/// The sending half, shared by all threads. Events, presence changes and signals are bounded in bytes.
 pub(super) struct Inbox {
     commands: mpsc::Sender<Command>,
     waker: Waker,
@@ -71,10 +71,10 @@ pub(super) struct Inbox {
     budget: Budget,
 }
 
-/// Objects of which something did not fit.
+/// Objects of which a delivery did not fit.
 #[derive(Default)]
 pub(super) struct Lagging {
-    /// With the offset of the newest event that did not fit.
+    /// With the offset of the newest event that did not fit in.
     pub(super) events: BTreeMap<ObjectId, u64>,
     pub(super) presence: BTreeSet<ObjectId>,
 }
@@ -99,13 +99,13 @@ impl Inbox {
         (inbox, receiver)
     }
 
-    /// Puts a command in. After the reactor's end it is dropped, which is an answer too.
+    /// Sends a command. After the end of the reactor the command is dropped.
     pub(super) fn push(&self, command: Command) {
         let _ = self.commands.send(command);
         self.wake();
     }
 
-    /// Wakes the reactor, unless that is under way.
+    /// Wakes the reactor, unless it is being woken.
     pub(super) fn wake(&self) {
         if self.wake_flag.set()
             && let Err(error) = self.waker.wake()
@@ -115,12 +115,12 @@ impl Inbox {
         }
     }
 
-    /// The reactor is at work and will look into the inbox: until it calls [`Inbox::listen`], commands need not wake it.
+    /// The reactor is awake and will read the inbox. Until it calls [`Inbox::listen`], commands do not wake it.
     pub(super) fn hold(&self) {
         self.wake_flag.set();
     }
 
-    /// Makes the next command wake the reactor. The reactor calls this before it looks into the inbox.
+    /// Makes the next command wake the reactor. The reactor calls this before it finds the inbox empty.
     pub(super) fn listen(&self) {
         self.wake_flag.clear();
     }
@@ -140,12 +140,12 @@ impl Inbox {
         self.signal_bytes.fetch_sub(signal.size(), Ordering::Relaxed);
     }
 
-    /// Objects of which something did not fit since this was last asked.
+    /// Objects of which a delivery did not fit since the last call.
     pub(super) fn take_lagging(&self) -> Lagging {
         std::mem::take(&mut *self.lagging.lock())
     }
 
-    /// Whether so many more bytes fit; then they count.
+    /// Counts so many bytes, if they fit.
     fn fits(&self, size: usize) -> bool {
         let fits = self.event_bytes.fetch_add(size, Ordering::Relaxed) + size <= EVENT_BYTES;
         if !fits {
@@ -168,7 +168,7 @@ impl Inbox {
         let is_first = lagging.events.is_empty() && lagging.presence.is_empty();
         note(&mut lagging);
         if is_first {
-            // Under the lock: another object's next delivery must not come before the command that tells of what it lacks.
+            // Under the lock: no later delivery may arrive before the command that reports the gap.
             self.push(Command::Lagging);
         }
     }
@@ -194,7 +194,7 @@ impl Sink for Inbox {
             Delivery::Signal(signal) if !self.fits_signal(signal.size()) => {
                 self.signals_dropped.inc();
             }
-            // Framed here, on the thread that has read the log.
+            // Framed here, on the thread that has read the log, and not on the reactor.
             Delivery::Read(reply) => self.push(match reply.range {
                 Range::After(after) => Command::Page(Page::frame(reply, after)),
                 Range::Between { .. } => Command::History(reply.to, history::frame(reply)),
@@ -204,7 +204,7 @@ impl Sink for Inbox {
     }
 }
 
-/// Where a reactor is to sit: its poller, and the inbox that wakes it.
+/// The parts of a reactor that exist before it runs: its poller, and the inbox that wakes it.
 pub(super) struct ReactorBuilder {
     pub(super) poll: Poll,
     pub(super) inbox: Arc<Inbox>,

@@ -15,7 +15,7 @@ use super::reactor::Reactor;
 use super::wheel::{self, Tick};
 use crate::object::Address;
 
-/// Who was sent more than this since it was last heard may be reading still.
+/// A peer that was sent more than this since it was last heard may still be reading.
 const SLOW_BYTES: u32 = 16 * 1024;
 
 /// How often a stopping server looks whether a peer has its close frame.
@@ -52,7 +52,7 @@ impl Reactor {
                 Ok(next) => self.wheel.insert(next, address),
                 Err(code) => {
                     self.close(key, code);
-                    // There is nobody to answer.
+                    // No answer is expected.
                     self.peer_closed(key);
                 }
             },

@@ -8,11 +8,11 @@ use super::reactor::Reactor;
 pub(super) const RETRY: Duration = Duration::from_millis(10);
 /// With less room than this it does not try: a page or a read would hardly find room.
 const WORTH_TRYING: usize = 64 << 10;
-/// Connections that go on in one turn.
+/// Connections that go on in one iteration.
 const TRIES: usize = 256;
 
 impl Reactor {
-    /// Puts the connection in the line of those that wait for memory, once. Until its turn comes it is not read from.
+    /// Puts the connection into the queue for memory, once. The reactor does not read from it until it leaves the queue.
     pub(super) fn starve(&mut self, key: usize) {
         let connection = &mut self.connections[key];
         if !std::mem::replace(&mut connection.activity.begin().starved, true) {

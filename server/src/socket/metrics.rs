@@ -32,7 +32,7 @@ pub struct Metrics {
     closes: IntCounterVec,
 }
 
-/// What the reactors hold, counted only when somebody asks for the metrics.
+/// What the reactors hold, counted only when the metrics are read.
 #[derive(Clone)]
 pub(super) struct Surveyed {
     pub(super) at_rest: IntGauge,

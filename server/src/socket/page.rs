@@ -1,7 +1,7 @@
-//! Pages of the log as frames: read once for all who ask for the same at the same time, and kept while anybody catches up.
+//! Pages of the log as frames: read once for all members that need the same page, and kept while a member catches up.
 //!
 //! After a restart, or where a proxy fails, a whole room comes back at once with nearly the same positions. Pages end at fixed
-//! offsets, so that readers who come from different places meet on the second one.
+//! offsets, so that readers with different positions share the second one.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -113,7 +113,7 @@ impl Page {
     }
 }
 
-/// Pages of one object that were read of late, the oldest first.
+/// Recent pages of one object, oldest first.
 #[derive(Default)]
 pub(super) struct Pages {
     pages: VecDeque<(PageKey, Arc<Page>)>,
@@ -131,7 +131,7 @@ impl Pages {
         self.bytes
     }
 
-    /// Keeps a page for who comes next, unless it would have more in it by then or comes from here.
+    /// Keeps a page for later readers, unless it could grow or is kept already.
     pub(super) fn keep(&mut self, key: PageKey, page: &Arc<Page>) {
         if !page.is_full() || self.find(key).is_some() {
             return;

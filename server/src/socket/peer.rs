@@ -5,7 +5,7 @@ use std::time::Duration;
 use mio::net::TcpStream;
 
 /// Whether the peer's kernel has acknowledged nothing for so long, though it was asked again and again. Where the system
-/// does not tell, nobody is gone.
+/// does not tell, no peer is gone.
 ///
 /// A reader that takes nothing still acknowledges the probes of its closed window, if at growing intervals.
 #[cfg(target_os = "linux")]

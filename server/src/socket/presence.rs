@@ -104,7 +104,7 @@ impl Reactor {
         }
     }
 
-    /// Many who join at once get the same bytes.
+    /// Members that join at once share the same bytes.
     fn queue_roster(&mut self, key: usize, roster: &Arc<RosterFrames>) {
         let connection = &mut self.connections[key];
         let format = connection.format;

@@ -1,7 +1,7 @@
 //! The loop of a thread that owns sockets.
 //!
-//! A turn: what is ready is read and carried out, commands are taken, deadlines looked at, and at its end every socket that
-//! got something is written to once. Each step is bounded, so that no fan-out starves reads or timers.
+//! One iteration reads from ready sockets and executes the requests, takes commands, checks deadlines, and at its end writes once to
+//! every socket that has queued bytes. Each step is bounded, so that no fan-out starves reads or timers.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -38,16 +38,16 @@ use crate::memory::Tidy;
 use crate::object::{Address, Registry};
 use crate::session::SessionId;
 
-/// Bytes that one read takes.
+/// Bytes of one read.
 const READ_BYTES: usize = 64 * 1024;
-/// Commands taken in one turn, unless they are more work than [`LINE_WORK`].
+/// Commands taken in one iteration, unless they are more work than [`LINE_WORK`].
 const COMMANDS: usize = 1_024;
 /// A new connection, in the unit of [`super::read`].
 const ACCEPT_WORK: u64 = 128;
-/// How soon the loop comes back where something waits that tells nobody when it is ready.
+/// The time until the next iteration while an input waits for room in a mailbox: mailboxes do not report room.
 const RETRY: Duration = Duration::from_millis(1);
 
-/// What all reactors work with.
+/// What all reactors share.
 #[derive(Clone)]
 pub(super) struct Common {
     pub(super) registry: Registry,
@@ -56,7 +56,7 @@ pub(super) struct Common {
     pub(super) metrics: Metrics,
 }
 
-/// A thread's sockets and what they have joined.
+/// A thread's sockets and their memberships.
 pub(super) struct Reactor {
     pub(super) index: usize,
     pub(super) inbox: Arc<Inbox>,
@@ -65,32 +65,32 @@ pub(super) struct Reactor {
     pub(super) subscribers: Slab<Subscribers>,
     pub(super) subscribers_of: HashMap<ObjectId, u32>,
     pub(super) wheel: Wheel<Address>,
-    /// Connections to write to.
+    /// Connections with queued bytes.
     pub(super) write_queue: WriteQueue,
-    /// Objects with something batched for their members.
+    /// Objects with a batch.
     pub(super) batch: Vec<ObjectId>,
-    /// When the next of them may go, of those that rest.
+    /// The earliest end of a linger.
     pub(super) next_flush: Option<Instant>,
-    /// Connections with members that have fallen behind in this turn.
+    /// Connections with members that have fallen behind in this iteration.
     pub(super) behind: Vec<u32>,
     /// Joins that their objects have not answered yet.
     pub(super) joining: HashMap<Address, PendingJoin>,
-    /// Who waits for which page of the log.
+    /// The members that wait for each page of the log.
     pub(super) readers: HashMap<PageKey, Vec<Reader>>,
-    /// Connections with a publish that waits for room.
+    /// Connections with an input that waits for room in a mailbox.
     pub(super) stalled: Vec<Address>,
     /// Connections that wait for memory.
     pub(super) starved: VecDeque<Address>,
-    /// Connections to go on reading from.
+    /// Connections that may have more to read.
     pub(super) ready: VecDeque<Address>,
     pub(super) poll: Poll,
     commands: mpsc::Receiver<Command>,
-    /// Where sockets are read into; taken out while it is in use.
+    /// The read buffer; it is taken out during a read.
     pub(super) buffer: Vec<u8>,
-    /// Activity done so far: see [`super::read`].
+    /// Work done so far, in the unit of [`super::read`].
     pub(super) work: u64,
     generation: u32,
-    /// How many memberships there have been.
+    /// The number of memberships so far.
     pub(super) joins: u32,
     pub(super) draining: Option<CloseCode>,
     stopped: bool,
@@ -147,10 +147,10 @@ impl Reactor {
         Ok(())
     }
 
-    /// Does what there is to do. `due` is empty before and after.
+    /// One iteration. `due` is empty before and after.
     fn turn(&mut self, events: &Events, due: &mut Vec<Address>) {
-        // First, since all deadlines that this turn sets are reckoned from the wheel's time; but looked at only after
-        // the reads, which may be the sign of life that was waited for.
+        // First, because this iteration computes its deadlines from the wheel's time. Due deadlines are checked after the reads, which
+        // may bring the sign of life that a deadline waits for.
         self.wheel.advance(Instant::now(), due);
         self.inbox.hold();
         for event in events {
@@ -196,7 +196,7 @@ impl Reactor {
                 Ok(command) => self.command(command),
                 Err(_) if is_listening => return,
                 Err(_) => {
-                    // What comes from now on wakes the reactor; what has come before that is still to be taken.
+                    // Later commands wake the reactor. Commands that arrived before this are still to be taken.
                     is_listening = true;
                     self.inbox.listen();
                     #[cfg(test)]
@@ -207,7 +207,7 @@ impl Reactor {
                 break;
             }
         }
-        // There may be more, and nobody is going to say so again.
+        // More commands may wait, and their senders do not wake the reactor again.
         self.inbox.listen();
         self.inbox.wake();
     }
@@ -227,7 +227,7 @@ impl Reactor {
         }
     }
 
-    /// The key of a connection, if it is still the one that is meant.
+    /// The key of a connection, if the address is still that of this connection.
     pub(super) fn find(&self, address: Address) -> Option<usize> {
         let key = address.connection as usize;
         let connection = self.connections.get(key)?;
@@ -287,7 +287,7 @@ impl Reactor {
             self.close(key, code);
         }
         self.queue_write(key);
-        // A copy: the bytes may be a corner of a large buffer.
+        // A copy: the bytes may keep a large buffer alive.
         if !read.is_empty() {
             self.connections[key].activity.begin().unread = Unread::new(&read, &self.common.budget);
         }

@@ -1,7 +1,7 @@
-//! From readiness to messages: one read a turn for each socket, and no more while its requests have to wait.
+//! Reads from ready sockets: one read for each socket in an iteration, and none while its requests have to wait.
 //!
-//! Work is counted in units of some 50 ns, so that nobody's flood keeps the others waiting: what the poller tells of is read at
-//! once, but who has more than a share of a turn waits in a line, in which all have their turns together.
+//! Work is counted in units of some 50 ns, so that a flood on one connection does not delay the others. A ready socket is read at
+//! once. A connection with more than its share of work waits in a queue, which has one share for all connections in it.
 
 use std::io::{self, Read};
 
@@ -21,9 +21,9 @@ use super::wheel;
 use crate::limits::Held;
 use crate::object::presence::Departing;
 
-/// Work that one connection gets done before others have their turn.
+/// Work of one connection before others are served.
 const TURN_WORK: u64 = 4_096;
-/// Work that those who wait in line get done in one turn of the loop, all together.
+/// Work of all queued connections together in one iteration.
 pub(super) const LINE_WORK: u64 = 4 * TURN_WORK;
 /// A request; what it costs beyond that is counted where it is carried out.
 const MESSAGE_WORK: u64 = 16;
@@ -55,7 +55,7 @@ impl Reactor {
             let connection = &mut self.connections[key];
             connection.readable = true;
             connection.hung_up |= event.is_read_closed() || event.is_error();
-            // Who is in line has its turn there, and no second one here.
+            // A queued connection is served from the queue, and not here too.
             if !connection.in_line {
                 self.read(key);
             }
@@ -195,7 +195,7 @@ impl Reactor {
     }
 
     /// Carries out what the bytes hold, and returns how many of them, at the end, have to wait: for the requests before
-    /// them, or for the turns of others.
+    /// them, or for other connections.
     fn feed(&mut self, key: usize, bytes: &mut [u8]) -> usize {
         let limit = self.common.settings.limits.message_bytes as usize;
         let deflates = self.connections[key].format.deflated;

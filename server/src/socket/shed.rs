@@ -10,7 +10,7 @@ use super::inbox::Command;
 use super::reactor::Reactor;
 use crate::memory;
 
-/// Closing a connection for which less is held would help nobody.
+/// A connection that holds less is not worth closing.
 const WORTH: usize = 16 << 10;
 
 impl Reactors {

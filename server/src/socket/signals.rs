@@ -23,7 +23,7 @@ use crate::session::SessionId;
 /// What became of a signal that its socket did not take.
 enum Kept {
     Added,
-    /// It took the place of an older one with the same key.
+    /// It replaced an older one with the same key.
     Replaced,
     Dropped,
 }

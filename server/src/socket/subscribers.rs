@@ -1,7 +1,6 @@
-//! The members that one object has on one reactor, and what each of them has been sent.
+//! The members that one object has on one reactor, and the position of each of them. No I/O.
 //!
-//! This is where promise 2 is kept: a member is sent events only where they follow what it has, and reads the log
-//! otherwise. No I/O.
+//! This module keeps promise 2: a member gets events only if they directly follow its position. Otherwise it reads the log.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -18,37 +17,37 @@ use crate::object::input::{Action, Watch};
 use crate::object::presence::View;
 use crate::object::{Address, EventFrames, Handle, Input, Source};
 
-/// Recent deliveries that are kept for members who catch up.
+/// Recent deliveries that are kept for members that catch up.
 const RECENT_FRAMES: usize = if cfg!(test) { 3 } else { 64 };
-/// Bytes of them.
+/// Bytes of these deliveries.
 const RECENT_BYTES: usize = 256 * 1024;
 
-/// The address of what is not answered.
+/// The address of inputs that get no answer.
 pub(super) const NOWHERE: Address = Address { connection: u32::MAX, generation: 0, request: 0 };
 
-/// How many members speak each format, with those to come.
+/// The number of members that use each format, with those whose join is not answered yet.
 pub(super) type Speakers = [u32; WireFormat::COUNT];
 
 /// Members of one object.
 pub(super) struct Subscribers {
     pub(super) handle: Arc<Handle>,
     pub(super) members: Vec<Member>,
-    /// The newest event that exists as far as this reactor knows: whoever has it is live.
+    /// The newest offset that this reactor knows. A member at this position is live.
     pub(super) newest: u64,
     pub(super) speakers: Speakers,
-    /// How many members have a page of the log on its way.
+    /// Members for which a page of the log is being read.
     reading: u32,
-    /// How many members watch who is here.
+    /// Members that watch the roster.
     watching: u32,
-    /// What those have in common who catch up, while anybody does: the pages, and the seam from there to live.
+    /// Recent deliveries and pages, shared by the members that catch up; exists only while a member does.
     recent: Option<Box<Recent>>,
-    /// What goes out next. None for as long as nothing does.
+    /// The frames that go to the members next.
     pub(super) batch: Option<Box<Batch>>,
-    /// For the memberships, and for the object's being in use.
+    /// For the memory of the memberships and of the object.
     permit: Option<Permit>,
 }
 
-/// Deliveries of late, the oldest first, and pages of the log.
+/// Recent deliveries, oldest first, and pages of the log.
 #[derive(Default)]
 struct Recent {
     deliveries: VecDeque<Arc<Delivered>>,
@@ -61,7 +60,7 @@ struct Recent {
 pub(super) struct Member {
     /// The last event that was queued for it.
     pub(super) position: u64,
-    /// The membership's number, in the roster too.
+    /// The number of the membership; the roster uses the same number.
     pub(super) number: u64,
     /// The connection's key.
     pub(super) connection: u32,
@@ -69,31 +68,31 @@ pub(super) struct Member {
     pub(super) watching: Watching,
 }
 
-/// What a member is told of who is here.
+/// What a member gets of the roster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Watching {
     /// Nothing.
     Nobody,
-    /// The roster is on its way; changes that come before it are in it.
+    /// A roster is on its way. It contains the changes that arrive before it.
     FromNext(View),
-    /// The same, but a later change than those was missed: this roster is no good, and the next one is asked for.
+    /// A roster is on its way, but the member has missed a later change: it discards this roster and asks for the next one.
     FromOneAfterNext(View),
     /// Every change.
     Following(View),
-    /// It lacks changes, and gets the whole roster once its socket takes more.
+    /// The member lacks changes. It gets the whole roster when its socket accepts more bytes.
     Missed(View),
 }
 
 /// Where a member gets its events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum DeliveryMode {
-    /// As they are committed.
+    /// From the commits.
     Live,
-    /// From the log; a page is to be read once its socket has taken what it was given.
+    /// From the log. The next page is read when its outbox has room.
     Behind,
     /// From the log; a page is being read.
     Reading,
-    /// The same, and the reply to its join waits for the page: nothing may come before.
+    /// From the log; a page is being read, and the reply to the join waits for it.
     Joining,
 }
 
@@ -107,12 +106,12 @@ impl DeliveryMode {
 pub(super) struct Delivered {
     pub(super) first: u64,
     pub(super) last: u64,
-    /// By format; none where nobody spoke it.
+    /// By format; `None` for a format that no member uses.
     pub(super) frames: [Option<Bytes>; WireFormat::COUNT],
 }
 
 impl Delivered {
-    /// None where there is no memory for a frame.
+    /// `None` if the budget has no room for a frame.
     fn new(events: &EventFrames, speakers: Speakers, budget: &Budget) -> Option<Self> {
         let mut frames = [const { None }; WireFormat::COUNT];
         for format in WireFormat::ALL.into_iter().filter(|format| speakers[format.index()] > 0) {
@@ -164,14 +163,14 @@ impl Subscribers {
     /// Memory of an object in use, besides: its handle, its subscribers and its name.
     pub(super) const OBJECT_BYTES: usize = 2 << 10;
 
-    /// A member that speaks this format is to come: the object's events come to this sink from now on, until
+    /// Counts a member of this format whose join will be posted. The reactor then accepts the object's deliveries until
     /// [`Subscribers::drop_speaker`].
     pub(super) fn expect(&mut self, format: WireFormat) {
         self.speakers[format.index()] += 1;
     }
 
-    /// Adds a member that was expected, behind, and returns its place. The permit is for [`Subscribers::MEMBER_BYTES`], and for
-    /// [`Subscribers::OBJECT_BYTES`] where it is the first.
+    /// Adds an expected member, which stands behind, and returns its index. The permit is for [`Subscribers::MEMBER_BYTES`], and of
+    /// the first member also for [`Subscribers::OBJECT_BYTES`].
     pub(super) fn add(&mut self, connection: u32, number: u64, head: u64, permit: Permit) -> u32 {
         match &mut self.permit {
             Some(all) => all.merge(permit),
@@ -179,7 +178,7 @@ impl Subscribers {
         }
         self.newest = self.newest.max(head);
         if self.members.len() == self.members.capacity() {
-            // Half as many again: what is left over would lie there for as long as the members do.
+            // By a half: unused capacity stays allocated as long as the members stay.
             self.members.reserve_exact(self.members.len() / 2 + 1);
         }
         self.members.push(Member {
@@ -192,7 +191,7 @@ impl Subscribers {
         self.members.len() as u32 - 1
     }
 
-    /// A member that spoke this format is gone, or did not come.
+    /// A member of this format has left, or its join was refused.
     pub(super) fn drop_speaker(&mut self, sink: usize, format: WireFormat) {
         self.speakers[format.index()] -= 1;
         if !self.is_spoken(format.encoding) {
@@ -200,7 +199,7 @@ impl Subscribers {
         }
     }
 
-    /// Removes a member and returns it, and the one that has taken its place.
+    /// Removes a member. Returns it, and the member that has now its index.
     pub(super) fn remove(
         &mut self,
         sink: usize,
@@ -224,7 +223,7 @@ impl Subscribers {
         (gone, self.members.get(place as usize).copied())
     }
 
-    /// The member watches from now on: first it gets the roster, then every change. `to` is told with the roster.
+    /// Makes the member watch the roster: it gets the roster first, then every change. The roster goes to `to`.
     pub(super) fn watch(
         &mut self,
         sink: usize,
@@ -237,7 +236,7 @@ impl Subscribers {
         self.post(sink, to, Action::Watch(Watch { view, since }));
     }
 
-    /// The member is to watch, and there is no memory for the roster yet.
+    /// Makes the member watch the roster when the budget has room for the first roster.
     pub(super) fn watch_later(&mut self, place: u32, view: View) {
         self.set_watching(place, Watching::Missed(view));
     }
@@ -248,25 +247,25 @@ impl Subscribers {
         self.watching += u32::from(before == Watching::Nobody);
     }
 
-    /// Whether a member speaks an encoding, in whatever format.
+    /// Whether a member uses an encoding, in any format.
     fn is_spoken(&self, encoding: Encoding) -> bool {
         let speak =
             |format: &WireFormat| format.encoding == encoding && self.speakers[format.index()] > 0;
         WireFormat::ALL.iter().any(speak)
     }
 
-    /// Whether there is no member, and none is to come.
+    /// Whether there is no member and no expected member.
     pub(super) fn is_empty(&self) -> bool {
         self.speakers.iter().all(|count| *count == 0)
     }
 
-    /// Posts what no class decides about.
+    /// Posts an input that no class decides about.
     pub(super) fn post(&self, sink: usize, address: Address, action: Action) {
         let posted = self.handle.post(Input { source: Source { sink, address }, action });
         debug_assert!(posted.is_ok(), "no class decides about it");
     }
 
-    /// Notes events that came to this reactor, and makes frames of them for the members, if there is memory for them.
+    /// Notes delivered events and frames them for the members. `None` if the budget has no room.
     pub(super) fn take(&mut self, events: &EventFrames, budget: &Budget) -> Option<Arc<Delivered>> {
         self.newest = self.newest.max(events.last);
         let delivered = Arc::new(Delivered::new(events, self.speakers, budget)?);
@@ -276,29 +275,29 @@ impl Subscribers {
         Some(delivered)
     }
 
-    /// Forgets what is kept for members that catch up: they can read it again.
+    /// Drops the recent deliveries and pages: members can read them again.
     pub(super) fn forget_recent(&mut self) {
         self.recent = None;
     }
 
-    /// Bytes of what is kept for those who catch up.
+    /// Bytes of the recent deliveries and pages.
     pub(super) fn recent_bytes(&self) -> usize {
         self.recent.as_ref().map_or(0, |recent| recent.bytes + recent.pages.bytes())
     }
 
-    /// A page that somebody else has read of late.
+    /// A recent page that was read for another member.
     pub(super) fn kept_page(&self, key: PageKey) -> Option<Arc<Page>> {
         self.recent.as_ref()?.pages.find(key)
     }
 
-    /// Keeps a page for the others who catch up.
+    /// Keeps a page for other members that catch up.
     pub(super) fn keep_page(&mut self, key: PageKey, page: &Arc<Page>) {
         if self.reading > 0 {
             self.recent.get_or_insert_default().pages.keep(key, page);
         }
     }
 
-    /// Changes where a member gets its events.
+    /// Changes the delivery mode of a member.
     pub(super) fn set_mode(&mut self, place: u32, mode: DeliveryMode) {
         let member = &mut self.members[place as usize];
         let was_reading = std::mem::replace(&mut member.mode, mode).is_reading();
@@ -309,8 +308,8 @@ impl Subscribers {
         }
     }
 
-    /// Makes the member live if what it lacks has been delivered of late; returns that. `None` if it has to read on,
-    /// and then it stands behind.
+    /// Makes the member live if the recent deliveries contain all events that it lacks, and returns their frames. Otherwise `None`,
+    /// and the member is behind.
     pub(super) fn rejoin(&mut self, place: u32, format: WireFormat) -> Option<Vec<Bytes>> {
         let member = &mut self.members[place as usize];
         let mut position = member.position;

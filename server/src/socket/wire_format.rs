@@ -32,7 +32,7 @@ impl WireFormat {
         Self::ALL[tag as usize % Self::COUNT]
     }
 
-    /// Its place among all.
+    /// Its index in [`Self::ALL`].
     pub(super) fn index(self) -> usize {
         self.encoding as usize + 2 * usize::from(self.deflated)
     }

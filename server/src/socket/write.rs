@@ -1,4 +1,4 @@
-//! From queued frames to sockets: once for each socket at the end of a turn.
+//! Writes queued frames to sockets, once for each socket at the end of an iteration.
 
 use std::collections::VecDeque;
 use std::io;
@@ -14,19 +14,19 @@ use super::reactor::Reactor;
 use crate::log::ObjectId;
 use crate::object::Address;
 
-/// Sockets written to before the loop looks at what else there is.
+/// Sockets written to in one iteration.
 const WRITES: usize = 256;
 
-/// The connections to write to, each once.
+/// The connections with queued bytes, each once.
 #[derive(Default)]
 pub(super) struct WriteQueue(VecDeque<Next>);
 
-/// What comes next among them.
+/// An entry of the write queue.
 enum Next {
     Connection(u32),
-    /// The same, for one that was at rest: this goes first.
+    /// A connection that was at rest, and the frame for it.
     Frame(Address, Arc<Bytes>),
-    /// The members of this object have been written to.
+    /// The end of the flush of this object.
     End(ObjectId),
 }
 
@@ -38,8 +38,8 @@ impl WriteQueue {
         }
     }
 
-    /// Queues a frame that others get, too. Where the connection is at rest, as most are in a large subscribers, that is
-    /// written down here alone, and nothing is allocated for it.
+    /// Queues a shared frame. If the connection is at rest, as most connections of a large room are, the frame stands in this queue
+    /// alone, and nothing is allocated for it.
     pub(super) fn add_shared(&mut self, key: u32, connection: &mut Connection, frame: &Arc<Bytes>) {
         if connection.write_queued || !connection.activity.is_at_rest() {
             connection.activity.begin().outbox.push_shared(Bytes::clone(frame));
@@ -49,7 +49,7 @@ impl WriteQueue {
         self.0.push_back(Next::Frame(connection.address(key as usize, 0), frame.clone()));
     }
 
-    /// To be told when all have been written to that are in line now.
+    /// Reports the end of a flush when everything queued so far is written.
     pub(super) fn add_end(&mut self, object: ObjectId) {
         self.0.push_back(Next::End(object));
     }
@@ -60,7 +60,7 @@ impl WriteQueue {
 }
 
 impl Reactor {
-    /// The socket is to be written to at the end of the turn.
+    /// Queues the socket for the writes at the end of the iteration.
     pub(super) fn queue_write(&mut self, key: usize) {
         self.write_queue.add(key as u32, &mut self.connections[key]);
     }
@@ -70,7 +70,7 @@ impl Reactor {
             match self.write_queue.0.pop_front() {
                 Some(Next::Connection(key)) => {
                     let key = key as usize;
-                    // A connection that went may have left its key to one that is not queued.
+                    // The key may belong to a newer connection, which is not queued.
                     let Some(connection) = self.connections.get_mut(key) else { continue };
                     if std::mem::take(&mut connection.write_queued) && !connection.activity.blocked
                     {
@@ -102,7 +102,7 @@ impl Reactor {
                 return self.catch_up(key);
             }
         }
-        // All that has begun since then comes behind it.
+        // Everything queued later comes after it.
         self.connections[key].activity.begin().outbox.push_shared_front(frame.slice(bytes..));
         self.write(key);
     }
@@ -120,7 +120,7 @@ impl Reactor {
     }
 
     fn write(&mut self, key: usize) {
-        // Not on top of a full queue, which would then never end.
+        // Not while the outbox is full: it would never become empty.
         if self.connections[key].activity.outbox.bytes() <= self.common.settings.outbound_bytes {
             self.release_signals(key);
         }

@@ -1,4 +1,4 @@
-//! Shows the table until somebody has seen enough. Owns the terminal meanwhile.
+//! Shows the table until the user ends it. Owns the terminal during that time.
 
 use std::io;
 use std::sync::mpsc::{Receiver, Sender, channel};

@@ -1,4 +1,4 @@
-//! A member's place in a roster: who it is, what it says of itself, and who holds the place.
+//! A member's entry in a roster: its number, its user, its presence data, and the connection that holds the entry.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ const OVERHEAD: usize = 256;
 /// Milliseconds since the registry began: the clock of everything about presence that has a deadline.
 pub(super) type Millis = u64;
 
-/// A connection as the holder of a place in a roster, by its number: one that came later has a greater one.
+/// The connection that holds an entry, by its number. A later connection has a greater number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Holder(pub u64);
 
@@ -82,11 +82,11 @@ pub(super) struct Seen {
     pub(super) data: Data,
 }
 
-/// A place in the roster. There are many: it has 56 bytes.
+/// An entry of the roster. There are many, so it has 56 bytes.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) member: u64,
-    /// The version in which this was told last; 0 if nobody was told of it yet.
+    /// The version of the last change; 0 if no version contains it so far.
     pub(super) changed: u64,
     /// What was told last; before that what is to be told.
     pub(super) data: Data,
@@ -103,9 +103,9 @@ pub(super) enum State {
     Held(Holder),
     /// Its connection was lost; until then it may come back.
     Lost(Millis),
-    /// It has left, and nobody was told yet.
+    /// It has left, and the next version says so.
     Leaving,
-    /// It has left, and everybody was told. Kept for those who ask what has changed.
+    /// It has left, and a version said so. Kept for members that ask for changes.
     Gone,
 }
 

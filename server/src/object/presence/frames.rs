@@ -1,4 +1,4 @@
-//! What is said about a roster, encoded once for all who are told the same.
+//! Messages about a roster, encoded once for all members that get the same.
 
 use std::sync::OnceLock;
 
@@ -58,7 +58,7 @@ impl PresenceFrames {
         HEAD + seen.map(weight).sum::<usize>() + 32 * leave.len()
     }
 
-    /// The `presence` message in an encoding. Whoever asks first encodes it.
+    /// The `presence` message in an encoding, which is encoded at the first call.
     pub fn encoded(&self, encoding: Encoding, view: View) -> &Encoded {
         self.encoded[view as usize][encoding as usize].get_or_init(|| {
             encoding.encode_server(&ServerMessage::Presence(self.message(view))).into()
@@ -142,7 +142,7 @@ impl RosterFrames {
         HEAD + self.page.present.iter().map(weight).sum::<usize>() + 9 * self.page.left.len()
     }
 
-    /// The `roster` message in an encoding. Whoever asks first encodes it.
+    /// The `roster` message in an encoding, which is encoded at the first call.
     pub fn encoded(&self, encoding: Encoding) -> &Encoded {
         self.encoded[encoding as usize].get_or_init(|| {
             let Page { version, members, users, since, present: seen, left, more } = &self.page;

@@ -44,10 +44,10 @@ impl Handle {
         self.shared.presence.new_member()
     }
 
-    /// Brings a member into the roster and returns its number. It takes the place that it asks for if that is its user's,
-    /// from whatever earlier connection holds it; else a place of its user whose connection was lost; else a new one.
+    /// Brings a member into the roster and returns its number. It takes the entry that it asks for if that is its user's,
+    /// from any earlier connection that holds it; else a lost entry of its user; else a new one.
     ///
-    /// Whoever comes back to a place is told to nobody, unless it says something else of itself.
+    /// A member that comes back to its entry makes no change, unless its data differs.
     pub(in crate::object) fn present(
         self: &Arc<Self>,
         entrant: Entrant,
@@ -158,7 +158,7 @@ impl Handle {
         state.active.as_ref().map_or((0, 0), |active| (active.roster.members, active.roster.users))
     }
 
-    /// Made once for all who ask for it at the same time: many join at once where the roster is long.
+    /// Made once for all members that ask at the same time: many members join a long roster at once.
     fn first_page(
         &self,
         active: &mut ActiveRoster,

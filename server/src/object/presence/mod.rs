@@ -1,4 +1,4 @@
-//! Presence: who is here, of each object, with what they say of themselves.
+//! Presence: the members of each object that are present, with their data.
 //!
 //! A roster belongs to the object's handle and needs no instance (promise 6). What happens to it is gathered and told in
 //! flushes, at most one each interval, so that a storm of joins costs each member a few messages (promise 8). Every flush

@@ -32,7 +32,7 @@ pub(super) struct Page {
 }
 
 impl Page {
-    /// The roster of an object in which nobody is.
+    /// A roster without members.
     pub(super) fn empty(version: u64) -> Self {
         let (present, left) = (Vec::new(), Vec::new());
         Self { version, members: 0, users: 0, since: None, present, left, more: false }

@@ -1,4 +1,4 @@
-//! Who was present when the server ended, of the objects that nobody has opened since.
+//! The members that were present when the server ended, of objects that were not opened since.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ impl Restored {
 }
 
 impl registry::Shared {
-    /// Lets go of the members of before the start whom nobody has asked for within the grace period.
+    /// Removes the members of before the start whose objects were not opened within the grace period.
     pub(in crate::object) fn forget_absent(self: &Arc<Self>) {
         if self.presence.restored.0.lock().is_empty() {
             return;
@@ -54,7 +54,7 @@ impl registry::Shared {
 }
 
 impl Handle {
-    /// Puts back who was present before the start: lost since then, and told to nobody.
+    /// Restores the members of before the start, as lost ones and without a new version.
     pub(in crate::object) fn restore_presence(self: &Arc<Self>) {
         let presence = &self.shared.presence;
         let rows = presence.restored.0.lock().remove(&self.identity.name);

@@ -1,4 +1,4 @@
-//! The roster: who is present in an object, as it was told last, and what has happened since.
+//! The roster: the members that are present in an object as of its last version, and the changes since then.
 //!
 //! Pure: time and bounds are passed in. What happens is kept until a flush tells it (`flush.rs`); what is read
 //! (`page.rs`) is always what was told last, so that all who watch see the same versions with the same content.
@@ -13,7 +13,7 @@ use crate::session::SessionId;
 #[error("the roster holds as many members as it may")]
 pub struct RosterFull;
 
-/// Who is present.
+/// The members that are present.
 pub(super) struct Roster {
     /// Grows by one with every flush.
     pub(super) version: u64,
@@ -27,7 +27,7 @@ pub(super) struct Roster {
     pub(super) members: u32,
     /// Users as told last.
     pub(super) users: u32,
-    /// Entries that nobody was told of.
+    /// Entries that no version contains so far.
     pub(super) untold: u32,
     pub(super) leaving: u32,
     lost: u32,
@@ -35,11 +35,11 @@ pub(super) struct Roster {
     soonest: Millis,
 }
 
-/// What came of asking for a place.
+/// The entry that a member got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Placed {
     pub(super) member: u64,
-    /// It was the place of a member that was lost.
+    /// It was the entry of a lost member.
     pub(super) returned: bool,
 }
 
@@ -60,7 +60,7 @@ impl Roster {
         }
     }
 
-    /// Nobody is here, and there is nothing to tell.
+    /// Whether there is no member and no change.
     pub(super) fn is_empty(&self) -> bool {
         self.members == 0 && self.untold == 0
     }
@@ -103,7 +103,7 @@ impl Roster {
     }
 
     /// Changes what a member says of itself, or takes it out. One that is not in the roster comes in under its number.
-    /// Nothing happens to a member that somebody else holds.
+    /// A member that another connection holds stays unchanged.
     pub(super) fn update(
         &mut self,
         member: u64,
@@ -233,7 +233,7 @@ impl Roster {
         (self.entries[at].state == State::Held(holder)).then_some(at)
     }
 
-    /// Those who are here by now, told or not.
+    /// The members that are present now.
     fn present_count(&self) -> usize {
         (self.members + self.untold - self.leaving) as usize
     }

@@ -1,7 +1,7 @@
 //! The roster in its time: when a flush is due, when a lost member's time is over, and how long there is a roster at all.
 //!
-//! What is due at once is done by whoever comes; for what is due later there is a timer, a task that ends when nothing
-//! waits any more. An object at rest has none, and one in which nobody is and nobody looks has no roster either.
+//! The caller does what is due at once. For what is due later there is a timer, a task that ends when nothing
+//! waits any more. An object at rest has no timer, and an object without members and watchers has no roster.
 
 use std::sync::{Arc, Weak};
 
@@ -26,7 +26,7 @@ pub(in crate::object) struct Presence(pub(super) Mutex<State>);
 #[derive(Default)]
 pub(super) struct State {
     pub(super) active: Option<Box<ActiveRoster>>,
-    /// The newest version that anybody was told: none may be less, even if the clock goes back.
+    /// The newest version that was sent. No later version may be less, even if the clock goes back.
     version: u64,
 }
 
@@ -35,7 +35,7 @@ pub(super) struct ActiveRoster {
     pub(super) roster: Roster,
     /// A bit for each sink with members that watch.
     pub(super) watchers: u64,
-    /// The first page of this version, while it is on its way to anybody.
+    /// The first page of this version, while a delivery holds it.
     pub(super) first_page: Weak<RosterFrames>,
     /// When the last flush was.
     flushed: Option<Millis>,
@@ -71,7 +71,7 @@ impl State {
         self.version
     }
 
-    /// Gives up a roster that nobody needs.
+    /// Drops a roster without members and watchers.
     fn tidy(&mut self) {
         self.version();
         let is_idle = |active: &mut Box<ActiveRoster>| {
@@ -99,7 +99,7 @@ impl Handle {
         outcome
     }
 
-    /// Does what is due, and sees that somebody will do what is due later.
+    /// Does what is due, and starts the timer for what is due later.
     pub(super) fn run_due_and_wait(self: &Arc<Self>, state: &mut State) {
         if let Some(active) = &mut state.active
             && let Some(due) = self.run_due(active)
@@ -133,7 +133,7 @@ impl Handle {
         active.due(interval)
     }
 
-    /// Under the roster's lock: whoever watches from now on gets a roster with these changes.
+    /// Under the roster's lock: a later watcher gets a roster with these changes.
     fn flush(&self, active: &mut ActiveRoster, now: Millis) {
         let before = i64::from(active.roster.members);
         let Some(delta) = active.roster.flush() else { return };
@@ -192,7 +192,7 @@ impl Handle {
 async fn wait_for_due(handle: Arc<Handle>, sooner: Arc<Notify>) {
     let presence = &handle.shared.presence;
     while let Some(until) = handle.next_due() {
-        // The end first: a deadline that has come by then makes no difference to anybody.
+        // The end first: a deadline that has passed makes no difference then.
         tokio::select! {
             biased;
             () = presence.end.cancelled() => return handle.flush_last(),

@@ -1,12 +1,12 @@
-//! Whether a reactor has to be woken for a command: once for all commands that come while it does not look.
+//! The wake flag of a reactor: of all commands that arrive while the reactor sleeps, only the first one wakes it.
 //!
-//! `atomic` is the parent's, so that a model can put its own in the place of the standard library's.
+//! `atomic` belongs to the parent module, so that a model can replace the atomics of the standard library.
 
 use super::atomic::{AtomicBool, Ordering::AcqRel};
 
-/// Rung by those who put commands in, listened to by the reactor.
+/// Senders of commands set it; the reactor clears it.
 pub(super) struct WakeFlag {
-    /// A wake-up is on its way, so none is needed.
+    /// The reactor is awake, or is being woken.
     is_set: AtomicBool,
 }
 
@@ -15,15 +15,15 @@ impl WakeFlag {
         Self { is_set: AtomicBool::new(false) }
     }
 
-    /// After a command was put in. Whether whoever rings has to wake the reactor.
+    /// To be called after a command was sent. Returns whether the caller has to wake the reactor.
     pub(super) fn set(&self) -> bool {
         !self.is_set.swap(true, AcqRel)
     }
 
-    /// Makes the next ring wake the reactor, before it looks for commands.
+    /// Makes the next [`WakeFlag::set`] wake the reactor. The reactor calls this before it looks for commands.
     ///
-    /// A swap and no store: whoever was told that a wake-up is on its way has set the flag before this in the flag's order, and what is
-    /// read here is that ring or a later one, so the command is there to be seen.
+    /// A swap and not a store: a sender that did not wake the reactor has set the flag earlier in the flag's modification order. The swap
+    /// reads that value or a later one, so it synchronizes with the sender, and the reactor sees the command.
     pub(super) fn clear(&self) {
         self.is_set.swap(false, AcqRel);
     }
