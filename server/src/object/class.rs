@@ -167,8 +167,8 @@ impl Context<'_> {
             none => *none = Some(permit),
         }
         if let Some(key) = &event.key {
-            let place = StoredAt { offset: event.offset, time: event.time };
-            self.dedupe.insert(&sender, key, place);
+            let stored_at = StoredAt { offset: event.offset, time: event.time };
+            self.dedupe.insert(&sender, key, stored_at);
         }
         let answer = Answer::Published { offset: event.offset, time: event.time, duplicate: false };
         self.effects.answers.push((reply, answer));

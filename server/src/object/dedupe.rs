@@ -48,20 +48,20 @@ impl Dedupe {
     }
 
     /// Notes the newest event.
-    pub(super) fn insert(&mut self, sender: &str, key: &Key, place: StoredAt) {
+    pub(super) fn insert(&mut self, sender: &str, key: &Key, stored_at: StoredAt) {
         let name = name(sender, key);
         self.name_bytes += name.len();
-        self.known.insert(name.clone(), place);
-        self.order.push_back((place, name));
+        self.known.insert(name.clone(), stored_at);
+        self.order.push_back((stored_at, name));
     }
 
     /// Notes an event older than all noted ones.
-    pub(super) fn insert_older(&mut self, sender: &str, key: &Key, place: StoredAt) {
+    pub(super) fn insert_older(&mut self, sender: &str, key: &Key, stored_at: StoredAt) {
         let name = name(sender, key);
         self.name_bytes += name.len();
         // A key that left the window may stand in the log twice: the newer event counts.
-        self.known.entry(name.clone()).or_insert(place);
-        self.order.push_front((place, name));
+        self.known.entry(name.clone()).or_insert(stored_at);
+        self.order.push_front((stored_at, name));
     }
 
     /// Notes that the keys of events up to an offset are not known.
@@ -75,9 +75,9 @@ impl Dedupe {
     }
 
     /// Whether an event is within the window of a log that ends at `head`.
-    pub(super) fn holds(&self, place: StoredAt, head: u64, now: u64) -> bool {
-        place.offset.saturating_add(self.events) > head
-            && place.time.saturating_add(self.age_ms) >= now
+    pub(super) fn holds(&self, stored_at: StoredAt, head: u64, now: u64) -> bool {
+        stored_at.offset.saturating_add(self.events) > head
+            && stored_at.time.saturating_add(self.age_ms) >= now
     }
 
     /// The memory that it takes, roughly: a name stands in it twice.
@@ -89,13 +89,13 @@ impl Dedupe {
 
     /// Forgets what is out of the window of a log that ends at `head`.
     pub(super) fn expire(&mut self, head: u64, now: u64) {
-        while let Some((place, _)) = self.order.front()
-            && !self.holds(*place, head, now)
-            && let Some((place, name)) = self.order.pop_front()
+        while let Some((stored_at, _)) = self.order.front()
+            && !self.holds(*stored_at, head, now)
+            && let Some((stored_at, name)) = self.order.pop_front()
         {
             self.name_bytes -= name.len();
-            self.forget_up_to(place.offset);
-            if self.known.get(&name) == Some(&place) {
+            self.forget_up_to(stored_at.offset);
+            if self.known.get(&name) == Some(&stored_at) {
                 self.known.remove(&name);
             }
         }

@@ -36,7 +36,7 @@ pub struct Handle {
     appended: AtomicU64,
     /// For each encoding, a bit for each sink with members that speak it.
     subscribed: [AtomicU64; 2],
-    pub(super) presence: presence::Presence,
+    pub(super) presence: presence::RosterCell,
     /// Whether there is an instance, and the way to it.
     pub(super) lifecycle: Mutex<Lifecycle>,
 }
@@ -54,7 +54,7 @@ impl Handle {
             head: Mutex::new(head),
             appended: AtomicU64::new(head),
             subscribed: [AtomicU64::new(0), AtomicU64::new(0)],
-            presence: presence::Presence::default(),
+            presence: presence::RosterCell::default(),
             lifecycle: Mutex::new(lifecycle),
         }
     }

@@ -211,13 +211,13 @@ fn read_back(shared: &Shared, identity: &Identity) -> Result<(Tail, Dedupe), Rea
         let range = shared.log.range(identity, None, before, true, WINDOW_PAGE)?;
         for entry in &range.events {
             let event = entry.decode()?;
-            let place = StoredAt { offset: event.offset, time: event.time };
-            if !dedupe.holds(place, stored.tail.offset, now) {
-                dedupe.forget_up_to(place.offset);
+            let stored_at = StoredAt { offset: event.offset, time: event.time };
+            if !dedupe.holds(stored_at, stored.tail.offset, now) {
+                dedupe.forget_up_to(stored_at.offset);
                 break 'window;
             }
             if let Some(key) = &event.key {
-                dedupe.insert_older(&event.sender, key, place);
+                dedupe.insert_older(&event.sender, key, stored_at);
             }
             before = Some(event.offset);
         }

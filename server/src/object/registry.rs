@@ -95,16 +95,16 @@ pub(super) struct Shared {
     pub(super) awake: AwakeLimit,
     pub(super) presence: presence::Shared,
     /// By name, so that operators can page through them.
-    slots: Mutex<BTreeMap<ObjectName, Slot>>,
+    entries: Mutex<BTreeMap<ObjectName, HandleEntry>>,
 }
 
-enum Slot {
+enum HandleEntry {
     /// The log is being read; these wait for it.
     Opening(Vec<Waiter>),
     Open(Weak<Handle>),
 }
 
-impl Slot {
+impl HandleEntry {
     fn handle(&self) -> Option<Arc<Handle>> {
         match self {
             Self::Open(handle) => handle.upgrade(),
@@ -135,7 +135,7 @@ impl Registry {
             awake: AwakeLimit::new(settings.max_awake, settings.max_waking),
             presence,
             settings,
-            slots: Mutex::default(),
+            entries: Mutex::default(),
         });
         shared.forget_absent();
         Self(shared)
@@ -162,7 +162,8 @@ impl Registry {
         self.0.presence.end();
         // First, for what is being opened: see `wake_pinned`.
         self.0.instances.close();
-        let in_use: Vec<_> = self.0.slots.lock().values().filter_map(Slot::handle).collect();
+        let in_use: Vec<_> =
+            self.0.entries.lock().values().filter_map(HandleEntry::handle).collect();
         for handle in in_use {
             handle.end();
         }
@@ -176,7 +177,7 @@ impl Registry {
 
     /// The object's handle, if it is in use.
     pub fn get(&self, name: &ObjectName) -> Option<Arc<Handle>> {
-        self.0.slots.lock().get(name)?.handle()
+        self.0.entries.lock().get(name)?.handle()
     }
 
     /// The objects in use whose names come after `after`, in the order of their names, at most `limit`; only those in one
@@ -204,11 +205,11 @@ impl Registry {
 
     /// Some of the objects in use after a name, and the last name that was looked at, unless there are no more.
     fn next_in_use(&self, after: Option<&ObjectName>) -> (Vec<Arc<Handle>>, Option<ObjectName>) {
-        let slots = self.0.slots.lock();
-        let later = slots.range((after.map_or(Unbounded, Excluded), Unbounded));
+        let entries = self.0.entries.lock();
+        let later = entries.range((after.map_or(Unbounded, Excluded), Unbounded));
         let (mut found, mut last) = (Vec::new(), None);
-        for (index, (name, slot)) in later.enumerate() {
-            found.extend(slot.handle());
+        for (index, (name, entry)) in later.enumerate() {
+            found.extend(entry.handle());
             if index + 1 == LISTED_AT_ONCE {
                 last = Some(name.clone());
                 break;
@@ -231,20 +232,20 @@ impl Registry {
 
     /// Opens an object and passes it to `then`, which runs at once or on another thread and must not block.
     pub fn open(&self, name: &ObjectName, then: impl FnOnce(Opened) + Send + 'static) {
-        let mut slots = self.0.slots.lock();
-        match slots.get_mut(name) {
-            Some(Slot::Opening(waiters)) => return waiters.push(Box::new(then)),
-            Some(Slot::Open(handle)) => {
+        let mut entries = self.0.entries.lock();
+        match entries.get_mut(name) {
+            Some(HandleEntry::Opening(waiters)) => return waiters.push(Box::new(then)),
+            Some(HandleEntry::Open(handle)) => {
                 if let Some(handle) = handle.upgrade() {
-                    drop(slots);
+                    drop(entries);
                     return then(Ok(handle));
                 }
             }
             None => {}
         }
         // Whoever used the object before is gone, so all it appended is on disk for us to find.
-        slots.insert(name.clone(), Slot::Opening(vec![Box::new(then)]));
-        drop(slots);
+        entries.insert(name.clone(), HandleEntry::Opening(vec![Box::new(then)]));
+        drop(entries);
         let (shared, name) = (self.0.clone(), name.clone());
         spawn_blocking_read(&self.0.runtime, move || shared.find(&name));
     }
@@ -262,13 +263,13 @@ impl Shared {
             handle.restore_presence();
             handle
         });
-        let mut slots = self.slots.lock();
-        let slot = match &found {
-            Ok(handle) => slots.insert(name.clone(), Slot::Open(Arc::downgrade(handle))),
-            Err(_) => slots.remove(name),
+        let mut entries = self.entries.lock();
+        let entry = match &found {
+            Ok(handle) => entries.insert(name.clone(), HandleEntry::Open(Arc::downgrade(handle))),
+            Err(_) => entries.remove(name),
         };
-        drop(slots);
-        let Some(Slot::Opening(waiters)) = slot else { return };
+        drop(entries);
+        let Some(HandleEntry::Opening(waiters)) = entry else { return };
         match found {
             Ok(handle) => {
                 for waiter in waiters {
@@ -284,13 +285,13 @@ impl Shared {
         }
     }
 
-    /// Removes the slot of a handle that is gone, unless the object is in use again.
+    /// Removes the entry of a handle that is gone, unless the object is in use again.
     pub(super) fn forget(&self, name: &ObjectName) {
-        let mut slots = self.slots.lock();
-        if let Some(Slot::Open(handle)) = slots.get(name)
+        let mut entries = self.entries.lock();
+        if let Some(HandleEntry::Open(handle)) = entries.get(name)
             && handle.strong_count() == 0
         {
-            slots.remove(name);
+            entries.remove(name);
         }
     }
 }

@@ -19,7 +19,7 @@ use super::lifecycle::{InstanceStart, SleepReason, SleepRefusal};
 use super::mailbox::Message;
 
 /// Messages that one turn takes at most.
-const TURN_MESSAGES: usize = 256;
+const BATCH_MESSAGES: usize = 256;
 
 /// The error sent for each message in the mailbox when the object fails to wake.
 type Refusal = (ErrorCode, &'static str);
@@ -109,7 +109,7 @@ async fn serve(
             // What was asked first, since it is looked at above; then messages: an object sleeps only when it has none.
             biased;
             () = asked.notified() => {}
-            count = mailbox.recv_many(&mut messages, TURN_MESSAGES) => {
+            count = mailbox.recv_many(&mut messages, BATCH_MESSAGES) => {
                 if count == 0 {
                     return SleepReason::Ended;
                 }

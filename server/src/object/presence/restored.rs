@@ -1,4 +1,4 @@
-//! Who was present when the server ended, of the objects that nobody has opened since.
+//! Members stored before the last stop, of objects that are not yet opened.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::session::SessionId;
 
 type Rows = HashMap<ObjectName, Vec<PresenceRow>>;
 
-/// Members of before the start, until their objects are opened or their time is over.
+/// Members stored before the start, until their object opens or the grace period ends.
 pub(super) struct Restored(Mutex<Rows>);
 
 impl Restored {
@@ -29,7 +29,7 @@ impl Restored {
 }
 
 impl registry::Shared {
-    /// Lets go of the members of before the start whom nobody has asked for within the grace period.
+    /// Removes restored members whose object does not open within the grace period.
     pub(in crate::object) fn forget_absent(self: &Arc<Self>) {
         if self.presence.restored.0.lock().is_empty() {
             return;
@@ -54,7 +54,7 @@ impl registry::Shared {
 }
 
 impl Handle {
-    /// Puts back who was present before the start: lost since then, and told to nobody.
+    /// Restores the members stored before the start as lost, without delivering them.
     pub(in crate::object) fn restore_presence(self: &Arc<Self>) {
         let presence = &self.shared.presence;
         let rows = presence.restored.0.lock().remove(&self.identity.name);
