@@ -1,5 +1,5 @@
-//! The objects that are awake: at most so many, and of them at most so many that wake at one time. When one more is to
-//! wake and there is no place, the one that was used the longest ago is asked to sleep, and the waking one waits.
+//! Limits how many objects are awake, and how many of them wake at one time. Without a free permit, the limit asks the
+//! least recently used objects to sleep, and the waking object waits.
 
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Weak};
@@ -13,24 +13,24 @@ use tokio::time::Instant;
 use super::handle::Handle;
 use super::lifecycle::SleepReason;
 
-/// Of how many awake objects one is asked to sleep when there is no place.
+/// Without a free permit, the limit asks 1/64 of the awake objects to sleep.
 const EVICTED_SHARE: usize = 64;
-/// Of how many objects that were not used for [`IDLE`] one is asked to sleep when memory is short.
+/// When memory is short, the limit asks 1/4 of the objects unused for [`IDLE`] to sleep.
 const IDLE_SHARE: usize = 4;
 const IDLE: Duration = Duration::from_millis(100);
 
 /// The permits of awake objects, and the queue of those that wake.
 pub(super) struct AwakeLimit {
-    /// Permits are given in the order in which they are asked for: a storm is served, nobody is passed over.
+    /// First come, first served, so every waiting object gets a permit.
     awake_permits: Semaphore,
     waking_permits: Semaphore,
-    /// The objects that may be asked to sleep. An object's last task may still have one when the next has got another.
+    /// The objects that may be asked to sleep. An object may have two entries while its old task ends.
     objects: Mutex<Slab<Weak<Handle>>>,
-    /// Objects that wait for a place.
+    /// Objects that wait for a permit.
     waiting: AtomicUsize,
 }
 
-/// An object's place among those that are awake; given back when dropped.
+/// The permit of an awake object; returned on drop.
 pub(super) struct AwakePermit<'a> {
     _permit: SemaphorePermit<'a>,
     awake: &'a AwakeLimit,
@@ -39,7 +39,7 @@ pub(super) struct AwakePermit<'a> {
 }
 
 impl AwakeLimit {
-    /// Room for `most` objects, of which `waking` may wake at one time.
+    /// A limit of `most` awake objects, of which `waking` may wake at one time.
     pub(super) fn new(most: usize, waking: usize) -> Self {
         Self {
             awake_permits: Semaphore::new(most.min(Semaphore::MAX_PERMITS)),
@@ -49,7 +49,7 @@ impl AwakeLimit {
         }
     }
 
-    /// Waits for a place, making room where all are taken.
+    /// Waits for a permit, and evicts objects if none is free.
     pub(super) async fn acquire(&self, handle: &Arc<Handle>) -> AwakePermit<'_> {
         let permit = match self.awake_permits.try_acquire() {
             Ok(permit) => permit,

@@ -1,6 +1,6 @@
 //! The behaviour of objects: the [`Object`] trait, and the context through which a behaviour acts.
 //!
-//! A behaviour is pure: it gets an input and a context, and what it decides is carried out after the turn.
+//! A behaviour is pure: it gets an input and a context; the instance carries out its decisions after the batch.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,9 +15,9 @@ use super::reply::ReplyTo;
 use crate::limits::Permit;
 use crate::log::{Entry, Identity, Tail};
 
-/// What an object does while it is awake: one input at a time, in the order of arrival (promise 1).
+/// The behaviour of an awake object: one input at a time, in the order of arrival (promise 1).
 pub trait Object: Send {
-    /// The instance has come to be; its log is loaded.
+    /// Called once, after the log is loaded.
     fn wake(&mut self, _context: &mut Context<'_>) {}
 
     /// A member wants to publish. Every request must be published or refused; one that is dropped is answered with
@@ -30,7 +30,7 @@ pub trait Object: Send {
         Ok(())
     }
 
-    /// The instance is about to end; what it wants to remember must be in the log.
+    /// Called before the instance ends. State that must survive belongs in the log.
     fn sleep(&mut self) {}
 }
 

@@ -1,7 +1,7 @@
-//! One object in use: its door for connections, awake or asleep.
+//! The handle of one object in use, awake or asleep.
 //!
-//! The handle lives while anything holds it: a sink with members, the instance, a commit under way. Inputs come in through
-//! [`Handle::post`] (`post.rs`) and nothing else; what an object says goes out as [`Delivery`]s.
+//! A sink with members, the instance and a commit in flight each keep the handle alive. Inputs arrive only through
+//! [`Handle::post`] (`post.rs`); replies and events leave as [`Delivery`]s.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -37,7 +37,7 @@ pub struct Handle {
     /// For each encoding, a bit for each sink with members that speak it.
     subscribed: [AtomicU64; 2],
     pub(super) presence: presence::RosterCell,
-    /// Whether there is an instance, and the way to it.
+    /// The object's state and its mailbox.
     pub(super) lifecycle: Mutex<Lifecycle>,
 }
 
@@ -64,7 +64,7 @@ impl Handle {
         self.identity.id
     }
 
-    /// Who the object is.
+    /// The object's identity.
     pub fn identity(&self) -> &Arc<Identity> {
         &self.identity
     }
@@ -130,7 +130,7 @@ impl Handle {
             let here = here.map(|(reply, answer)| reply.hand_over(answer)).collect();
             sink.deliver(Delivery::Commit { answers: here, events: frames.clone() });
         }
-        // Of connections whose sink has no members any more.
+        // Answers for sinks without members.
         for (reply, answer) in answers {
             reply.send(answer);
         }
@@ -139,7 +139,7 @@ impl Handle {
 
 /// Its lifecycle: every step is counted.
 impl Handle {
-    /// Asks the object to sleep as soon as it has nothing to do.
+    /// Asks the object to sleep as soon as it is idle.
     pub fn sleep(&self) -> SleepAnswer {
         self.ask_to_sleep(SleepReason::Asked)
     }
@@ -164,7 +164,7 @@ impl Handle {
         self.begin(start);
     }
 
-    /// Ends the instance once it has done what waits for it.
+    /// Ends the instance after its waiting messages.
     pub(super) fn end(&self) {
         self.step(Lifecycle::end);
     }
@@ -181,14 +181,14 @@ impl Handle {
         self.lifecycle.lock().is_pinned()
     }
 
-    /// When it was last used, if it may be asked to sleep and was not.
+    /// When it was last used, if a request to sleep is possible and not pending.
     pub(super) fn evictable_since(&self) -> Option<Instant> {
         let lifecycle = self.lifecycle.lock();
         let may_be_asked = matches!(lifecycle.state(), State::Waking | State::Awake);
         lifecycle.last_use().filter(|_| may_be_asked && lifecycle.asked_to_sleep().is_none())
     }
 
-    /// The instance takes messages, so long after it was wanted.
+    /// The instance is awake, `took` after the wake began.
     pub(super) fn woke(&self, took: Duration) {
         let cause = self.step(|lifecycle| {
             lifecycle.woke(took, now_ms());
@@ -201,14 +201,14 @@ impl Handle {
         }
     }
 
-    /// The object can't wake: closes the mailbox and gives back what waits in it.
+    /// The object cannot wake: closes the mailbox and returns its messages.
     pub(super) fn wake_failed(&self, mailbox: &mut mpsc::Receiver<Message>) -> Vec<Message> {
         self.step(|lifecycle| lifecycle.wake_failed(now_ms()));
         self.shared.metrics.slept(SleepReason::Failed);
         std::iter::from_fn(|| mailbox.try_recv().ok()).collect()
     }
 
-    /// Notes a turn of the instance, which holds so many bytes, or that it has got its place.
+    /// Records a use: see [`Lifecycle::used`].
     pub(super) fn used(&self, at: Instant, memory_bytes: usize) {
         self.lifecycle.lock().used(at, memory_bytes);
     }
@@ -216,8 +216,8 @@ impl Handle {
     /// Why the instance should sleep now, if it should.
     pub(super) fn should_sleep(&self) -> Option<SleepReason> {
         let lifecycle = self.lifecycle.lock();
-        let is_in_the_way = !lifecycle.is_pinned() && self.shared.awake.is_contended();
-        lifecycle.asked_to_sleep().or_else(|| is_in_the_way.then_some(SleepReason::Evicted))
+        let is_evictable = !lifecycle.is_pinned() && self.shared.awake.is_contended();
+        lifecycle.asked_to_sleep().or_else(|| is_evictable.then_some(SleepReason::Evicted))
     }
 
     /// See [`Lifecycle::must_yield`].
@@ -267,7 +267,7 @@ impl Handle {
         }
     }
 
-    /// Every change of the object's life goes through here, so that the states are counted right.
+    /// Applies a lifecycle transition and updates the metrics of states.
     pub(super) fn step<T>(&self, change: impl FnOnce(&mut Lifecycle) -> T) -> T {
         let mut lifecycle = self.lifecycle.lock();
         let before = lifecycle.state();

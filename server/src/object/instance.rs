@@ -1,7 +1,7 @@
-//! An instance: how it comes to be, and what it makes of messages.
+//! An instance: wakes from the log and handles batches of messages.
 //!
-//! A turn takes the messages that wait, lets the behaviour decide, and gives the log one append. The events are
-//! encoded for the members here, while earlier commits are under way; the commit then only has to release them.
+//! For each batch, the behaviour decides and the instance sends one append to the log. The instance encodes the events while
+//! earlier commits run, so the commit only has to release them.
 
 use std::sync::Arc;
 
@@ -20,25 +20,25 @@ use crate::clock::now_ms;
 use crate::limits::Permit;
 use crate::log::{Append, Identity, PageLimit, ReadError, Tail, spawn_blocking_read};
 
-/// An append is not made larger than this by a further message.
+/// Maximum bytes of an append with more than one message.
 const APPEND_BYTES: usize = 64 * 1024;
-/// Entries read at once when the dedupe window is read back.
+/// Entries of one read when a waking instance rebuilds the dedupe window.
 const WINDOW_PAGE: PageLimit = PageLimit { events: 1_000, bytes: 1 << 20 };
 
-/// An object's behaviour with what it needs of its log.
+/// An object's behaviour with the end of its log.
 pub(super) struct Instance {
     behaviour: Box<dyn Object>,
     tail: Tail,
     dedupe: Dedupe,
-    /// For what the instance itself holds. Each publish adds less than its own permit was for.
+    /// For the instance's own memory. A publish adds less than its own permit covers.
     permit: Permit,
 }
 
 impl Instance {
-    /// Blocks until everything the object said before is on disk, loads the end of its log and lets the behaviour wake.
+    /// Waits for earlier appends, loads the end of the log and wakes the behaviour.
     pub(super) async fn wake(handle: &Arc<Handle>) -> Result<Self, ReadError> {
         let shared = &handle.shared;
-        // An instance before this one may have failed with appends under way: they count.
+        // A failed instance may have left appends in flight; they are part of the log.
         if handle.has_unfinished_appends() {
             settled(handle).await;
         }
@@ -60,7 +60,7 @@ impl Instance {
         Ok(instance)
     }
 
-    /// Lets the behaviour decide about inputs, and gives the log what it decides.
+    /// Lets the behaviour decide about inputs, and appends its events to the log.
     pub(super) async fn handle_batch(
         &mut self,
         handle: &Arc<Handle>,
@@ -88,7 +88,7 @@ impl Instance {
                             handle.carry_out(input);
                         }
                         (Err(refusal), Some(reply)) => reply.send(Answer::Refused(refusal)),
-                        // Without an answer nothing can be refused.
+                        // An input without an answer cannot be refused.
                         (Err(_), None) => handle.carry_out(input),
                     }
                 }
@@ -103,7 +103,7 @@ impl Instance {
         self.behaviour.sleep();
     }
 
-    /// The memory that it takes, roughly; what the behaviour holds is not known.
+    /// Approximate bytes of memory, without the behaviour's own memory.
     pub(super) fn memory_bytes(&self) -> usize {
         size_of::<Self>() + self.dedupe.memory_bytes()
     }
@@ -119,8 +119,7 @@ impl Instance {
         (&mut **behaviour, context)
     }
 
-    /// Gives the turn's events to the log. Its answers go out when they are on disk; so do answers about events
-    /// of earlier turns that are not there yet.
+    /// Appends the batch's events to the log. Its answers wait until these events and all earlier ones are on disk.
     async fn carry_out(&mut self, handle: &Arc<Handle>, effects: Effects) {
         let Effects { entries, answers, permit } = effects;
         if entries.is_empty() && !handle.has_unfinished_appends() {
@@ -129,7 +128,7 @@ impl Instance {
         let last = self.tail.offset;
         let frames = Arc::new(EventFrames::new(handle.id(), last, entries.clone(), permit));
         for encoding in [Encoding::Msgpack, Encoding::Json] {
-            // Here it costs no time between the commit and the members.
+            // Encoding here adds no delay between commit and delivery.
             if !entries.is_empty() && handle.is_spoken(encoding) {
                 frames.encoded(encoding);
             }
@@ -152,7 +151,7 @@ impl Instance {
 }
 
 fn release(handle: &Handle, frames: &Arc<EventFrames>, answers: Vec<(ReplyTo, Answer)>) {
-    // Without events there are answers about earlier ones, which are on disk by now.
+    // Without events, the answers are about earlier events, which are on disk now.
     if frames.last < frames.first {
         return answer(handle, answers);
     }
@@ -197,7 +196,7 @@ pub(super) async fn settled(handle: &Arc<Handle>) {
     let _ = settled.await;
 }
 
-/// Blocking: the end of the log and the window of keys that it holds.
+/// Blocking: reads the end of the log and the dedupe window.
 fn read_back(shared: &Shared, identity: &Identity) -> Result<(Tail, Dedupe), ReadError> {
     let settings = &shared.settings;
     let mut dedupe = Dedupe::new(settings.dedupe_window, settings.dedupe_events);

@@ -1,35 +1,33 @@
-//! The life of an object: whether it has an instance, and every way in which that changes.
+//! The lifecycle of an object: its states and all transitions between them.
 //!
 //! ```text
 //!          post, wake           woke           fall_asleep
 //!   Asleep ─────────▶ Waking ────────▶ Awake ─────────────▶ FallingAsleep
 //!     ▲                │  ▲             │ ▲                   │    │
-//!     │  wake_failed  │  │    gone,    │ └─── stay_awake ────┘    │
-//!     ├────────────────┘  └── where ────┼──────────────────────────┤
+//!     │  wake_failed   │  │   ended,    │ └─── stay_awake ────┘    │
+//!     ├────────────────┘  └── while ────┼──────────────────────────┤
 //!     │                  messages wait  │                          │
 //!     └─────────────────────────────────┴──────────────────────────┘
-//!                                     gone
+//!                                     ended
 //! ```
 //!
-//! A [`Lifecycle`] stands in the object's handle behind one lock, so each step here is decided at one moment for everybody.
-//! This is what keeps promise 1: a task that runs instances is started only by the step from asleep to waking, and it ends
-//! only by a step back to asleep. What the races come to:
+//! The object's handle holds its [`Lifecycle`] behind one lock, so each transition is atomic. This keeps promise 1: only the
+//! transition from asleep to waking starts a task, and the task ends only with a transition to asleep. Races:
 //!
-//! - **Two first messages at once**: the first one starts the task, the second finds a mailbox and waits in it.
-//! - **A message while it falls asleep**: it waits in the mailbox. Where the object still waits for its last commit, it
-//!   `stay`s awake; where the instance is ending already, [`Lifecycle::instance_ended`] sees the message, and the next instance wakes.
-//! - **A wake that fails**: the mailbox is closed in the step that ends the task. What waits in it is refused; whoever comes
-//!   later finds the object asleep and tries anew.
-//! - **A request to sleep**: it is remembered until an instance has gone, and heeded when the mailbox is empty and every
-//!   event is on disk. Who falls asleep remembers it too: a message may keep it awake. Who is asleep has nothing to remember.
-//! - **A place that others wait for**: an object that always has something to do gives it up after a second all the same; its
-//!   messages wait for its next turn.
-//! - **An instance that panics**: the same step as falling asleep; the messages that wait go to the next instance, and
-//!   without any the object sleeps.
-//! - **The end of the server**: the mailbox is closed to senders, and the task ends when it has done what waits. Whoever
-//!   sleeps does not wake any more.
+//! - **Two first messages at once**: the first starts the task; the second waits in the mailbox.
+//! - **A message while it falls asleep**: it waits in the mailbox. If the object still waits for its last commit, it
+//!   stays awake. If the instance is already ending, [`Lifecycle::instance_ended`] sees the message, and the next instance wakes.
+//! - **A wake that fails**: the transition that ends the task closes the mailbox. The task refuses its messages; a later
+//!   message wakes the object again.
+//! - **A request to sleep**: it stays pending until the instance ends, also while the object falls asleep, because a message
+//!   may keep it awake. It takes effect when the mailbox is empty and every event is on disk.
+//! - **A permit that other objects wait for**: a busy object gives it up after one second; its messages wait for the next
+//!   permit.
+//! - **An instance that panics**: its waiting messages go to the next instance; without any, the object sleeps.
+//! - **The end of the server**: the mailbox closes to senders, and the task ends after the waiting messages. A sleeping object
+//!   does not wake again.
 //!
-//! A pinned object is one that wakes again whenever its instance has gone, and refuses to be asked.
+//! A pinned object wakes again whenever its instance ends, and refuses requests to sleep.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,7 +40,7 @@ use tokio::time::Instant;
 use super::input::Verb;
 use super::mailbox::Message;
 
-/// How long others wait for the place of an object that always has something to do. Then it goes to the end of their line.
+/// How long a busy object may keep a permit that other objects wait for.
 const YIELD_AFTER: Duration = Duration::from_secs(1);
 
 /// Whether an object has an instance.
@@ -50,7 +48,7 @@ const YIELD_AFTER: Duration = Duration::from_secs(1);
 pub enum State {
     /// It has none.
     Asleep,
-    /// It is to have one: it waits for a place, or reads its log.
+    /// It waits for a permit, or reads its log.
     Waking,
     /// It has one that takes messages.
     Awake,
@@ -74,7 +72,7 @@ pub enum WakeCause {
 pub(super) enum SleepReason {
     /// There was no message for a while.
     Idle,
-    /// Another object needed its place.
+    /// Another object needed its permit.
     Evicted,
     /// Memory was short.
     Memory,
@@ -104,25 +102,25 @@ pub struct LastWake {
     pub cause: WakeCause,
     /// When it was over, in milliseconds since the Unix epoch.
     pub at: u64,
-    /// How long it took, waiting in line included.
+    /// Duration in microseconds, including the wait for permits.
     pub took_us: u32,
 }
 
-/// What a request to sleep came to.
+/// The answer to a request to sleep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SleepAnswer {
     /// It sleeps.
     Asleep,
-    /// It will, as soon as it has nothing to do.
+    /// It sleeps as soon as it is idle.
     Asked,
     /// It is pinned.
     Refused,
 }
 
-/// What the instances of an object need who are to run from now on.
+/// The inputs of a new task for an object's instances.
 pub(super) struct InstanceStart {
     pub(super) mailbox: mpsc::Receiver<Message>,
-    /// Told when something was asked of the instance: see [`Lifecycle::is_to_crash`] and [`Lifecycle::asked_to_sleep`].
+    /// Notified of a request to the instance: see [`Lifecycle::is_to_crash`] and [`Lifecycle::asked_to_sleep`].
     pub(super) asked: Arc<Notify>,
 }
 
@@ -165,8 +163,8 @@ impl Lifecycle {
         Self { active: None, since: now_ms, last_wake: None, wakes: 0, is_pinned, has_ended: false }
     }
 
-    /// A message arrives: it goes to the mailbox, or comes back where that is full or closed. Whoever gets a [`InstanceStart`] has
-    /// woken the object and starts its instances.
+    /// A message arrives: it goes to the mailbox, or comes back if that is full or closed. A caller that gets an
+    /// [`InstanceStart`] must start the task.
     #[expect(clippy::result_large_err, reason = "what has no room comes back")]
     pub(super) fn post(
         &mut self,
@@ -218,7 +216,7 @@ impl Lifecycle {
         Some(InstanceStart { mailbox, asked })
     }
 
-    /// Waking → awake: the instance takes messages, so long after it was wanted.
+    /// Waking → awake, `took` after the wake began.
     pub(super) fn woke(&mut self, took: Duration, now_ms: u64) {
         let took_us = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
         self.move_to(&[Stage::Waking], Stage::Awake, now_ms);
@@ -229,7 +227,7 @@ impl Lifecycle {
         }
     }
 
-    /// Waking → asleep: there is no instance, and there won't be one for what waits in the mailbox, which takes no more.
+    /// Waking → asleep: closes the mailbox.
     pub(super) fn wake_failed(&mut self, now_ms: u64) {
         debug_assert_eq!(self.state(), State::Waking);
         self.active = None;
@@ -246,8 +244,8 @@ impl Lifecycle {
         self.move_to(&[Stage::FallingAsleep], Stage::Awake, now_ms);
     }
 
-    /// The instance has ended, in whichever way. Awake, falling asleep → waking where messages wait or the object is
-    /// pinned; asleep otherwise. Whether it wakes.
+    /// The instance has ended. Awake, falling asleep → waking if messages wait or the object is pinned; else asleep. Returns
+    /// whether it wakes.
     pub(super) fn instance_ended(&mut self, messages_wait: bool, now_ms: u64) -> bool {
         let Some(active) = &mut self.active else {
             debug_assert!(false, "an object that sleeps has no instance");
@@ -268,7 +266,7 @@ impl Lifecycle {
         is_wanted
     }
 
-    /// Closes the mailbox, for good: the instances end when they have done what waits in it.
+    /// Closes the mailbox for good: the task ends after the waiting messages.
     pub(super) fn end(&mut self) {
         self.has_ended = true;
         if let Some(active) = &mut self.active {
@@ -277,7 +275,7 @@ impl Lifecycle {
         }
     }
 
-    /// Asks the instance to sleep as soon as it has nothing to do.
+    /// Asks the instance to sleep as soon as it is idle.
     pub(super) fn ask_to_sleep(&mut self, reason: SleepReason) -> SleepAnswer {
         if self.is_pinned {
             return SleepAnswer::Refused;
@@ -294,7 +292,7 @@ impl Lifecycle {
         Some(reason)
     }
 
-    /// Whether the instance was asked for its place so long ago that it has to give it up even if it has something to do.
+    /// Whether the instance must give up its permit even if it is busy.
     pub(super) fn must_yield(&self) -> bool {
         let asked = self.active.as_ref().and_then(|active| active.is_to_sleep);
         asked.is_some_and(|(reason, since)| {
@@ -319,7 +317,7 @@ impl Lifecycle {
         self.active.as_ref().is_some_and(|active| active.is_to_crash)
     }
 
-    /// The object was used: the instance had a turn and holds so many bytes now, or it got its place.
+    /// Records a use: the instance handled a batch, or the object got its permit.
     pub(super) fn used(&mut self, at: Instant, memory_bytes: usize) {
         if let Some(active) = &mut self.active {
             active.last_use = at;
@@ -363,7 +361,7 @@ impl Lifecycle {
         self.is_pinned
     }
 
-    /// What it holds while it is not asleep, the mailbox's messages left out.
+    /// Bytes of memory while it is not asleep, without the mailbox's messages.
     pub(super) fn memory_bytes(&self) -> usize {
         self.active.as_ref().map_or(0, |active| size_of::<Active>() + active.memory_bytes)
     }

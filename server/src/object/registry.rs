@@ -1,4 +1,4 @@
-//! Finds the one handle of an object, reading the log where nobody has it in use.
+//! The registry: finds the one handle of an object, or creates it from the log.
 
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Bound::{Excluded, Unbounded};
@@ -20,7 +20,7 @@ use super::presence;
 use crate::limits::Budget;
 use crate::log::{Log, ReadError, Stored, spawn_blocking_read};
 
-/// What the operator decides about objects.
+/// Configuration of objects.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Messages that may wait for one object.
@@ -31,11 +31,11 @@ pub struct Settings {
     pub max_waking: usize,
     /// Objects that do not sleep.
     pub pinned: HashSet<ObjectName>,
-    /// How long a publish's key is remembered.
+    /// How long the server remembers a publish's key.
     pub dedupe_window: Duration,
-    /// Of how many last events the keys are remembered.
+    /// Number of newest events whose keys the server remembers.
     pub dedupe_events: u64,
-    /// About rosters.
+    /// Configuration of rosters.
     pub presence: presence::Settings,
     /// The memory that may be held for clients.
     pub budget: Budget,
@@ -43,7 +43,7 @@ pub struct Settings {
 
 #[cfg(test)]
 impl Settings {
-    /// As little of everything as there may be.
+    /// The least allowed value of each setting.
     pub(crate) fn least() -> Self {
         Self {
             mailbox: 1,
@@ -63,7 +63,7 @@ impl Settings {
     }
 }
 
-/// Objects that are looked at while joins wait for the registry: some 20 µs of work.
+/// Objects listed under one lock, which joins wait for: about 20 µs.
 const LISTED_AT_ONCE: usize = 256;
 
 /// Some of the objects in use.
@@ -83,7 +83,7 @@ type Waiter = Box<dyn FnOnce(Opened) + Send>;
 #[derive(Clone)]
 pub struct Registry(Arc<Shared>);
 
-/// What handles and instances share.
+/// State that handles and instances share.
 pub(super) struct Shared {
     pub(super) log: Log,
     pub(super) classes: Classes,
@@ -99,7 +99,7 @@ pub(super) struct Shared {
 }
 
 enum HandleEntry {
-    /// The log is being read; these wait for it.
+    /// A thread reads the log; these callbacks wait for the handle.
     Opening(Vec<Waiter>),
     Open(Weak<Handle>),
 }
@@ -114,7 +114,7 @@ impl HandleEntry {
 }
 
 impl Registry {
-    /// A registry of objects of these classes, which speak through these sinks (at most 64). Instances run on
+    /// A registry of objects of these classes, which deliver through these sinks (at most 64). Instances run on
     /// the current tokio runtime.
     pub fn new(
         log: Log,
@@ -146,18 +146,17 @@ impl Registry {
         for name in &self.0.settings.pinned {
             self.open(name, |opened| match opened {
                 Ok(handle) => handle.wake_pinned(),
-                Err(error) => error!(%error, "a pinned object can't be opened"),
+                Err(error) => error!(%error, "cannot open a pinned object"),
             });
         }
     }
 
-    /// Asks objects that have nothing to do to sleep before it is their time, because memory is short: a part of them, those
-    /// that were used the longest ago. Looks at every object that is awake.
+    /// Asks the least recently used idle objects to sleep early, because memory is short. Visits every awake object.
     pub fn relieve(&self) {
         self.0.awake.relieve();
     }
 
-    /// Ends all instances and waits for them. Nobody may send to objects any more.
+    /// Ends all instances and waits for them. The caller must post no further input.
     pub async fn end(&self) {
         self.0.presence.end();
         // First, for what is being opened: see `wake_pinned`.
@@ -181,13 +180,13 @@ impl Registry {
     }
 
     /// The objects in use whose names come after `after`, in the order of their names, at most `limit`; only those in one
-    /// state where one is named. An object that is in use all the while is in the list; the lock that joins need is held for
-    /// [`LISTED_AT_ONCE`] objects at a time.
+    /// state where one is named. An object that stays in use during the call is in the list. The
+    /// call locks the registry for [`LISTED_AT_ONCE`] objects at a time.
     pub fn in_use(&self, after: Option<&ObjectName>, state: Option<State>, limit: usize) -> InUse {
         let (mut objects, mut after) = (Vec::new(), after.cloned());
         loop {
             let (found, last) = self.next_in_use(after.as_ref());
-            // Unlocked by now: dropping the last use of an object takes the lock.
+            // The lock is released here: dropping the last handle of an object takes it.
             for handle in found {
                 if state.is_none_or(|state| handle.state() == state) {
                     if objects.len() == limit {
@@ -203,7 +202,7 @@ impl Registry {
         }
     }
 
-    /// Some of the objects in use after a name, and the last name that was looked at, unless there are no more.
+    /// Up to [`LISTED_AT_ONCE`] objects after a name, and the last name visited if there are more.
     fn next_in_use(&self, after: Option<&ObjectName>) -> (Vec<Arc<Handle>>, Option<ObjectName>) {
         let entries = self.0.entries.lock();
         let later = entries.range((after.map_or(Unbounded, Excluded), Unbounded));
@@ -223,7 +222,7 @@ impl Registry {
         self.0.metrics.objects_in(state)
     }
 
-    /// What is stored of an object, if an event of it ever was. Reads on another thread.
+    /// The stored part of an object, if it has any event. Reads on another thread.
     pub async fn stored(&self, name: &ObjectName) -> Result<Option<Stored>, ReadError> {
         let (log, name) = (self.0.log.clone(), name.clone());
         let found = spawn_blocking_read(&self.0.runtime, move || log.find(&name)).await;
@@ -243,7 +242,7 @@ impl Registry {
             }
             None => {}
         }
-        // Whoever used the object before is gone, so all it appended is on disk for us to find.
+        // The previous handle is gone, so everything it appended is on disk.
         entries.insert(name.clone(), HandleEntry::Opening(vec![Box::new(then)]));
         drop(entries);
         let (shared, name) = (self.0.clone(), name.clone());
@@ -252,7 +251,7 @@ impl Registry {
 }
 
 impl Shared {
-    /// Blocking: reads the log and passes the handle to all who wait for it.
+    /// Blocking: reads the log and passes the handle to all waiting callbacks.
     fn find(self: &Arc<Self>, name: &ObjectName) {
         let found = self.log.find(name).map(|stored| {
             let (identity, head) = match stored {
@@ -285,7 +284,7 @@ impl Shared {
         }
     }
 
-    /// Removes the entry of a handle that is gone, unless the object is in use again.
+    /// Removes the entry of a dropped handle, unless the object is in use again.
     pub(super) fn forget(&self, name: &ObjectName) {
         let mut entries = self.entries.lock();
         if let Some(HandleEntry::Open(handle)) = entries.get(name)
