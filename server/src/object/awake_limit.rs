@@ -60,7 +60,7 @@ impl AwakeLimit {
     }
 
     async fn wait_for_permit(&self) -> SemaphorePermit<'_> {
-        // Whoever has a place already is asked for it below; whoever gets one later sees that others wait.
+        // `make_room` asks the present permit holders; a later holder sees `waiting`.
         self.waiting.fetch_add(1, SeqCst);
         self.make_room();
         let permit = self.awake_permits.acquire().await;
@@ -68,30 +68,28 @@ impl AwakeLimit {
         permit.expect("the semaphore is never closed")
     }
 
-    /// Waits for a turn to wake, which lasts until it is dropped. Whoever waits has a place, and whoever has a turn needs
-    /// nothing of another object to finish it.
+    /// Waits for a waking permit. A waiting object already has an awake permit, and a waking one waits for no other object.
     pub(super) async fn waking_permit(&self) -> SemaphorePermit<'_> {
         self.waking_permits.acquire().await.expect("the semaphore is never closed")
     }
 
-    /// Whether others wait for a place: then whoever has one and nothing to do gives it up.
+    /// Whether objects wait for a permit. An idle object then gives its permit up.
     pub(super) fn is_contended(&self) -> bool {
         self.waiting.load(SeqCst) > 0
     }
 
-    /// Asks the objects that were used the longest ago, and are not asked yet, to sleep: some more than the one that is
-    /// needed, since whoever looks for them looks at all.
+    /// Asks the least recently used objects to sleep: more than one, because each search visits all objects.
     fn make_room(&self) {
         self.ask_oldest(EVICTED_SHARE, SleepReason::Evicted, |_| true);
     }
 
-    /// Asks objects that have nothing to do to sleep before it is their time, because memory is short.
+    /// Asks idle objects to sleep early, because memory is short.
     pub(super) fn relieve(&self) {
         let now = Instant::now();
         self.ask_oldest(IDLE_SHARE, SleepReason::Memory, |last_use| now - last_use >= IDLE);
     }
 
-    /// Asks one of so many objects to sleep, those that were used the longest ago.
+    /// Asks 1/`one_of` of the objects to sleep, least recently used first.
     fn ask_oldest(&self, one_of: usize, reason: SleepReason, may_sleep: impl Fn(Instant) -> bool) {
         let awake: Vec<_> =
             self.objects.lock().iter().filter_map(|(_, handle)| handle.upgrade()).collect();

@@ -60,7 +60,7 @@ pub struct Class {
 }
 
 impl Class {
-    /// A class whose instances `maker` makes, and which sleep after so long without an input. It is interested in publishes
+    /// A class whose instances `maker` makes, and which sleep after `sleep_after` without an input. It is interested in publishes
     /// only.
     pub fn new(
         maker: impl Fn(&Identity) -> Box<dyn Object> + Send + Sync + 'static,
@@ -91,17 +91,17 @@ impl Class {
 /// The classes that a server knows, by name.
 pub type Classes = HashMap<&'static str, Class>;
 
-/// What a member wants to publish, and the duty to answer it.
+/// A requested publish, with the obligation to answer it.
 #[derive(Debug)]
 pub struct PublishRequest {
-    /// The event that is wanted.
+    /// The requested event.
     pub publish: Publish,
     pub(super) reply: ReplyTo,
     /// For the memory of the request, and of its event until that has been delivered.
     pub(super) permit: Permit,
 }
 
-/// What a behaviour can see and do during one turn.
+/// What a behaviour can read and do for one input.
 pub struct Context<'a> {
     pub(super) identity: &'a Identity,
     pub(super) now: u64,
@@ -111,7 +111,7 @@ pub struct Context<'a> {
     pub(super) effects: &'a mut Effects,
 }
 
-/// What a turn decided: carried out together, in one append.
+/// The decisions for one batch, carried out in one append.
 #[derive(Default)]
 pub(super) struct Effects {
     pub(super) entries: Vec<Entry>,
@@ -121,7 +121,7 @@ pub(super) struct Effects {
 }
 
 impl Context<'_> {
-    /// Whose turn it is.
+    /// The object's identity.
     pub fn identity(&self) -> &Identity {
         self.identity
     }
