@@ -1,5 +1,5 @@
-//! Bounds the objects that are awake, and the objects that wake at one time. If an object wakes and there is no free permit, the
-//! least recently used object is asked to sleep, and the waking object waits.
+//! Limits how many objects are awake, and how many of them wake at one time. Without a free permit, the limit asks the
+//! least recently used objects to sleep, and the waking object waits.
 
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Weak};
@@ -13,24 +13,24 @@ use tokio::time::Instant;
 use super::handle::Handle;
 use super::lifecycle::SleepReason;
 
-/// One of so many awake objects is asked to sleep when there is no free permit.
+/// Without a free permit, the limit asks 1/64 of the awake objects to sleep.
 const EVICTED_SHARE: usize = 64;
-/// One of so many objects that were not used for [`IDLE`] is asked to sleep when memory is short.
+/// When memory is short, the limit asks 1/4 of the objects unused for [`IDLE`] to sleep.
 const IDLE_SHARE: usize = 4;
 const IDLE: Duration = Duration::from_millis(100);
 
 /// The permits of awake objects, and the queue of those that wake.
 pub(super) struct AwakeLimit {
-    /// Both are first come, first served.
+    /// First come, first served, so every waiting object gets a permit.
     awake_permits: Semaphore,
     waking_permits: Semaphore,
-    /// The objects that may be asked to sleep. The last task of an object may still have an entry when the next one has got another.
+    /// The objects that may be asked to sleep. An object may have two entries while its old task ends.
     objects: Mutex<Slab<Weak<Handle>>>,
-    /// Objects that wait for an awake permit.
+    /// Objects that wait for a permit.
     waiting: AtomicUsize,
 }
 
-/// The right of an object to be awake; given back when dropped.
+/// The permit of an awake object; returned on drop.
 pub(super) struct AwakePermit<'a> {
     _permit: SemaphorePermit<'a>,
     awake: &'a AwakeLimit,
@@ -39,7 +39,7 @@ pub(super) struct AwakePermit<'a> {
 }
 
 impl AwakeLimit {
-    /// Permits for `most` objects, of which `waking` may wake at one time.
+    /// A limit of `most` awake objects, of which `waking` may wake at one time.
     pub(super) fn new(most: usize, waking: usize) -> Self {
         Self {
             awake_permits: Semaphore::new(most.min(Semaphore::MAX_PERMITS)),
@@ -49,7 +49,7 @@ impl AwakeLimit {
         }
     }
 
-    /// Waits for an awake permit. If none is free, the least recently used objects are asked to sleep.
+    /// Waits for a permit, and evicts objects if none is free.
     pub(super) async fn acquire(&self, handle: &Arc<Handle>) -> AwakePermit<'_> {
         let permit = match self.awake_permits.try_acquire() {
             Ok(permit) => permit,
@@ -60,7 +60,7 @@ impl AwakeLimit {
     }
 
     async fn wait_for_permit(&self) -> SemaphorePermit<'_> {
-        // Objects that have a permit are asked for it below. Objects that get one later see that others wait.
+        // `make_room` asks the present permit holders; a later holder sees `waiting`.
         self.waiting.fetch_add(1, SeqCst);
         self.make_room();
         let permit = self.awake_permits.acquire().await;
@@ -68,19 +68,17 @@ impl AwakeLimit {
         permit.expect("the semaphore is never closed")
     }
 
-    /// Waits for a permit to wake, which ends when it is dropped. An object that waits here has an awake permit, and an object with a
-    /// waking permit waits for no other object. So wakes always make progress.
+    /// Waits for a waking permit. A waiting object already has an awake permit, and a waking one waits for no other object.
     pub(super) async fn waking_permit(&self) -> SemaphorePermit<'_> {
         self.waking_permits.acquire().await.expect("the semaphore is never closed")
     }
 
-    /// Whether objects wait for an awake permit. Then idle objects give theirs up.
+    /// Whether objects wait for a permit. An idle object then gives its permit up.
     pub(super) fn is_contended(&self) -> bool {
         self.waiting.load(SeqCst) > 0
     }
 
-    /// Asks the least recently used objects to sleep that were not asked yet: more than the one that is needed, because the search looks
-    /// at all of them.
+    /// Asks the least recently used objects to sleep: more than one, because each search visits all objects.
     fn make_room(&self) {
         self.ask_oldest(EVICTED_SHARE, SleepReason::Evicted, |_| true);
     }
@@ -91,7 +89,7 @@ impl AwakeLimit {
         self.ask_oldest(IDLE_SHARE, SleepReason::Memory, |last_use| now - last_use >= IDLE);
     }
 
-    /// Asks one of so many objects to sleep, the least recently used ones.
+    /// Asks 1/`one_of` of the objects to sleep, least recently used first.
     fn ask_oldest(&self, one_of: usize, reason: SleepReason, may_sleep: impl Fn(Instant) -> bool) {
         let awake: Vec<_> =
             self.objects.lock().iter().filter_map(|(_, handle)| handle.upgrade()).collect();

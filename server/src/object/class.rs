@@ -1,6 +1,6 @@
 //! The behaviour of objects: the [`Object`] trait, and the context through which a behaviour acts.
 //!
-//! A behaviour is pure: it gets an input and a context. Its decisions are executed after the batch.
+//! A behaviour is pure: it gets an input and a context; the instance carries out its decisions after the batch.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,9 +15,9 @@ use super::reply::ReplyTo;
 use crate::limits::Permit;
 use crate::log::{Entry, Identity, Tail};
 
-/// What an object does while it is awake: one input at a time, in the order of arrival (promise 1).
+/// The behaviour of an awake object: one input at a time, in the order of arrival (promise 1).
 pub trait Object: Send {
-    /// The instance wakes; the end of its log is loaded.
+    /// Called once, after the log is loaded.
     fn wake(&mut self, _context: &mut Context<'_>) {}
 
     /// A member wants to publish. Every request must be published or refused; one that is dropped is answered with
@@ -30,7 +30,7 @@ pub trait Object: Send {
         Ok(())
     }
 
-    /// The instance is about to end. Everything that it must remember has to be in the log.
+    /// Called before the instance ends. State that must survive belongs in the log.
     fn sleep(&mut self) {}
 }
 
@@ -60,7 +60,7 @@ pub struct Class {
 }
 
 impl Class {
-    /// A class whose instances `maker` makes, and which sleep after so long without an input. It is interested in publishes
+    /// A class whose instances `maker` makes, and which sleep after `sleep_after` without an input. It is interested in publishes
     /// only.
     pub fn new(
         maker: impl Fn(&Identity) -> Box<dyn Object> + Send + Sync + 'static,
@@ -91,17 +91,17 @@ impl Class {
 /// The classes that a server knows, by name.
 pub type Classes = HashMap<&'static str, Class>;
 
-/// What a member wants to publish, and the duty to answer it.
+/// A requested publish, with the obligation to answer it.
 #[derive(Debug)]
 pub struct PublishRequest {
-    /// The event that is wanted.
+    /// The requested event.
     pub publish: Publish,
     pub(super) reply: ReplyTo,
     /// For the memory of the request, and of its event until that has been delivered.
     pub(super) permit: Permit,
 }
 
-/// What a behaviour can see and do while it decides.
+/// What a behaviour can read and do for one input.
 pub struct Context<'a> {
     pub(super) identity: &'a Identity,
     pub(super) now: u64,
@@ -111,7 +111,7 @@ pub struct Context<'a> {
     pub(super) effects: &'a mut Effects,
 }
 
-/// The decisions about a batch of messages: executed together, in one append.
+/// The decisions for one batch, carried out in one append.
 #[derive(Default)]
 pub(super) struct Effects {
     pub(super) entries: Vec<Entry>,
@@ -121,7 +121,7 @@ pub(super) struct Effects {
 }
 
 impl Context<'_> {
-    /// The identity of the object.
+    /// The object's identity.
     pub fn identity(&self) -> &Identity {
         self.identity
     }
@@ -167,8 +167,8 @@ impl Context<'_> {
             none => *none = Some(permit),
         }
         if let Some(key) = &event.key {
-            let place = StoredAt { offset: event.offset, time: event.time };
-            self.dedupe.insert(&sender, key, place);
+            let stored_at = StoredAt { offset: event.offset, time: event.time };
+            self.dedupe.insert(&sender, key, stored_at);
         }
         let answer = Answer::Published { offset: event.offset, time: event.time, duplicate: false };
         self.effects.answers.push((reply, answer));

@@ -1,14 +1,14 @@
 //! The window in which a publish with a known key is a repeat (promise 4).
 //!
-//! It is not stored: the keys stand in the events, and a waking instance reads them back from the end of its log. So the
-//! window is measured in events, keyed or not: what it takes to wake must not grow with the log.
+//! The window is not stored: events contain the keys, and a waking instance reads them from the end of its log. The window
+//! counts events with and without keys, so the cost to wake does not grow with the log.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use dormouse_protocol::Key;
 
-/// Where an event stands.
+/// The offset and time of a stored event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct StoredAt {
     pub(super) offset: u64,
@@ -29,7 +29,7 @@ pub(super) struct Dedupe {
 }
 
 impl Dedupe {
-    /// A window of events that are at most so old, and at most so many.
+    /// A window of at most `events` events, none older than `age`.
     pub(super) fn new(age: Duration, events: u64) -> Self {
         let age_ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
         Self {
@@ -42,67 +42,67 @@ impl Dedupe {
         }
     }
 
-    /// Where the event stands that `sender` stored under `key`.
+    /// The event that `sender` stored under `key`.
     pub(super) fn find(&self, sender: &str, key: &Key) -> Option<StoredAt> {
         self.known.get(&*name(sender, key)).copied()
     }
 
-    /// Notes the newest event.
-    pub(super) fn insert(&mut self, sender: &str, key: &Key, place: StoredAt) {
+    /// Adds the newest event.
+    pub(super) fn insert(&mut self, sender: &str, key: &Key, stored_at: StoredAt) {
         let name = name(sender, key);
         self.name_bytes += name.len();
-        self.known.insert(name.clone(), place);
-        self.order.push_back((place, name));
+        self.known.insert(name.clone(), stored_at);
+        self.order.push_back((stored_at, name));
     }
 
-    /// Notes an event older than all noted ones.
-    pub(super) fn insert_older(&mut self, sender: &str, key: &Key, place: StoredAt) {
+    /// Adds an event older than all others.
+    pub(super) fn insert_older(&mut self, sender: &str, key: &Key, stored_at: StoredAt) {
         let name = name(sender, key);
         self.name_bytes += name.len();
-        // A key that left the window may stand in the log twice: the newer event counts.
-        self.known.entry(name.clone()).or_insert(place);
-        self.order.push_front((place, name));
+        // The log may contain an expired key twice: the newer event counts.
+        self.known.entry(name.clone()).or_insert(stored_at);
+        self.order.push_front((stored_at, name));
     }
 
-    /// Notes that the keys of events up to an offset are not known.
+    /// Records that the keys of events up to an offset are unknown.
     pub(super) fn forget_up_to(&mut self, offset: u64) {
         self.forgotten = self.forgotten.max(offset);
     }
 
-    /// Whether the key of every event after an offset is known, so that a key that is not found was not stored there.
+    /// Whether every key after an offset is known, so a missing key was not stored there.
     pub(super) fn reaches_back_to(&self, offset: u64) -> bool {
         offset >= self.forgotten
     }
 
     /// Whether an event is within the window of a log that ends at `head`.
-    pub(super) fn holds(&self, place: StoredAt, head: u64, now: u64) -> bool {
-        place.offset.saturating_add(self.events) > head
-            && place.time.saturating_add(self.age_ms) >= now
+    pub(super) fn holds(&self, stored_at: StoredAt, head: u64, now: u64) -> bool {
+        stored_at.offset.saturating_add(self.events) > head
+            && stored_at.time.saturating_add(self.age_ms) >= now
     }
 
-    /// The memory that it takes, roughly: a name stands in it twice.
+    /// Approximate bytes of memory; each name is held twice.
     pub(super) fn memory_bytes(&self) -> usize {
         self.known.capacity() * size_of::<(Box<str>, StoredAt)>()
             + self.order.capacity() * size_of::<(StoredAt, Box<str>)>()
             + 2 * self.name_bytes
     }
 
-    /// Forgets what is out of the window of a log that ends at `head`.
+    /// Removes events outside the window of a log that ends at `head`.
     pub(super) fn expire(&mut self, head: u64, now: u64) {
-        while let Some((place, _)) = self.order.front()
-            && !self.holds(*place, head, now)
-            && let Some((place, name)) = self.order.pop_front()
+        while let Some((stored_at, _)) = self.order.front()
+            && !self.holds(*stored_at, head, now)
+            && let Some((stored_at, name)) = self.order.pop_front()
         {
             self.name_bytes -= name.len();
-            self.forget_up_to(place.offset);
-            if self.known.get(&name) == Some(&place) {
+            self.forget_up_to(stored_at.offset);
+            if self.known.get(&name) == Some(&stored_at) {
                 self.known.remove(&name);
             }
         }
     }
 }
 
-/// Keys are a session's own: two senders never meet. Neither part has a line break.
+/// The name of a key within its session. Neither part has a line break, so names of two senders differ.
 fn name(sender: &str, key: &Key) -> Box<str> {
     format!("{sender}\n{key}").into()
 }

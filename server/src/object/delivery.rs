@@ -1,6 +1,6 @@
-//! What objects have to say: the only way out.
+//! Deliveries: the messages from objects to connections, and the only way out.
 //!
-//! Deliveries are plain data, and go through a [`Sink`] in one order for each object and sink.
+//! Plain data. Each sink gets an object's deliveries in one order.
 
 use std::sync::{Arc, OnceLock};
 
@@ -15,20 +15,20 @@ use crate::limits::Permit;
 use crate::log::{Entry, HistoryRange, ObjectId, Page};
 use crate::session::SessionId;
 
-/// The owner of connections, as objects see it. Deliveries from one thread arrive in order.
+/// The owner of connections. Deliveries from one thread arrive in order.
 pub trait Sink: Send + Sync {
-    /// Takes a delivery without waiting; is called while the object is locked, so it must not post an input. A sink that has
-    /// no room for events must remember [`EventFrames::last`], and read the events from the log.
+    /// Takes a delivery without waiting. The caller holds the object's lock, so the sink must not post an input. A full
+    /// sink must keep [`EventFrames::last`] and read the events from the log.
     fn deliver(&self, delivery: Delivery);
 }
 
-/// What an object has to say to the connections of one sink.
+/// A message from an object to the connections of one sink.
 #[derive(Debug)]
 pub enum Delivery {
-    /// The answer to an input. That to a join stands exactly before the first event after its head.
+    /// The answer to an input. The answer to a join comes exactly before the first event after its head.
     Answer(Answered),
-    /// What one append brought: first its answers for connections of this sink, then its events for the object's members on
-    /// it. In one piece, so that a publisher's acknowledgement and its own event leave in one write.
+    /// The result of one append: the answers for this sink's connections, then the events for its members. One delivery, so
+    /// a publisher's acknowledgement and its own event leave in one write.
     Commit {
         /// The answers, in the order of the inputs.
         answers: Vec<Answered>,
@@ -37,17 +37,17 @@ pub enum Delivery {
     },
     /// A signal, for the object's members on this sink.
     Signal(Arc<SignalFrames>),
-    /// What has changed in the object's roster, for the members on this sink that watch.
+    /// Changes of the object's roster, for the watching members on this sink.
     Presence(Arc<PresenceFrames>),
-    /// A roster, for one member: the answer to its request, or what it gets first because it watches from now on. It stands
-    /// exactly before those [`Delivery::Presence`] that follow on from its version.
+    /// A roster for one member: the answer to its request, or the start of its watch. It comes exactly before each
+    /// [`Delivery::Presence`] that follows its version.
     Roster {
         /// The connection and the request.
         to: Address,
         /// The roster.
         roster: Arc<RosterFrames>,
     },
-    /// What was read from the log.
+    /// The result of a read of the log.
     Read(ReadReply),
 }
 
@@ -56,7 +56,7 @@ pub enum Delivery {
 pub struct Answered {
     /// The connection and the request.
     pub to: Address,
-    /// What was asked for.
+    /// The verb of the input.
     pub verb: Verb,
     /// Bytes that the request has held until now.
     pub held: u32,
@@ -69,7 +69,7 @@ pub struct Answered {
 pub struct Address {
     /// The connection's key in its sink.
     pub connection: u32,
-    /// Which connection it was under that key.
+    /// Distinguishes connections that used the same key.
     pub generation: u32,
     /// The request.
     pub request: u32,
@@ -94,7 +94,7 @@ pub enum Answer {
         /// It was stored by an earlier publish with the same key.
         duplicate: bool,
     },
-    /// It is done.
+    /// The object carried it out.
     Done,
     /// It was refused; nothing changed.
     Refused(Refusal),
@@ -105,7 +105,7 @@ pub enum Answer {
 pub struct Refusal {
     /// The code that clients get.
     pub code: ErrorCode,
-    /// What is wrong, and what to do.
+    /// The problem, and what the client can do.
     pub message: Box<str>,
 }
 
@@ -116,7 +116,7 @@ impl Refusal {
     }
 }
 
-/// What was read from an object's log, or why it could not be.
+/// Events read from an object's log, or the refusal.
 #[derive(Debug)]
 pub struct ReadReply {
     /// The connection and the request.
@@ -154,7 +154,7 @@ pub struct EventFrames {
     /// The last event's offset.
     pub last: u64,
     entries: Vec<Entry>,
-    /// For the entries and what is encoded of them.
+    /// For the entries and their encodings.
     _permit: Option<Permit>,
     /// By encoding.
     encoded: [OnceLock<Encoded>; 2],
@@ -193,7 +193,7 @@ pub struct SignalFrames {
     pub object: ObjectId,
     /// The session that sends.
     pub sender: SessionId,
-    /// Of several with the same sender and key, a slow member may get only the latest.
+    /// A slow member may get only the latest signal of each sender and key.
     pub key: Option<Key>,
     message: ServerMessage,
     size: usize,

@@ -13,7 +13,7 @@ pub struct Encoded {
 }
 
 impl Encoded {
-    /// The compressed message, which is made at the first call; `None` where that is no gain.
+    /// The compressed message, made at the first call; `None` if compression saves nothing.
     pub fn compressed(&self, compress: impl FnOnce(&[u8]) -> Option<Bytes>) -> Option<&Bytes> {
         self.compressed.get_or_init(|| compress(&self.bytes)).as_ref()
     }

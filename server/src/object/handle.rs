@@ -1,7 +1,7 @@
-//! The handle of an object in use, awake or asleep.
+//! The handle of one object in use, awake or asleep.
 //!
-//! A handle exists while a sink with members, an instance or a commit under way holds it. [`Handle::post`] (`post.rs`) is its only way
-//! in for inputs; [`Delivery`]s are its only way out.
+//! A sink with members, the instance and a commit in flight each keep the handle alive. Inputs arrive only through
+//! [`Handle::post`] (`post.rs`); replies and events leave as [`Delivery`]s.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -36,8 +36,8 @@ pub struct Handle {
     appended: AtomicU64,
     /// For each encoding, a bit for each sink with members that use it.
     subscribed: [AtomicU64; 2],
-    pub(super) presence: presence::Presence,
-    /// Whether there is an instance, and its mailbox.
+    pub(super) presence: presence::RosterCell,
+    /// The object's state and its mailbox.
     pub(super) lifecycle: Mutex<Lifecycle>,
 }
 
@@ -54,7 +54,7 @@ impl Handle {
             head: Mutex::new(head),
             appended: AtomicU64::new(head),
             subscribed: [AtomicU64::new(0), AtomicU64::new(0)],
-            presence: presence::Presence::default(),
+            presence: presence::RosterCell::default(),
             lifecycle: Mutex::new(lifecycle),
         }
     }
@@ -64,7 +64,7 @@ impl Handle {
         self.identity.id
     }
 
-    /// The identity of the object.
+    /// The object's identity.
     pub fn identity(&self) -> &Arc<Identity> {
         &self.identity
     }
@@ -130,7 +130,7 @@ impl Handle {
             let here = here.map(|(reply, answer)| reply.hand_over(answer)).collect();
             sink.deliver(Delivery::Commit { answers: here, events: frames.clone() });
         }
-        // For connections of sinks that have no members any more.
+        // Answers for sinks without members.
         for (reply, answer) in answers {
             reply.send(answer);
         }
@@ -139,7 +139,7 @@ impl Handle {
 
 /// Its lifecycle: every step is counted.
 impl Handle {
-    /// Asks the object to sleep as soon as it has nothing to do.
+    /// Asks the object to sleep as soon as it is idle.
     pub fn sleep(&self) -> SleepAnswer {
         self.ask_to_sleep(SleepReason::Asked)
     }
@@ -164,7 +164,7 @@ impl Handle {
         self.begin(start);
     }
 
-    /// Ends the instance when it has executed the waiting messages.
+    /// Ends the instance after its waiting messages.
     pub(super) fn end(&self) {
         self.step(Lifecycle::end);
     }
@@ -181,14 +181,14 @@ impl Handle {
         self.lifecycle.lock().is_pinned()
     }
 
-    /// When it was last used, if it may be asked to sleep and was not asked yet.
+    /// When it was last used, if a request to sleep is possible and not pending.
     pub(super) fn evictable_since(&self) -> Option<Instant> {
         let lifecycle = self.lifecycle.lock();
         let may_be_asked = matches!(lifecycle.state(), State::Waking | State::Awake);
         lifecycle.last_use().filter(|_| may_be_asked && lifecycle.asked_to_sleep().is_none())
     }
 
-    /// The instance takes messages. The wake took so long.
+    /// The instance is awake, `took` after the wake began.
     pub(super) fn woke(&self, took: Duration) {
         let cause = self.step(|lifecycle| {
             lifecycle.woke(took, now_ms());
@@ -208,7 +208,7 @@ impl Handle {
         std::iter::from_fn(|| mailbox.try_recv().ok()).collect()
     }
 
-    /// Notes that the instance has executed messages and holds so many bytes, or that it has got its permit.
+    /// Records a use: see [`Lifecycle::used`].
     pub(super) fn used(&self, at: Instant, memory_bytes: usize) {
         self.lifecycle.lock().used(at, memory_bytes);
     }
@@ -216,8 +216,8 @@ impl Handle {
     /// Why the instance should sleep now, if it should.
     pub(super) fn should_sleep(&self) -> Option<SleepReason> {
         let lifecycle = self.lifecycle.lock();
-        let is_in_the_way = !lifecycle.is_pinned() && self.shared.awake.is_contended();
-        lifecycle.asked_to_sleep().or_else(|| is_in_the_way.then_some(SleepReason::Evicted))
+        let is_evictable = !lifecycle.is_pinned() && self.shared.awake.is_contended();
+        lifecycle.asked_to_sleep().or_else(|| is_evictable.then_some(SleepReason::Evicted))
     }
 
     /// See [`Lifecycle::must_yield`].
@@ -267,7 +267,7 @@ impl Handle {
         }
     }
 
-    /// Every step of the lifecycle goes through here, so that the metrics count the states.
+    /// Applies a lifecycle transition and updates the metrics of states.
     pub(super) fn step<T>(&self, change: impl FnOnce(&mut Lifecycle) -> T) -> T {
         let mut lifecycle = self.lifecycle.lock();
         let before = lifecycle.state();

@@ -1,7 +1,7 @@
-//! What connections want of objects: the only way in.
+//! Inputs: the messages from connections to objects, and the only way in.
 //!
-//! Plain data: an input holds no handle, no channel and no callback, so that it can be kept, replayed, or sent to another
-//! process or node. Where its replies go is said by its [`Source`].
+//! Plain data: an input holds no handle, channel or callback, so it can be stored, replayed, or sent to another
+//! process or node. Its [`Source`] names the receiver of its replies.
 
 use dormouse_protocol::{Encoding, Key, Kind, Payload};
 
@@ -13,62 +13,62 @@ use crate::session::SessionId;
 /// A message to an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Input {
-    /// The connection that it comes from.
+    /// The connection that sends it.
     pub source: Source,
-    /// What the connection wants.
+    /// The requested action.
     pub action: Action,
 }
 
-/// Where an input comes from, and where its replies go.
+/// The sender of an input, which also receives the replies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Source {
     /// The index of the sink that owns the connection.
     pub sink: usize,
-    /// The connection and the request. Objects give it back with the reply, and do not look into it.
+    /// The connection and the request. Objects return it with the reply and do not interpret it.
     pub address: Address,
 }
 
-/// What a connection wants of an object.
+/// An action that a connection requests from an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// To become a member. Answered with [`Answer::Joined`](super::Answer::Joined).
+    /// Become a member. Answered with [`Answer::Joined`](super::Answer::Joined).
     Join(Join),
     /// A membership has ended. Answered with [`Answer::Done`](super::Answer::Done) if the client wants an answer.
     Leave(Leave),
-    /// The sink has no more members that speak this encoding, and waits for none. Not answered.
+    /// The sink has no more members of this encoding, and no pending joins. Not answered.
     Unsubscribe(Encoding),
-    /// To store an event. Answered with [`Answer::Published`](super::Answer::Published).
+    /// Store an event. Answered with [`Answer::Published`](super::Answer::Published).
     Publish(Publish),
-    /// To tell the present members something that is not stored. Answered with [`Answer::Done`](super::Answer::Done) if
+    /// Broadcast to the current members without storing. Answered with [`Answer::Done`](super::Answer::Done) if
     /// the client wants an answer.
     Signal(Signal),
-    /// To change what a member says of itself. Answered with [`Answer::Done`](super::Answer::Done).
+    /// Change a member's presence data. Answered with [`Answer::Done`](super::Answer::Done).
     SetPresence(SetPresence),
-    /// To get the roster, and every change of it from then on. Answered with
+    /// Get the roster and every later change. Answered with
     /// [`Delivery::Roster`](super::Delivery::Roster).
     Watch(Watch),
     /// The sink has no more members that watch. Not answered.
     Unwatch,
-    /// To read the roster. Answered with [`Delivery::Roster`](super::Delivery::Roster).
+    /// Read the roster. Answered with [`Delivery::Roster`](super::Delivery::Roster).
     ReadRoster(ReadRoster),
-    /// To read the log. Answered with [`Delivery::Read`](super::Delivery::Read).
+    /// Read the log. Answered with [`Delivery::Read`](super::Delivery::Read).
     Read(Read),
 }
 
-/// What an input asks for: what classes are interested in and rights are granted for.
+/// The kind of an input, for which classes declare interests and tokens carry grants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Verb {
-    /// To become a member.
+    /// Become a member.
     Join,
-    /// To end a membership. No class decides about it.
+    /// End a membership. No class decides about it.
     Leave,
-    /// To store an event.
+    /// Store an event.
     Publish,
-    /// To signal.
+    /// Send a signal.
     Signal,
-    /// To change what a member says of itself.
+    /// Change presence data.
     Presence,
-    /// To read the log or the roster.
+    /// Read the log or the roster.
     Read,
 }
 
@@ -79,11 +79,11 @@ pub struct Join {
     pub session: SessionId,
     /// The encoding that the connection speaks: its sink gets the object's events from now on.
     pub encoding: Encoding,
-    /// The connection, as rosters know it.
+    /// The number of the connection in rosters.
     pub holder: Holder,
-    /// The member that it was before its connection was lost, if it says so.
+    /// The member number before the connection was lost, if the client sent it.
     pub member: Option<u64>,
-    /// What it says of itself; without it, it does not stand in the roster.
+    /// Its presence data. Without it, the roster does not list the member.
     pub presence: Option<Payload>,
 }
 
@@ -94,7 +94,7 @@ pub struct Leave {
     pub member: u64,
     /// Its connection.
     pub holder: Holder,
-    /// How it goes.
+    /// The way the member departs.
     pub how: Departing,
     /// Whether the client waits for an answer.
     pub is_request: bool,
@@ -111,26 +111,26 @@ pub struct Publish {
     pub data: Payload,
     /// The key under which it is stored once.
     pub key: Option<Key>,
-    /// Of a retry: the newest offset that the client knew when it first sent the request.
+    /// In a retry: the newest offset that the client knew when it first sent the request.
     pub after: Option<u64>,
     /// Bytes that the request holds until it is answered.
     pub held: u32,
 }
 
-/// A member tells the others something that is not stored.
+/// A member broadcasts without storing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signal {
     /// The session that sends.
     pub sender: SessionId,
     /// The content.
     pub data: Payload,
-    /// Of several with the same sender and key, a slow member may get only the latest.
+    /// A slow member may get only the latest signal of each sender and key.
     pub key: Option<Key>,
     /// Whether the client waits for an answer.
     pub is_request: bool,
 }
 
-/// A member changes what it says of itself.
+/// A member changes its presence data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SetPresence {
     /// The member.
@@ -139,40 +139,40 @@ pub struct SetPresence {
     pub session: SessionId,
     /// Its connection.
     pub holder: Holder,
-    /// What it says from now on; `None` takes it out of the roster.
+    /// The new data; `None` removes the member from the roster.
     pub data: Option<Payload>,
 }
 
 /// A member wants to follow the roster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Watch {
-    /// How much of it.
+    /// The part of the roster to follow.
     pub view: View,
-    /// The version that the member has: it gets only what has changed, if that is known.
+    /// The version that the member has: it gets only the changes, if they are known.
     pub since: Option<u64>,
 }
 
 /// A member wants to read the roster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReadRoster {
-    /// Only what has changed since this version, if that is known and fits one page.
+    /// Only the changes since this version, if they are known and fit one page.
     pub since: Option<u64>,
     /// Otherwise the members after this one.
     pub after: Option<u64>,
-    /// At most so many; 0 for the counts alone.
+    /// Maximum number of members; 0 for the counts alone.
     pub limit: Option<u32>,
 }
 
 /// A member wants to read the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Read {
-    /// Which events.
+    /// The events to read.
     pub range: Range,
-    /// How many at most.
+    /// Maximum size of the result.
     pub limit: PageLimit,
-    /// The most memory that the events, and what the sink makes of them, may take in bytes.
+    /// Maximum memory of the events and their encodings in the sink, in bytes.
     pub bytes: usize,
-    /// Chosen by the sink, which gets it back with the events.
+    /// Chosen by the sink; returned with the events.
     pub tag: u32,
 }
 
@@ -181,19 +181,19 @@ pub struct Read {
 pub enum Range {
     /// The events after an offset, in order: how members catch up.
     After(u64),
-    /// The events between two offsets, both left out; from the newest on with `reverse`.
+    /// The events between two offsets, both excluded.
     Between {
         /// Events after this offset.
         after: Option<u64>,
         /// Events before this offset.
         before: Option<u64>,
-        /// From the newest on.
+        /// Newest first.
         reverse: bool,
     },
 }
 
 impl Action {
-    /// What is asked for. `None` for what a membership needs of itself: it requires no right, and no class decides about it.
+    /// The verb. `None` for internal parts of a membership: they need no grant, and no class decides about them.
     pub fn verb(&self) -> Option<Verb> {
         match self {
             Self::Join(_) => Some(Verb::Join),
@@ -203,7 +203,7 @@ impl Action {
             Self::Read(Read { range: Range::Between { .. }, .. }) | Self::ReadRoster(_) => {
                 Some(Verb::Read)
             }
-            // Parts of a membership, about which was decided at its join.
+            // Parts of a membership, which its join authorized.
             Self::Read(Read { range: Range::After(_), .. })
             | Self::Watch(_)
             | Self::Leave(_)

@@ -1,7 +1,7 @@
-//! An instance: how it wakes, and how it handles messages.
+//! An instance: wakes from the log and handles batches of messages.
 //!
-//! The instance takes a batch of messages, lets the behaviour decide, and gives the log one append. It encodes the events for the
-//! members while earlier commits are under way. So the commit only has to release them.
+//! For each batch, the behaviour decides and the instance sends one append to the log. The instance encodes the events while
+//! earlier commits run, so the commit only has to release them.
 
 use std::sync::Arc;
 
@@ -20,25 +20,25 @@ use crate::clock::now_ms;
 use crate::limits::Permit;
 use crate::log::{Append, Identity, PageLimit, ReadError, Tail, spawn_blocking_read};
 
-/// No message is added to an append that would then be larger than this.
+/// Maximum bytes of an append with more than one message.
 const APPEND_BYTES: usize = 64 * 1024;
-/// Entries read at once when the dedupe window is read back.
+/// Entries of one read when a waking instance rebuilds the dedupe window.
 const WINDOW_PAGE: PageLimit = PageLimit { events: 1_000, bytes: 1 << 20 };
 
-/// An object's behaviour with what it needs of its log.
+/// An object's behaviour with the end of its log.
 pub(super) struct Instance {
     behaviour: Box<dyn Object>,
     tail: Tail,
     dedupe: Dedupe,
-    /// For the memory of the instance.
+    /// For the instance's own memory. A publish adds less than its own permit covers.
     permit: Permit,
 }
 
 impl Instance {
-    /// Waits until all earlier events of the object are on disk, loads the end of its log, and wakes the behaviour.
+    /// Waits for earlier appends, loads the end of the log and wakes the behaviour.
     pub(super) async fn wake(handle: &Arc<Handle>) -> Result<Self, ReadError> {
         let shared = &handle.shared;
-        // An earlier instance may have failed with appends under way. They count.
+        // A failed instance may have left appends in flight; they are part of the log.
         if handle.has_unfinished_appends() {
             settled(handle).await;
         }
@@ -60,7 +60,7 @@ impl Instance {
         Ok(instance)
     }
 
-    /// Lets the behaviour decide about inputs, and gives the log what it decides.
+    /// Lets the behaviour decide about inputs, and appends its events to the log.
     pub(super) async fn handle_batch(
         &mut self,
         handle: &Arc<Handle>,
@@ -103,7 +103,7 @@ impl Instance {
         self.behaviour.sleep();
     }
 
-    /// Its approximate memory, without that of the behaviour.
+    /// Approximate bytes of memory, without the behaviour's own memory.
     pub(super) fn memory_bytes(&self) -> usize {
         size_of::<Self>() + self.dedupe.memory_bytes()
     }
@@ -119,8 +119,7 @@ impl Instance {
         (&mut **behaviour, context)
     }
 
-    /// Gives the events of a batch to the log. The answers go out when the events are on disk, and so do answers about earlier events
-    /// that are not on disk yet.
+    /// Appends the batch's events to the log. Its answers wait until these events and all earlier ones are on disk.
     async fn carry_out(&mut self, handle: &Arc<Handle>, effects: Effects) {
         let Effects { entries, answers, permit } = effects;
         if entries.is_empty() && !handle.has_unfinished_appends() {
@@ -129,7 +128,7 @@ impl Instance {
         let last = self.tail.offset;
         let frames = Arc::new(EventFrames::new(handle.id(), last, entries.clone(), permit));
         for encoding in [Encoding::Msgpack, Encoding::Json] {
-            // Here, and not between the commit and the members.
+            // Encoding here adds no delay between commit and delivery.
             if !entries.is_empty() && handle.is_spoken(encoding) {
                 frames.encoded(encoding);
             }
@@ -152,7 +151,7 @@ impl Instance {
 }
 
 fn release(handle: &Handle, frames: &Arc<EventFrames>, answers: Vec<(ReplyTo, Answer)>) {
-    // Without events, the answers are about earlier ones, which are on disk now.
+    // Without events, the answers are about earlier events, which are on disk now.
     if frames.last < frames.first {
         return answer(handle, answers);
     }
@@ -197,7 +196,7 @@ pub(super) async fn settled(handle: &Arc<Handle>) {
     let _ = settled.await;
 }
 
-/// Blocking: the end of the log and the window of keys that it holds.
+/// Blocking: reads the end of the log and the dedupe window.
 fn read_back(shared: &Shared, identity: &Identity) -> Result<(Tail, Dedupe), ReadError> {
     let settings = &shared.settings;
     let mut dedupe = Dedupe::new(settings.dedupe_window, settings.dedupe_events);
@@ -211,13 +210,13 @@ fn read_back(shared: &Shared, identity: &Identity) -> Result<(Tail, Dedupe), Rea
         let range = shared.log.range(identity, None, before, true, WINDOW_PAGE)?;
         for entry in &range.events {
             let event = entry.decode()?;
-            let place = StoredAt { offset: event.offset, time: event.time };
-            if !dedupe.holds(place, stored.tail.offset, now) {
-                dedupe.forget_up_to(place.offset);
+            let stored_at = StoredAt { offset: event.offset, time: event.time };
+            if !dedupe.holds(stored_at, stored.tail.offset, now) {
+                dedupe.forget_up_to(stored_at.offset);
                 break 'window;
             }
             if let Some(key) = &event.key {
-                dedupe.insert_older(&event.sender, key, place);
+                dedupe.insert_older(&event.sender, key, stored_at);
             }
             before = Some(event.offset);
         }

@@ -1,35 +1,33 @@
-//! The lifecycle of an object: whether it has an instance, and every way in which that changes.
+//! The lifecycle of an object: its states and all transitions between them.
 //!
 //! ```text
 //!          post, wake           woke           fall_asleep
 //!   Asleep ─────────▶ Waking ────────▶ Awake ─────────────▶ FallingAsleep
 //!     ▲                │  ▲             │ ▲                   │    │
-//!     │  wake_failed  │  │    ended,   │ └─── stay_awake ────┘    │
-//!     ├────────────────┘  └── where ────┼──────────────────────────┤
+//!     │  wake_failed   │  │   ended,    │ └─── stay_awake ────┘    │
+//!     ├────────────────┘  └── while ────┼──────────────────────────┤
 //!     │                  messages wait  │                          │
 //!     └─────────────────────────────────┴──────────────────────────┘
-//!                                instance_ended
+//!                                     ended
 //! ```
 //!
-//! A [`Lifecycle`] stands in the object's handle behind one lock, so each step happens at one moment for all threads. This keeps
-//! promise 1: only the step from asleep to waking starts a task that runs instances, and the task ends only with a step back to
-//! asleep. The outcomes of races:
+//! The object's handle holds its [`Lifecycle`] behind one lock, so each transition is atomic. This keeps promise 1: only the
+//! transition from asleep to waking starts a task, and the task ends only with a transition to asleep. Races:
 //!
-//! - **Two first messages at once**: the first one starts the task. The second one waits in the mailbox.
-//! - **A message while the object falls asleep**: the message waits in the mailbox. If the object still waits for its last commit, it
-//!   stays awake. If the instance is ending already, [`Lifecycle::instance_ended`] sees the message, and the next instance wakes.
-//! - **A wake that fails**: the step that ends the task closes the mailbox. Messages in the mailbox are refused. A later message
-//!   finds the object asleep, and wakes it again.
-//! - **A request to sleep**: the lifecycle keeps it until an instance has ended. The object sleeps when the mailbox is empty and
-//!   every event is on disk.
-//! - **An awake permit that other objects wait for**: an object that is always busy gives its permit up after a second. Its messages
-//!   wait for the next permit.
-//! - **An instance that panics**: the same step as falling asleep. Waiting messages go to the next instance; without messages the
-//!   object sleeps.
-//! - **The end of the server**: the mailbox accepts no more messages, and the task ends when it has executed the waiting ones. A
-//!   sleeping object does not wake any more.
+//! - **Two first messages at once**: the first starts the task; the second waits in the mailbox.
+//! - **A message while it falls asleep**: it waits in the mailbox. If the object still waits for its last commit, it
+//!   stays awake. If the instance is already ending, [`Lifecycle::instance_ended`] sees the message, and the next instance wakes.
+//! - **A wake that fails**: the transition that ends the task closes the mailbox. The task refuses its messages; a later
+//!   message wakes the object again.
+//! - **A request to sleep**: it stays pending until the instance ends, also while the object falls asleep, because a message
+//!   may keep it awake. It takes effect when the mailbox is empty and every event is on disk.
+//! - **A permit that other objects wait for**: a busy object gives it up after one second; its messages wait for the next
+//!   permit.
+//! - **An instance that panics**: its waiting messages go to the next instance; without any, the object sleeps.
+//! - **The end of the server**: the mailbox closes to senders, and the task ends after the waiting messages. A sleeping object
+//!   does not wake again.
 //!
-//! A pinned object wakes again whenever its instance has ended, and refuses requests to sleep.
+//! A pinned object wakes again whenever its instance ends, and refuses requests to sleep.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,7 +40,7 @@ use tokio::time::Instant;
 use super::input::Verb;
 use super::mailbox::Message;
 
-/// After this time a busy object gives its awake permit to other objects that wait, and goes to the end of their queue.
+/// How long a busy object may keep a permit that other objects wait for.
 const YIELD_AFTER: Duration = Duration::from_secs(1);
 
 /// Whether an object has an instance.
@@ -50,7 +48,7 @@ const YIELD_AFTER: Duration = Duration::from_secs(1);
 pub enum State {
     /// It has none.
     Asleep,
-    /// It waits for a permit, or reads its log, to have one.
+    /// It waits for a permit, or reads its log.
     Waking,
     /// It has one that takes messages.
     Awake,
@@ -74,7 +72,7 @@ pub enum WakeCause {
 pub(super) enum SleepReason {
     /// There was no message for a while.
     Idle,
-    /// Another object needed its awake permit.
+    /// Another object needed its permit.
     Evicted,
     /// Memory was short.
     Memory,
@@ -104,7 +102,7 @@ pub struct LastWake {
     pub cause: WakeCause,
     /// When it was over, in milliseconds since the Unix epoch.
     pub at: u64,
-    /// How long it took, with the time in the queue.
+    /// Duration in microseconds, including the wait for permits.
     pub took_us: u32,
 }
 
@@ -113,16 +111,16 @@ pub struct LastWake {
 pub enum SleepAnswer {
     /// It sleeps.
     Asleep,
-    /// It will, as soon as it has nothing to do.
+    /// It sleeps as soon as it is idle.
     Asked,
     /// It is pinned.
     Refused,
 }
 
-/// What the task of an object that wakes needs.
+/// The inputs of a new task for an object's instances.
 pub(super) struct InstanceStart {
     pub(super) mailbox: mpsc::Receiver<Message>,
-    /// Notified when something was asked of the instance: see [`Lifecycle::is_to_crash`] and [`Lifecycle::asked_to_sleep`].
+    /// Notified of a request to the instance: see [`Lifecycle::is_to_crash`] and [`Lifecycle::asked_to_sleep`].
     pub(super) asked: Arc<Notify>,
 }
 
@@ -165,8 +163,8 @@ impl Lifecycle {
         Self { active: None, since: now_ms, last_wake: None, wakes: 0, is_pinned, has_ended: false }
     }
 
-    /// A message arrives. It goes to the mailbox, or comes back if the mailbox is full or closed. A caller that gets an
-    /// [`InstanceStart`] has woken the object, and starts its task.
+    /// A message arrives: it goes to the mailbox, or comes back if that is full or closed. A caller that gets an
+    /// [`InstanceStart`] must start the task.
     #[expect(clippy::result_large_err, reason = "what has no room comes back")]
     pub(super) fn post(
         &mut self,
@@ -218,7 +216,7 @@ impl Lifecycle {
         Some(InstanceStart { mailbox, asked })
     }
 
-    /// Waking → awake: the instance takes messages. The wake took so long.
+    /// Waking → awake, `took` after the wake began.
     pub(super) fn woke(&mut self, took: Duration, now_ms: u64) {
         let took_us = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
         self.move_to(&[Stage::Waking], Stage::Awake, now_ms);
@@ -229,7 +227,7 @@ impl Lifecycle {
         }
     }
 
-    /// Waking → asleep: there is no instance. The mailbox accepts no more messages.
+    /// Waking → asleep: closes the mailbox.
     pub(super) fn wake_failed(&mut self, now_ms: u64) {
         debug_assert_eq!(self.state(), State::Waking);
         self.active = None;
@@ -246,8 +244,8 @@ impl Lifecycle {
         self.move_to(&[Stage::FallingAsleep], Stage::Awake, now_ms);
     }
 
-    /// The instance has ended, in any way. Awake, falling asleep → waking if messages wait or the object is pinned; otherwise asleep.
-    /// Returns whether it wakes.
+    /// The instance has ended. Awake, falling asleep → waking if messages wait or the object is pinned; else asleep. Returns
+    /// whether it wakes.
     pub(super) fn instance_ended(&mut self, messages_wait: bool, now_ms: u64) -> bool {
         let Some(active) = &mut self.active else {
             debug_assert!(false, "an object that sleeps has no instance");
@@ -268,7 +266,7 @@ impl Lifecycle {
         is_wanted
     }
 
-    /// Closes the mailbox for ever. The instances end when they have executed the waiting messages.
+    /// Closes the mailbox for good: the task ends after the waiting messages.
     pub(super) fn end(&mut self) {
         self.has_ended = true;
         if let Some(active) = &mut self.active {
@@ -277,7 +275,7 @@ impl Lifecycle {
         }
     }
 
-    /// Asks the instance to sleep as soon as it has nothing to do.
+    /// Asks the instance to sleep as soon as it is idle.
     pub(super) fn ask_to_sleep(&mut self, reason: SleepReason) -> SleepAnswer {
         if self.is_pinned {
             return SleepAnswer::Refused;
@@ -294,7 +292,7 @@ impl Lifecycle {
         Some(reason)
     }
 
-    /// Whether the instance was asked for its awake permit so long ago that it must give it up, though it is busy.
+    /// Whether the instance must give up its permit even if it is busy.
     pub(super) fn must_yield(&self) -> bool {
         let asked = self.active.as_ref().and_then(|active| active.is_to_sleep);
         asked.is_some_and(|(reason, since)| {
@@ -319,7 +317,7 @@ impl Lifecycle {
         self.active.as_ref().is_some_and(|active| active.is_to_crash)
     }
 
-    /// The object was used: the instance has executed messages and holds so many bytes now, or it got its permit.
+    /// Records a use: the instance handled a batch, or the object got its permit.
     pub(super) fn used(&mut self, at: Instant, memory_bytes: usize) {
         if let Some(active) = &mut self.active {
             active.last_use = at;
@@ -363,7 +361,7 @@ impl Lifecycle {
         self.is_pinned
     }
 
-    /// Its memory while it is not asleep, without the messages in the mailbox.
+    /// Bytes of memory while it is not asleep, without the mailbox's messages.
     pub(super) fn memory_bytes(&self) -> usize {
         self.active.as_ref().map_or(0, |active| size_of::<Active>() + active.memory_bytes)
     }

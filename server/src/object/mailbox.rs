@@ -1,4 +1,4 @@
-//! What waits for an instance.
+//! Messages that wait in an object's mailbox.
 
 use dormouse_protocol::ErrorCode;
 
@@ -7,17 +7,16 @@ use super::input::{Action, Input, Verb};
 use super::reply::ReplyTo;
 use crate::limits::Permit;
 
-/// Memory of a publish until its event has been delivered, for each byte of its request: the input, the event in the log's queue,
-/// and what is encoded for members.
+/// Copies of a publish until its event is delivered: the input, the event in the log's queue, and one for each encoding.
 const COPIES: usize = 4;
-/// And besides: the mailbox, the queue, the key in the instance's memory.
+/// Fixed overhead of a message: the mailbox, the queue, and the key in the dedupe window.
 const OVERHEAD_BYTES: usize = 512;
 
 /// An input in an object's mailbox, with the duty to answer it and the permit for its memory.
 #[derive(Debug)]
 pub(super) struct Message {
     pub(super) input: Input,
-    /// `None` where no answer is wanted.
+    /// `None` if the client wants no answer.
     pub(super) reply: Option<ReplyTo>,
     pub(super) permit: Permit,
 }
@@ -27,7 +26,7 @@ impl Message {
         self.input.action.verb()
     }
 
-    /// Answers with a refusal, where an answer is wanted.
+    /// Answers with a refusal, if the client wants an answer.
     pub(super) fn refuse(self, code: ErrorCode, why: &str) {
         if let Some(reply) = self.reply {
             reply.refuse(code, why);
@@ -36,7 +35,7 @@ impl Message {
 }
 
 impl Input {
-    /// Bytes of what it carries to an object's log.
+    /// Bytes that it adds to an object's log.
     pub(super) fn size(&self) -> usize {
         match &self.action {
             Action::Publish(publish) => publish.data.as_msgpack().len(),
@@ -54,7 +53,7 @@ impl Input {
 
     /// The answer that refuses it, for a sink that cannot post it.
     pub fn refused(&self, refusal: Refusal) -> Answered {
-        // Only what a class decides about is refused.
+        // Only inputs with a verb are refused.
         let verb = self.action.verb().unwrap_or(Verb::Read);
         Answered {
             to: self.source.address,
@@ -64,7 +63,7 @@ impl Input {
         }
     }
 
-    /// Memory that it takes in the mailbox and, of a publish, until its event has been delivered.
+    /// Bytes of memory in the mailbox; for a publish, until its event is delivered.
     pub(super) fn memory_bytes(&self) -> usize {
         OVERHEAD_BYTES + COPIES * self.held() as usize
     }

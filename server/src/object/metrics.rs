@@ -1,4 +1,4 @@
-//! What objects count.
+//! Metrics of objects.
 
 use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
@@ -103,7 +103,7 @@ impl Metrics {
     }
 }
 
-/// A counter that is not there until it counts shows no rise when it first does.
+/// Creates each counter at zero, so its first increment is visible as a rise.
 fn show<const N: usize>(counters: &IntCounterVec, labels: [&str; N]) {
     for label in labels {
         counters.with_label_values(&[label]);

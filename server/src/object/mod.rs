@@ -1,7 +1,7 @@
-//! Objects: who they are, their instances, and what they say.
+//! Objects: their identities, instances, inputs and deliveries.
 //!
 //! Owns the registry (one handle for each object in use, at most one instance behind it) and the tasks that run
-//! instances. Knows the log below and nothing of sockets: an object takes [`Input`]s and gives [`Delivery`]s to [`Sink`]s.
+//! instances. Knows the log, but no sockets: an object takes [`Input`]s and sends [`Delivery`]s to [`Sink`]s.
 
 mod awake_limit;
 mod class;

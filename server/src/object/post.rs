@@ -1,4 +1,4 @@
-//! The way in: an input goes to the instance where the class decides about it, and is carried out at once otherwise.
+//! Posting: an input goes to the instance if the class decides about it; the handle carries out all others at once.
 
 use std::sync::Arc;
 
@@ -18,9 +18,9 @@ use crate::clock::now_ms;
 use crate::limits::{Budget, Permit, Purpose};
 use crate::log::{ReadError, spawn_blocking_read};
 
-/// A signal is held as a message, and in each encoding that is spoken.
+/// Copies of a signal: the message and both encodings.
 const SIGNAL_COPIES: usize = 3;
-/// And besides, for each of these.
+/// Fixed overhead of a signal in bytes.
 const SIGNAL_BYTES: usize = 512;
 
 /// The object's mailbox is full; the input comes back.
@@ -30,8 +30,8 @@ pub struct Busy(pub Input);
 impl Handle {
     /// Takes an input without waiting. Must not be called from within [`Sink::deliver`].
     ///
-    /// Every action that wants an answer gets exactly one. Those of one connection are carried out in the order in which they
-    /// were posted, as far as the class decides about all of them or about none.
+    /// Every request gets exactly one answer. One connection's inputs keep their order if the class decides about all of
+    /// them or about none.
     pub fn post(self: &Arc<Self>, input: Input) -> Result<(), Busy> {
         match input.action.verb() {
             Some(verb) if self.interests.contains(verb) => self.enqueue(input, verb),
@@ -67,7 +67,7 @@ impl Handle {
         }
     }
 
-    /// Does what an input asks for. Publishes are the instance's.
+    /// Carries out an input other than a publish.
     pub(super) fn carry_out(self: &Arc<Self>, input: Input) {
         let Input { source, action } = input;
         match action {
@@ -83,7 +83,7 @@ impl Handle {
             Action::Signal(signal) => self.signal(source, signal),
             Action::SetPresence(set) => self.set_presence(source, set),
             Action::Watch(Watch { view, since }) => {
-                // Sinks post no watch without room; at most one of each of them is too much.
+                // A sink posts no watch beyond its budget, so the excess is at most one watch per sink.
                 let permit = self.budget().charge(RosterFrames::most_bytes(view));
                 self.watch(source.sink, source.address, view, since, permit);
             }
@@ -99,8 +99,7 @@ impl Handle {
         }
     }
 
-    /// The answer stands in the sink exactly before the first event after its head, since the head is locked meanwhile
-    /// (promise 5).
+    /// Holds the lock of the head, so the sink gets the answer exactly before the first event after that head (promise 5).
     fn join(self: &Arc<Self>, source: Source, join: Join) {
         let Join { session, encoding, holder, member: asked, presence } = join;
         let new = self.new_member();

@@ -1,4 +1,4 @@
-//! Finds the one handle of an object. If the object is not in use, the registry reads the log for it.
+//! The registry: finds the one handle of an object, or creates it from the log.
 
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Bound::{Excluded, Unbounded};
@@ -20,7 +20,7 @@ use super::presence;
 use crate::limits::Budget;
 use crate::log::{Log, ReadError, Stored, spawn_blocking_read};
 
-/// The configuration of objects.
+/// Configuration of objects.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Messages that may wait for one object.
@@ -31,11 +31,11 @@ pub struct Settings {
     pub max_waking: usize,
     /// Objects that do not sleep.
     pub pinned: HashSet<ObjectName>,
-    /// How long a publish's key is remembered.
+    /// How long the server remembers a publish's key.
     pub dedupe_window: Duration,
-    /// The keys of so many last events are remembered.
+    /// Number of newest events whose keys the server remembers.
     pub dedupe_events: u64,
-    /// The configuration of rosters.
+    /// Configuration of rosters.
     pub presence: presence::Settings,
     /// The memory that may be held for clients.
     pub budget: Budget,
@@ -43,7 +43,7 @@ pub struct Settings {
 
 #[cfg(test)]
 impl Settings {
-    /// The least bounds.
+    /// The least allowed value of each setting.
     pub(crate) fn least() -> Self {
         Self {
             mailbox: 1,
@@ -63,7 +63,7 @@ impl Settings {
     }
 }
 
-/// Objects that are looked at while joins wait for the registry: some 20 µs of work.
+/// Objects listed under one lock, which joins wait for: about 20 µs.
 const LISTED_AT_ONCE: usize = 256;
 
 /// Some of the objects in use.
@@ -83,7 +83,7 @@ type Waiter = Box<dyn FnOnce(Opened) + Send>;
 #[derive(Clone)]
 pub struct Registry(Arc<Shared>);
 
-/// What handles and instances share.
+/// State that handles and instances share.
 pub(super) struct Shared {
     pub(super) log: Log,
     pub(super) classes: Classes,
@@ -95,16 +95,16 @@ pub(super) struct Shared {
     pub(super) awake: AwakeLimit,
     pub(super) presence: presence::Shared,
     /// By name, so that operators can page through them.
-    slots: Mutex<BTreeMap<ObjectName, Slot>>,
+    entries: Mutex<BTreeMap<ObjectName, HandleEntry>>,
 }
 
-enum Slot {
-    /// The log is being read for these callers.
+enum HandleEntry {
+    /// A thread reads the log; these callbacks wait for the handle.
     Opening(Vec<Waiter>),
     Open(Weak<Handle>),
 }
 
-impl Slot {
+impl HandleEntry {
     fn handle(&self) -> Option<Arc<Handle>> {
         match self {
             Self::Open(handle) => handle.upgrade(),
@@ -114,8 +114,8 @@ impl Slot {
 }
 
 impl Registry {
-    /// A registry of objects of these classes, which deliver to these sinks (at most 64). Instances run on the current tokio
-    /// runtime.
+    /// A registry of objects of these classes, which deliver through these sinks (at most 64). Instances run on
+    /// the current tokio runtime.
     pub fn new(
         log: Log,
         classes: Classes,
@@ -135,7 +135,7 @@ impl Registry {
             awake: AwakeLimit::new(settings.max_awake, settings.max_waking),
             presence,
             settings,
-            slots: Mutex::default(),
+            entries: Mutex::default(),
         });
         shared.forget_absent();
         Self(shared)
@@ -146,23 +146,23 @@ impl Registry {
         for name in &self.0.settings.pinned {
             self.open(name, |opened| match opened {
                 Ok(handle) => handle.wake_pinned(),
-                Err(error) => error!(%error, "a pinned object can't be opened"),
+                Err(error) => error!(%error, "cannot open a pinned object"),
             });
         }
     }
 
-    /// Asks a part of the idle objects to sleep early, the least recently used ones, because memory is short. Looks at every object
-    /// that is awake.
+    /// Asks the least recently used idle objects to sleep early, because memory is short. Visits every awake object.
     pub fn relieve(&self) {
         self.0.awake.relieve();
     }
 
-    /// Ends all instances and waits for them. No input may be posted any more.
+    /// Ends all instances and waits for them. The caller must post no further input.
     pub async fn end(&self) {
         self.0.presence.end();
         // First, for what is being opened: see `wake_pinned`.
         self.0.instances.close();
-        let in_use: Vec<_> = self.0.slots.lock().values().filter_map(Slot::handle).collect();
+        let in_use: Vec<_> =
+            self.0.entries.lock().values().filter_map(HandleEntry::handle).collect();
         for handle in in_use {
             handle.end();
         }
@@ -176,17 +176,17 @@ impl Registry {
 
     /// The object's handle, if it is in use.
     pub fn get(&self, name: &ObjectName) -> Option<Arc<Handle>> {
-        self.0.slots.lock().get(name)?.handle()
+        self.0.entries.lock().get(name)?.handle()
     }
 
     /// The objects in use whose names come after `after`, in the order of their names, at most `limit`; only those in one
-    /// state where one is named. An object that is in use all the while is in the list; the lock that joins need is held for
-    /// [`LISTED_AT_ONCE`] objects at a time.
+    /// state where one is named. An object that stays in use during the call is in the list. The
+    /// call locks the registry for [`LISTED_AT_ONCE`] objects at a time.
     pub fn in_use(&self, after: Option<&ObjectName>, state: Option<State>, limit: usize) -> InUse {
         let (mut objects, mut after) = (Vec::new(), after.cloned());
         loop {
             let (found, last) = self.next_in_use(after.as_ref());
-            // Unlocked by now: dropping the last use of an object takes the lock.
+            // The lock is released here: dropping the last handle of an object takes it.
             for handle in found {
                 if state.is_none_or(|state| handle.state() == state) {
                     if objects.len() == limit {
@@ -202,13 +202,13 @@ impl Registry {
         }
     }
 
-    /// Some of the objects in use after a name, and the last name that was looked at, unless there are no more.
+    /// Up to [`LISTED_AT_ONCE`] objects after a name, and the last name visited if there are more.
     fn next_in_use(&self, after: Option<&ObjectName>) -> (Vec<Arc<Handle>>, Option<ObjectName>) {
-        let slots = self.0.slots.lock();
-        let later = slots.range((after.map_or(Unbounded, Excluded), Unbounded));
+        let entries = self.0.entries.lock();
+        let later = entries.range((after.map_or(Unbounded, Excluded), Unbounded));
         let (mut found, mut last) = (Vec::new(), None);
-        for (index, (name, slot)) in later.enumerate() {
-            found.extend(slot.handle());
+        for (index, (name, entry)) in later.enumerate() {
+            found.extend(entry.handle());
             if index + 1 == LISTED_AT_ONCE {
                 last = Some(name.clone());
                 break;
@@ -222,7 +222,7 @@ impl Registry {
         self.0.metrics.objects_in(state)
     }
 
-    /// What is stored of an object, if an event of it ever was. Reads on another thread.
+    /// The stored part of an object, if it has any event. Reads on another thread.
     pub async fn stored(&self, name: &ObjectName) -> Result<Option<Stored>, ReadError> {
         let (log, name) = (self.0.log.clone(), name.clone());
         let found = spawn_blocking_read(&self.0.runtime, move || log.find(&name)).await;
@@ -231,27 +231,27 @@ impl Registry {
 
     /// Opens an object and passes it to `then`, which runs at once or on another thread and must not block.
     pub fn open(&self, name: &ObjectName, then: impl FnOnce(Opened) + Send + 'static) {
-        let mut slots = self.0.slots.lock();
-        match slots.get_mut(name) {
-            Some(Slot::Opening(waiters)) => return waiters.push(Box::new(then)),
-            Some(Slot::Open(handle)) => {
+        let mut entries = self.0.entries.lock();
+        match entries.get_mut(name) {
+            Some(HandleEntry::Opening(waiters)) => return waiters.push(Box::new(then)),
+            Some(HandleEntry::Open(handle)) => {
                 if let Some(handle) = handle.upgrade() {
-                    drop(slots);
+                    drop(entries);
                     return then(Ok(handle));
                 }
             }
             None => {}
         }
-        // No earlier handle exists, so all events of the object are on disk.
-        slots.insert(name.clone(), Slot::Opening(vec![Box::new(then)]));
-        drop(slots);
+        // The previous handle is gone, so everything it appended is on disk.
+        entries.insert(name.clone(), HandleEntry::Opening(vec![Box::new(then)]));
+        drop(entries);
         let (shared, name) = (self.0.clone(), name.clone());
         spawn_blocking_read(&self.0.runtime, move || shared.find(&name));
     }
 }
 
 impl Shared {
-    /// Blocking: reads the log and passes the handle to all callers that wait for it.
+    /// Blocking: reads the log and passes the handle to all waiting callbacks.
     fn find(self: &Arc<Self>, name: &ObjectName) {
         let found = self.log.find(name).map(|stored| {
             let (identity, head) = match stored {
@@ -262,13 +262,13 @@ impl Shared {
             handle.restore_presence();
             handle
         });
-        let mut slots = self.slots.lock();
-        let slot = match &found {
-            Ok(handle) => slots.insert(name.clone(), Slot::Open(Arc::downgrade(handle))),
-            Err(_) => slots.remove(name),
+        let mut entries = self.entries.lock();
+        let entry = match &found {
+            Ok(handle) => entries.insert(name.clone(), HandleEntry::Open(Arc::downgrade(handle))),
+            Err(_) => entries.remove(name),
         };
-        drop(slots);
-        let Some(Slot::Opening(waiters)) = slot else { return };
+        drop(entries);
+        let Some(HandleEntry::Opening(waiters)) = entry else { return };
         match found {
             Ok(handle) => {
                 for waiter in waiters {
@@ -284,13 +284,13 @@ impl Shared {
         }
     }
 
-    /// Removes the entry of a handle that was dropped, unless the object is in use again.
+    /// Removes the entry of a dropped handle, unless the object is in use again.
     pub(super) fn forget(&self, name: &ObjectName) {
-        let mut slots = self.slots.lock();
-        if let Some(Slot::Open(handle)) = slots.get(name)
+        let mut entries = self.entries.lock();
+        if let Some(HandleEntry::Open(handle)) = entries.get(name)
             && handle.strong_count() == 0
         {
-            slots.remove(name);
+            entries.remove(name);
         }
     }
 }

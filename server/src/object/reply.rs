@@ -1,4 +1,4 @@
-//! The duty to answer an input.
+//! The obligation to answer an input.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use dormouse_protocol::ErrorCode;
 use super::delivery::{Address, Answer, Answered, Delivery, Refusal, Sink};
 use super::input::Verb;
 
-/// The duty to answer one input: it is answered exactly once, by a refusal if this is dropped.
+/// The obligation to answer one input exactly once. Dropping it sends a refusal.
 pub(super) struct ReplyTo {
     sink: Option<Arc<dyn Sink>>,
     address: Address,
@@ -17,12 +17,11 @@ pub(super) struct ReplyTo {
 }
 
 impl ReplyTo {
-    /// The duty to answer an input, which holds so many bytes, through a sink.
+    /// An obligation to answer through `sink`; the request holds `held` bytes.
     pub(super) fn new(sink: Arc<dyn Sink>, address: Address, verb: Verb, held: u32) -> Self {
         Self { sink: Some(sink), address, verb, held }
     }
 
-    /// Answers.
     pub(super) fn send(mut self, answer: Answer) {
         self.deliver(answer);
     }
@@ -32,7 +31,7 @@ impl ReplyTo {
         self.send(Answer::Refused(Refusal::new(code, why)));
     }
 
-    /// The answer goes out another way, or none is wanted.
+    /// Drops the obligation: another path answers, or no answer is wanted.
     pub(super) fn disarm(mut self) {
         self.sink = None;
     }
@@ -42,7 +41,7 @@ impl ReplyTo {
         self.sink.as_ref().is_some_and(|own| Arc::ptr_eq(own, sink))
     }
 
-    /// Passes the duty to the caller, which delivers what is returned.
+    /// Passes the obligation to the caller, which must deliver the result.
     pub(super) fn hand_over(mut self, answer: Answer) -> Answered {
         self.sink = None;
         self.answered(answer)

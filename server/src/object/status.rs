@@ -1,4 +1,4 @@
-//! What an object in use is doing, for operators.
+//! The status of an object in use, for operators.
 
 use tokio::time::Instant;
 
@@ -7,7 +7,7 @@ use super::lifecycle::{LastWake, State, WakeCause};
 use crate::clock::now_ms;
 use crate::log::Identity;
 
-/// How an object is at one moment. Times are in milliseconds since the Unix epoch.
+/// The status of an object at one moment. Times are in milliseconds since the Unix epoch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Status {
     /// Whether it has an instance.
@@ -16,7 +16,7 @@ pub struct Status {
     pub since: u64,
     /// Why it is not asleep.
     pub cause: Option<WakeCause>,
-    /// When it is going to sleep if no message comes; `None` where none is awaited, or it is pinned.
+    /// When it sleeps if no message arrives; `None` unless it is awake and not pinned.
     pub sleeps_at: Option<u64>,
     /// Its last wake since it is in use.
     pub last_wake: Option<LastWake>,
@@ -24,9 +24,8 @@ pub struct Status {
     pub wakes: u32,
     /// Whether it is pinned.
     pub is_pinned: bool,
-    /// The memory that it takes, roughly: its handle and identity, its name and place in the registry, and while it is
-    /// not asleep its instance with the keys of the dedupe window. Left out are its members, which are the sockets'; messages
-    /// and events on their way; and what a behaviour holds of its own.
+    /// Approximate bytes of memory: handle, identity, registry entry and, unless asleep, the instance with its dedupe window.
+    /// Excluded are members (the sockets own them), messages and events in flight, and the behaviour's own memory.
     pub memory_bytes: usize,
 }
 
@@ -34,7 +33,7 @@ pub struct Status {
 const ARC_BYTES: usize = 2 * size_of::<usize>();
 
 impl Handle {
-    /// What the object is doing now.
+    /// The current status.
     pub fn status(&self) -> Status {
         let lifecycle = self.lifecycle.lock();
         let state = lifecycle.state();
@@ -55,10 +54,10 @@ impl Handle {
         }
     }
 
-    /// Its name stands in the identity and in the registry.
+    /// The identity and the registry each hold the name.
     fn own_bytes(&self) -> usize {
         let name = self.identity.name.len();
-        let slot = size_of::<dormouse_protocol::ObjectName>() + size_of::<usize>() * 4;
-        2 * ARC_BYTES + size_of::<Self>() + size_of::<Identity>() + slot + 2 * name
+        let entry = size_of::<dormouse_protocol::ObjectName>() + size_of::<usize>() * 4;
+        2 * ARC_BYTES + size_of::<Self>() + size_of::<Identity>() + entry + 2 * name
     }
 }

@@ -1,4 +1,4 @@
-//! The task of an object that is not asleep: it runs one instance after another, from the wake of the object until it sleeps.
+//! The task of an object that is not asleep: runs its instances one after another until the object sleeps.
 
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,14 +17,14 @@ use super::instance::{Instance, settled};
 use super::lifecycle::{InstanceStart, SleepReason, SleepRefusal};
 use super::mailbox::Message;
 
-/// The most messages of one batch.
-const TURN_MESSAGES: usize = 256;
+/// Maximum messages in one batch.
+const BATCH_MESSAGES: usize = 256;
 
 /// The error sent for each message in the mailbox when the object fails to wake.
 type Refusal = (ErrorCode, &'static str);
 
-/// Runs instances until one has ended and no message waits. The mailbox stays open in between, so a message that arrives while an
-/// instance ends waits for the next one (promise 1).
+/// Runs instances until one has ended and the mailbox is empty. The mailbox stays open between instances, so a message that
+/// arrives while an instance ends waits for the next one (promise 1).
 pub(super) async fn run(handle: Arc<Handle>, start: InstanceStart, wanted: Instant) {
     let InstanceStart { mut mailbox, asked } = start;
     let mut wanted = wanted;
@@ -55,13 +55,13 @@ pub(super) async fn run(handle: Arc<Handle>, start: InstanceStart, wanted: Insta
     }
 }
 
-/// Waits for a waking permit, and wakes.
+/// Waits for a waking permit, then wakes.
 async fn wake(handle: &Arc<Handle>) -> Result<Instance, Refusal> {
     let _waking = handle.shared.awake.waking_permit().await;
     match caught(Instance::wake(handle)).await {
         Some(Ok(instance)) => Ok(instance),
         Some(Err(error)) => {
-            error!(object = %handle.identity.name, %error, "the object can't wake");
+            error!(object = %handle.identity.name, %error, "the object cannot wake");
             Err((ErrorCode::Unavailable, "the log can't be read at present; try again later"))
         }
         None => {
@@ -72,7 +72,7 @@ async fn wake(handle: &Arc<Handle>) -> Result<Instance, Refusal> {
     }
 }
 
-/// Lets an instance take messages until it sleeps. Returns the reason of the sleep.
+/// Runs an instance until it sleeps; returns the reason.
 async fn live(
     handle: &Arc<Handle>,
     mut instance: Instance,
@@ -105,10 +105,10 @@ async fn serve(
         }
         let should_sleep = handle.should_sleep();
         tokio::select! {
-            // Requests to the instance first, which are checked above. Then messages: an object sleeps only if it has none.
+            // Requests first, because the loop checks them above; then messages, because only an idle object sleeps.
             biased;
             () = asked.notified() => {}
-            count = mailbox.recv_many(&mut messages, TURN_MESSAGES) => {
+            count = mailbox.recv_many(&mut messages, BATCH_MESSAGES) => {
                 if count == 0 {
                     return SleepReason::Ended;
                 }
@@ -129,7 +129,7 @@ async fn idle(
 ) -> SleepReason {
     match should_sleep {
         Some(reason) => {
-            // A task without budget of tokio would find neither messages nor an end.
+            // Yields when the task's budget is used up; without a budget the channel reports no message.
             consume_budget().await;
             reason
         }
@@ -141,8 +141,8 @@ async fn idle(
     }
 }
 
-/// Waits until all events of the object are on disk. False if a message came first: then the object stays awake, unless other objects
-/// have waited for its permit for too long.
+/// Waits until all appends are on disk. Returns false and stays awake if a message arrives first, unless the object must give
+/// up its permit.
 async fn falls_asleep(
     handle: &Arc<Handle>,
     mailbox: &mpsc::Receiver<Message>,
@@ -155,9 +155,9 @@ async fn falls_asleep(
         while mailbox.is_empty() || handle.must_yield() {
             tokio::select! {
                 biased;
-                // A message has arrived, or something was asked.
+                // A message or a request has arrived.
                 () = asked.notified() => handle.crash_if_asked(),
-                // Also after a failure of the log: there is nothing more to wait for.
+                // Also completes when the log has failed.
                 () = &mut last_commit => break,
             }
         }
@@ -169,7 +169,7 @@ async fn falls_asleep(
     sleeps
 }
 
-/// The outcome of a future; `None` if it panicked, and then what it owned is dropped already.
+/// The outcome of a future; `None` if it panicked, after dropping what it owned.
 async fn caught<T>(future: impl Future<Output = T>) -> Option<T> {
     let mut future = pin!(future);
     poll_fn(|context| {

@@ -1,6 +1,6 @@
-//! The built-in class `room`: every member may publish, and everything published is an event.
+//! The built-in class `room`: every member may publish, and each publish becomes an event.
 //!
-//! Knows objects only, and has no privileges over the classes to come.
+//! Knows objects only, through the same interface as every other class.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ pub const CLASS: &str = "room";
 
 struct Room;
 
-/// Rooms that fall asleep after so long without a message.
+/// The class; its rooms sleep after `sleep_after` without a message.
 pub fn class(sleep_after: Duration) -> Class {
     Class::new(|_identity| Box::new(Room), sleep_after)
 }

@@ -1,4 +1,4 @@
-//! Who is asked for its place, and when.
+//! Which objects the limit asks to sleep, and when.
 
 use std::pin::pin;
 
@@ -12,7 +12,7 @@ use crate::log::{self, Log, Options};
 use crate::object::lifecycle::WakeCause;
 use crate::object::{Registry, metrics, registry};
 
-/// Objects that are waking: nobody runs them.
+/// Waking objects without a task.
 struct World {
     registry: Registry,
     _data: TempDir,

@@ -128,7 +128,7 @@ fn a_message_while_the_instance_ends_wakes_the_next_one_in_the_same_task() {
     assert!(post(&mut lifecycle).is_none());
     assert!(lifecycle.instance_ended(!start.mailbox.is_empty(), 5));
     assert_eq!((lifecycle.state(), lifecycle.since()), (State::Waking, 5));
-    assert!(post(&mut lifecycle).is_none(), "nobody starts a second task");
+    assert!(post(&mut lifecycle).is_none(), "no second task starts");
 }
 
 #[test]
@@ -248,7 +248,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// The task of an object as the life sees it, and what senders have been told.
+/// The task of an object as the lifecycle sees it, and the answers to senders.
 struct World {
     lifecycle: Lifecycle,
     start: Option<InstanceStart>,

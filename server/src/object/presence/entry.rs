@@ -1,4 +1,4 @@
-//! A member's entry in a roster: its number, its user, its presence data, and the connection that holds the entry.
+//! A roster entry: the member, its data, and the connection that holds it.
 
 use std::sync::Arc;
 
@@ -8,42 +8,41 @@ use dormouse_protocol::Payload;
 use crate::limits::{Budget, Permit};
 use crate::session::SessionId;
 
-/// What a member costs in a roster beyond what it says of itself.
+/// Bytes that a member costs in a roster beyond its data.
 const OVERHEAD: usize = 256;
 
-/// Milliseconds since the registry began: the clock of everything about presence that has a deadline.
+/// Milliseconds since the registry started: the clock of all presence deadlines.
 pub(super) type Millis = u64;
 
-/// The connection that holds an entry, by its number. A later connection has a greater number.
+/// The number of a connection that holds a roster entry. A later connection has a greater number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Holder(pub u64);
 
-/// What a member says of itself: the `MessagePack` form of a [`Payload`] with the permit for it, shared by the roster, what is told
-/// of it and what is stored.
+/// A member's data: the `MessagePack` form of a [`Payload`] with its memory permit. The roster, deliveries and the log share it.
 #[derive(Debug, Clone, Default)]
-pub struct Data(Option<Arc<Said>>);
+pub struct Data(Option<Arc<DataWithPermit>>);
 
 #[derive(Debug)]
-struct Said {
+struct DataWithPermit {
     bytes: Box<[u8]>,
     _permit: Permit,
 }
 
 impl Data {
-    /// What a payload costs in memory, in bytes.
+    /// Bytes of memory that a payload costs.
     pub fn cost(payload: &Payload) -> usize {
         payload.as_msgpack().len() + OVERHEAD
     }
 
     /// Takes the payload, and a permit for [`Data::cost`].
     pub fn new(payload: &Payload, permit: Permit) -> Self {
-        Self(Some(Arc::new(Said { bytes: payload.as_msgpack().into(), _permit: permit })))
+        Self(Some(Arc::new(DataWithPermit { bytes: payload.as_msgpack().into(), _permit: permit })))
     }
 
-    /// What the log gives back, which has checked that it is a payload.
+    /// Data read from the log, which has checked that it is a payload.
     pub(super) fn stored(bytes: &[u8], budget: &Budget) -> Self {
         let permit = budget.charge(bytes.len() + OVERHEAD);
-        Self(Some(Arc::new(Said { bytes: bytes.into(), _permit: permit })))
+        Self(Some(Arc::new(DataWithPermit { bytes: bytes.into(), _permit: permit })))
     }
 
     pub(super) fn payload(&self) -> Payload {
@@ -74,7 +73,7 @@ impl PartialEq for Data {
 
 impl Eq for Data {}
 
-/// A member as others are told of it.
+/// A member as watchers see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Seen {
     pub(super) member: u64,
@@ -82,13 +81,13 @@ pub(super) struct Seen {
     pub(super) data: Data,
 }
 
-/// An entry of the roster. There are many, so it has 56 bytes.
+/// One member of a roster. Kept at 56 bytes because there are many.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) member: u64,
-    /// The version of the last change; 0 if no version contains it so far.
+    /// The version that published this last; 0 if none did yet.
     pub(super) changed: u64,
-    /// What was told last; before that what is to be told.
+    /// The last published data; before the first flush, the pending data.
     pub(super) data: Data,
     pub(super) state: State,
     pub(super) user: SessionId,
@@ -96,16 +95,16 @@ pub(super) struct Entry {
 
 const _: () = assert!(size_of::<Entry>() <= 56);
 
-/// What has become of a member.
+/// Whether a member is connected, lost or gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
-    /// Its connection is there.
+    /// The connection that holds it is open.
     Held(Holder),
-    /// Its connection was lost; until then it may come back.
+    /// Its connection was lost; it may come back until this time.
     Lost(Millis),
-    /// It has left, and the next version says so.
+    /// It has left; no flush has published that yet.
     Leaving,
-    /// It has left, and a version said so. Kept for members that ask for changes.
+    /// It has left, and a flush published that. Kept for reads of changes.
     Gone,
 }
 
@@ -114,7 +113,7 @@ impl Entry {
         self.changed > 0
     }
 
-    /// Whether it is in the roster as it was told last.
+    /// Whether it is in the roster as last published.
     pub(super) fn is_seen(&self) -> bool {
         self.is_told() && self.state != State::Gone
     }

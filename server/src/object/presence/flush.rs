@@ -1,4 +1,4 @@
-//! A flush: what has happened since the last one, merged into what others are told.
+//! A flush: publishes all changes since the last flush as one version.
 
 use std::collections::HashMap;
 
@@ -6,10 +6,10 @@ use super::entry::{Data, Seen, State};
 use super::roster::Roster;
 use crate::session::SessionId;
 
-/// Departures that a roster of any size remembers for those who ask what has changed.
+/// Departures that a roster of any size keeps for reads of changes.
 const DEPARTURES: usize = 4;
 
-/// What leads from the version before to this one.
+/// The changes from the previous version to this one.
 #[derive(Debug)]
 pub(super) struct Delta {
     pub(super) version: u64,
@@ -23,7 +23,7 @@ pub(super) struct Delta {
 #[derive(Debug)]
 pub(super) struct Arrival {
     pub(super) seen: Seen,
-    /// The user was not here before.
+    /// The user had no member before.
     pub(super) first: bool,
 }
 
@@ -31,11 +31,11 @@ pub(super) struct Arrival {
 pub(super) struct Departure {
     pub(super) member: u64,
     pub(super) user: SessionId,
-    /// The user is not here any more.
+    /// The user has no member left.
     pub(super) last: bool,
 }
 
-/// What a flush does to a user's members.
+/// Counts of a user's members in one flush.
 #[derive(Default)]
 struct Touched {
     before: u32,
@@ -50,7 +50,7 @@ impl Touched {
 }
 
 impl Roster {
-    /// Makes everything that has happened the next version; `None` if that is nothing.
+    /// Publishes all pending changes as the next version; `None` if there are none.
     pub(super) fn flush(&mut self) -> Option<Delta> {
         if !self.has_changes() {
             return None;
@@ -72,7 +72,7 @@ impl Roster {
         };
         let mut updates = std::mem::take(&mut self.updates).into_iter().peekable();
         for entry in &mut self.entries {
-            // Only members that are here and were told of have updates, so none is skipped.
+            // Only present, published members have updates, so none is skipped.
             let update = updates.next_if(|(member, _)| *member == entry.member);
             if !entry.is_told() {
                 entry.changed = self.version;
@@ -97,7 +97,7 @@ impl Roster {
         Some(delta)
     }
 
-    /// The users of whom members come or go.
+    /// The users with members that join or leave in this flush.
     fn touched_users(&self) -> HashMap<SessionId, Touched> {
         let mut users: HashMap<SessionId, Touched> = HashMap::new();
         if self.untold + self.leaving == 0 {
@@ -141,7 +141,7 @@ fn mark(delta: &mut Delta, mut users: HashMap<SessionId, Touched>) {
     for arrival in &mut delta.join {
         if let Some(touched) = users.get_mut(&arrival.seen.user) {
             arrival.first = touched.before == 0;
-            // Another one of the same flush is not the first.
+            // A further arrival in the same flush is not the first.
             touched.before += 1;
         }
     }

@@ -1,4 +1,4 @@
-//! Messages about a roster, encoded once for all members that get the same.
+//! Roster messages, each encoded once for all its receivers.
 
 use std::sync::OnceLock;
 
@@ -6,12 +6,12 @@ use dormouse_protocol::{self as wire, Encoding, ServerMessage};
 
 use super::entry::Seen;
 use super::flush::Delta;
-use super::page::{self, Page};
+use super::page::{self, RosterPage};
 use crate::limits::{Budget, Permit};
 use crate::log::ObjectId;
 use crate::object::encoded::Encoded;
 
-/// What a message has besides its members, generously.
+/// Upper bound of a message's bytes besides its members.
 const HEAD: usize = 64;
 /// A roster is held as a list, and in each encoding that is asked for.
 const COPIES: usize = 3;
@@ -21,17 +21,17 @@ const COPIES: usize = 3;
 pub enum View {
     /// The members, and every change.
     Members,
-    /// How many there are.
+    /// The counts of members and users.
     Counts,
 }
 
 /// What has changed in a roster from the version before.
 #[derive(Debug)]
 pub struct PresenceFrames {
-    /// Whose roster.
+    /// The object of the roster.
     pub object: ObjectId,
     delta: Delta,
-    /// For what is encoded of the changes.
+    /// For the encoded changes.
     permit: Permit,
     /// By view and encoding.
     encoded: [[OnceLock<Encoded>; 2]; 2],
@@ -58,7 +58,7 @@ impl PresenceFrames {
         HEAD + seen.map(weight).sum::<usize>() + 32 * leave.len()
     }
 
-    /// The `presence` message in an encoding, which is encoded at the first call.
+    /// The `presence` message in an encoding. The first call encodes it.
     pub fn encoded(&self, encoding: Encoding, view: View) -> &Encoded {
         self.encoded[view as usize][encoding as usize].get_or_init(|| {
             encoding.encode_server(&ServerMessage::Presence(self.message(view))).into()
@@ -105,11 +105,11 @@ impl PresenceFrames {
 /// A roster or a part of it, as of one version.
 #[derive(Debug)]
 pub struct RosterFrames {
-    /// Whose roster.
+    /// The object of the roster.
     pub object: ObjectId,
     /// The request that this answers; none where a member that watches gets this first.
     pub id: Option<u32>,
-    page: Page,
+    page: RosterPage,
     /// For the members and what is encoded of them.
     permit: Permit,
     /// By encoding.
@@ -126,13 +126,13 @@ impl RosterFrames {
         COPIES * (bytes + HEAD)
     }
 
-    pub(super) fn new(object: ObjectId, id: Option<u32>, page: Page, permit: Permit) -> Self {
+    pub(super) fn new(object: ObjectId, id: Option<u32>, page: RosterPage, permit: Permit) -> Self {
         let mut frames = Self { object, id, page, permit, encoded: Default::default() };
         frames.permit.shrink_to(COPIES * frames.size());
         frames
     }
 
-    /// The version that is told.
+    /// The roster's version.
     pub fn version(&self) -> u64 {
         self.page.version
     }
@@ -142,10 +142,11 @@ impl RosterFrames {
         HEAD + self.page.present.iter().map(weight).sum::<usize>() + 9 * self.page.left.len()
     }
 
-    /// The `roster` message in an encoding, which is encoded at the first call.
+    /// The `roster` message in an encoding. The first call encodes it.
     pub fn encoded(&self, encoding: Encoding) -> &Encoded {
         self.encoded[encoding as usize].get_or_init(|| {
-            let Page { version, members, users, since, present: seen, left, more } = &self.page;
+            let RosterPage { version, members, users, since, present: seen, left, more } =
+                &self.page;
             let message = wire::Roster {
                 id: self.id,
                 object: self.object.0,

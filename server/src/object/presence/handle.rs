@@ -1,11 +1,11 @@
-//! What connections do about presence. Every call returns at once and may come from any thread except from within
+//! Presence operations of connections. Every call returns at once and may come from any thread except from within
 //! [`Sink::deliver`](crate::object::Sink::deliver), which is called under the roster's lock.
 
 use std::sync::Arc;
 
 use super::entry::{Data, Holder};
 use super::frames::{RosterFrames, View};
-use super::page::{Page, Range};
+use super::page::{RosterPage, RosterRange};
 use super::roster::RosterFull;
 use super::timer::ActiveRoster;
 use crate::limits::Permit;
@@ -21,18 +21,18 @@ pub struct Entrant {
     pub asked: Option<u64>,
     /// Its number otherwise, from [`Handle::new_member`].
     pub member: u64,
-    /// Whose connection it is.
+    /// The user of the connection.
     pub user: SessionId,
     /// Its connection.
     pub holder: Holder,
-    /// What it says of itself.
+    /// Its presence data.
     pub data: Data,
 }
 
-/// How a member goes.
+/// How a member departs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Departing {
-    /// It has said so: it is gone with the next flush.
+    /// The client left: the next flush publishes it.
     Leave,
     /// Its connection is gone: it may come back within the grace period.
     Lost,
@@ -44,10 +44,9 @@ impl Handle {
         self.shared.presence.new_member()
     }
 
-    /// Brings a member into the roster and returns its number. It takes the entry that it asks for if that is its user's,
-    /// from any earlier connection that holds it; else a lost entry of its user; else a new one.
+    /// Adds a member to the roster and returns its number, as [`Roster::present`](super::roster::Roster::present) says.
     ///
-    /// A member that comes back to its entry makes no change, unless its data differs.
+    /// A return to an entry is delivered only if the data changed.
     pub(in crate::object) fn present(
         self: &Arc<Self>,
         entrant: Entrant,
@@ -55,17 +54,17 @@ impl Handle {
         let Entrant { asked, member, user, holder, data } = entrant;
         let presence = &self.shared.presence;
         let max = presence.settings.max_members;
-        let placed = self
+        let presented = self
             .with_roster(|roster| roster.present(asked, member, user, holder, data, max))
             .inspect_err(|_| presence.metrics.full.inc())?;
-        if placed.returned {
+        if presented.returned {
             presence.metrics.returns.inc();
         }
-        Ok(placed.member)
+        Ok(presented.member)
     }
 
-    /// Changes what a member says of itself; `None` takes it out of the roster. A member that is not in the roster comes in
-    /// under its number. Nothing happens to one that another connection holds by now.
+    /// Changes a member's data; `None` removes it from the roster. An absent member is added under its number.
+    /// A member that another connection holds does not change.
     pub(in crate::object) fn update(
         self: &Arc<Self>,
         member: u64,
@@ -95,8 +94,8 @@ impl Handle {
     }
 
     /// Gives the sink the roster for a member that watches from now on, and from then on every change, until
-    /// [`Handle::unwatch`]. `since` is the version that the member has: it is given only what has changed, if
-    /// that can be told. The permit is for the roster: see [`RosterFrames::most_bytes`].
+    /// [`Handle::unwatch`]. `since` is the version that the member has: it gets only the changes, if they are
+    /// still known. The permit is for the roster: see [`RosterFrames::most_bytes`].
     pub(in crate::object) fn watch(
         &self,
         sink: usize,
@@ -111,7 +110,7 @@ impl Handle {
         active.watchers |= 1 << sink;
         let roster = match view {
             View::Counts => {
-                let range = Range { since: None, after: None, limit: 0 };
+                let range = RosterRange { since: None, after: None, limit: 0 };
                 Arc::new(RosterFrames::new(self.id(), None, active.roster.page(range), permit))
             }
             View::Members => match since.and_then(|since| active.roster.changes(since, limit)) {
@@ -131,8 +130,8 @@ impl Handle {
         }
     }
 
-    /// Answers, through the sink, the request that is named by `to`: what has changed since a version if that can be
-    /// told and is asked for; otherwise the members after one, at most `limit`; with 0 only the counts.
+    /// Answers, through the sink, the request that is named by `to`: the changes since a version, if requested and
+    /// still known; otherwise the members after one, at most `limit`; with 0 only the counts.
     pub(in crate::object) fn roster(
         &self,
         sink: usize,
@@ -145,20 +144,20 @@ impl Handle {
         let limit = limit.map_or(most, |limit| most.min(limit as usize));
         let mut state = self.presence.0.lock();
         let page = match &state.active {
-            Some(active) => active.roster.page(Range { since, after, limit }),
-            None => Page::empty(state.version()),
+            Some(active) => active.roster.page(RosterRange { since, after, limit }),
+            None => RosterPage::empty(state.version()),
         };
         let roster = Arc::new(RosterFrames::new(self.id(), Some(to.request), page, permit));
         self.shared.sinks[sink].deliver(Delivery::Roster { to, roster });
     }
 
-    /// How many members there are, and how many users they are; as told last.
+    /// How many members there are, and how many users, as last published.
     pub fn counts(&self) -> (u32, u32) {
         let state = self.presence.0.lock();
         state.active.as_ref().map_or((0, 0), |active| (active.roster.members, active.roster.users))
     }
 
-    /// Made once for all members that ask at the same time: many members join a long roster at once.
+    /// Shared by all watchers that start at the same version: many members join a large roster at once.
     fn first_page(
         &self,
         active: &mut ActiveRoster,
@@ -169,7 +168,7 @@ impl Handle {
         if let Some(page) = active.first_page.upgrade().filter(|page| page.version() == version) {
             return page;
         }
-        let range = Range { since: None, after: None, limit };
+        let range = RosterRange { since: None, after: None, limit };
         let page = Arc::new(RosterFrames::new(self.id(), None, active.roster.page(range), permit));
         active.first_page = Arc::downgrade(&page);
         page

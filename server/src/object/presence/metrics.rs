@@ -1,4 +1,4 @@
-//! What presence counts.
+//! Metrics of presence.
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 

@@ -1,11 +1,11 @@
-//! Presence: the members of each object that are present, with their data.
+//! Presence: the members of each object, with their presence data.
 //!
-//! A roster belongs to the object's handle and needs no instance (promise 6). What happens to it is gathered and told in
-//! flushes, at most one each interval, so that a storm of joins costs each member a few messages (promise 8). Every flush
-//! makes one version; it is delivered under the roster's lock, and so are the rosters that members are given first: in the
-//! order of an sink's deliveries a roster stands exactly before the changes that follow on from it.
+//! A roster belongs to the object's handle and needs no instance (promise 6). A flush delivers all pending changes, at most
+//! once per interval, so many joins cost each member few messages (promise 8). Every flush makes one version.
+//! Flushes and full rosters are delivered under the roster's lock. So a sink gets a roster exactly before the changes that
+//! follow it.
 //!
-//! `roster.rs`, `flush.rs` and `page.rs` are pure; `timer.rs` knows the time, `handle.rs` is what connections call.
+//! `roster.rs`, `flush.rs` and `page.rs` are pure; `timer.rs` reads the clock; connections call `handle.rs`.
 
 mod entry;
 mod flush;
@@ -36,13 +36,13 @@ pub use handle::{Departing, Entrant};
 pub(super) use metrics::Metrics;
 use restored::Restored;
 pub use roster::RosterFull;
-pub(super) use timer::Presence;
+pub(super) use timer::RosterCell;
 
-/// What the operator decides about presence.
+/// Configuration of presence.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
     /// The shortest time between two flushes of one roster, at least a millisecond: versions must not overtake the clock,
-    /// which a roster's first version is taken from.
+    /// which gives a roster its first version.
     pub interval: Duration,
     /// How long a member whose connection was lost may stay away. Zero: it leaves at once.
     pub grace: Duration,
@@ -52,12 +52,12 @@ pub struct Settings {
     pub page_members: usize,
 }
 
-/// What the rosters of all objects share.
+/// State that the rosters of all objects share.
 pub(super) struct Shared {
     settings: Settings,
     pub(super) metrics: Metrics,
     start: Instant,
-    /// The next membership's number. One for all objects, and from the clock: so never the same again, over restarts too.
+    /// The next membership's number. One counter serves all objects and starts from the clock, so no number repeats, even after a restart.
     next_member: AtomicU64,
     restored: Restored,
     end: CancellationToken,
@@ -78,7 +78,7 @@ impl Shared {
         }
     }
 
-    /// Tells what is to be told, and ends what waits. Rosters stay stored for the next start.
+    /// Flushes pending changes and ends the timers. Rosters stay stored for the next start.
     pub(super) fn end(&self) {
         self.end.cancel();
     }

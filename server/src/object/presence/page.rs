@@ -1,17 +1,17 @@
-//! Reading a roster: as it was told last, whole in pages, or what has changed.
+//! Reads the last published roster: its members in pages, or the changes since a version.
 
 use super::entry::{Entry, Seen, State};
 use super::roster::Roster;
 
-/// Bytes of what members say of themselves in one page. One member is given however large it is.
+/// Bytes of member data in one page. A page holds at least one member of any size.
 const PAGE_BYTES: usize = 128 * 1024;
-/// The most that a page holds, with what a list of members adds to it.
+/// Most bytes in a page, including the overhead of the member list.
 pub(super) const MOST_BYTES: usize = 192 * 1024;
 
-/// What is wanted of a roster.
+/// The part of a roster to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Range {
-    /// Only what has changed since this version, if it can be told and fits one page.
+pub(super) struct RosterRange {
+    /// Only what has changed since this version, if the roster still knows it and it fits one page.
     pub(super) since: Option<u64>,
     /// Otherwise the members after this one.
     pub(super) after: Option<u64>,
@@ -21,7 +21,7 @@ pub(super) struct Range {
 
 /// A part of a roster.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Page {
+pub(super) struct RosterPage {
     pub(super) version: u64,
     pub(super) members: u32,
     pub(super) users: u32,
@@ -31,8 +31,8 @@ pub(super) struct Page {
     pub(super) more: bool,
 }
 
-impl Page {
-    /// A roster without members.
+impl RosterPage {
+    /// The roster of an object without members.
     pub(super) fn empty(version: u64) -> Self {
         let (present, left) = (Vec::new(), Vec::new());
         Self { version, members: 0, users: 0, since: None, present, left, more: false }
@@ -40,13 +40,13 @@ impl Page {
 }
 
 impl Roster {
-    /// Reads what was told last.
-    pub(super) fn page(&self, range: Range) -> Page {
+    /// Reads the last published version.
+    pub(super) fn page(&self, range: RosterRange) -> RosterPage {
         let changes = range.since.and_then(|since| self.changes(since, range.limit));
         changes.unwrap_or_else(|| self.members_after(range.after, range.limit))
     }
 
-    fn members_after(&self, after: Option<u64>, limit: usize) -> Page {
+    fn members_after(&self, after: Option<u64>, limit: usize) -> RosterPage {
         let start =
             after.map_or(0, |after| self.entries.partition_point(|entry| entry.member <= after));
         let mut seen = self.entries[start..].iter().filter(|entry| entry.is_seen()).peekable();
@@ -60,11 +60,11 @@ impl Roster {
             present.push(entry.seen());
         }
         let more = seen.peek().is_some();
-        Page { present, more, ..self.counts() }
+        RosterPage { present, more, ..self.counts() }
     }
 
-    /// `None` if it can't be told or has more than `limit` members.
-    pub(super) fn changes(&self, since: u64, limit: usize) -> Option<Page> {
+    /// `None` if the changes are no longer known or do not fit one page.
+    pub(super) fn changes(&self, since: u64, limit: usize) -> Option<RosterPage> {
         if limit == 0 || !(self.floor..=self.version).contains(&since) {
             return None;
         }
@@ -81,10 +81,10 @@ impl Roster {
                 return None;
             }
         }
-        Some(Page { since: Some(since), present, left, ..self.counts() })
+        Some(RosterPage { since: Some(since), present, left, ..self.counts() })
     }
 
-    fn counts(&self) -> Page {
-        Page { members: self.members, users: self.users, ..Page::empty(self.version) }
+    fn counts(&self) -> RosterPage {
+        RosterPage { members: self.members, users: self.users, ..RosterPage::empty(self.version) }
     }
 }

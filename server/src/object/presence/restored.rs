@@ -1,4 +1,4 @@
-//! The members that were present when the server ended, of objects that were not opened since.
+//! Members stored before the last stop, of objects that are not yet opened.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::session::SessionId;
 
 type Rows = HashMap<ObjectName, Vec<PresenceRow>>;
 
-/// Members of before the start, until their objects are opened or their time is over.
+/// Members stored before the start, until their object opens or the grace period ends.
 pub(super) struct Restored(Mutex<Rows>);
 
 impl Restored {
@@ -29,7 +29,7 @@ impl Restored {
 }
 
 impl registry::Shared {
-    /// Removes the members of before the start whose objects were not opened within the grace period.
+    /// Removes restored members whose object does not open within the grace period.
     pub(in crate::object) fn forget_absent(self: &Arc<Self>) {
         if self.presence.restored.0.lock().is_empty() {
             return;
@@ -54,7 +54,7 @@ impl registry::Shared {
 }
 
 impl Handle {
-    /// Restores the members of before the start, as lost ones and without a new version.
+    /// Restores the members stored before the start as lost, without delivering them.
     pub(in crate::object) fn restore_presence(self: &Arc<Self>) {
         let presence = &self.shared.presence;
         let rows = presence.restored.0.lock().remove(&self.identity.name);

@@ -1,45 +1,45 @@
-//! The roster: the members that are present in an object as of its last version, and the changes since then.
+//! The roster: the members of an object as last published, and the changes since then.
 //!
-//! Pure: time and bounds are passed in. What happens is kept until a flush tells it (`flush.rs`); what is read
-//! (`page.rs`) is always what was told last, so that all who watch see the same versions with the same content.
+//! Pure: the caller passes in time and bounds. A flush publishes the changes (`flush.rs`). A read (`page.rs`) returns the last
+//! published version, so all watchers see the same versions with the same content.
 
 use std::collections::{BTreeMap, HashSet};
 
 use super::entry::{Data, Entry, Holder, Millis, Seen, State};
 use crate::session::SessionId;
 
-/// The roster has as many members as it may.
+/// The roster has reached its member limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the roster holds as many members as it may")]
 pub struct RosterFull;
 
-/// The members that are present.
+/// The members of one object.
 pub(super) struct Roster {
     /// Grows by one with every flush.
     pub(super) version: u64,
-    /// What has changed since a version can be told from this one on.
+    /// The oldest version from which changes can be listed.
     pub(super) floor: u64,
-    /// By their numbers.
+    /// Sorted by member number.
     pub(super) entries: Vec<Entry>,
-    /// What members that were told of want to say now.
+    /// New data of published members, not yet flushed.
     pub(super) updates: BTreeMap<u64, Data>,
-    /// Members as told last.
+    /// Members as last published.
     pub(super) members: u32,
-    /// Users as told last.
+    /// Users as last published.
     pub(super) users: u32,
-    /// Entries that no version contains so far.
+    /// Entries that are not yet published.
     pub(super) untold: u32,
     pub(super) leaving: u32,
     lost: u32,
-    /// No lost member's time is over before.
+    /// No lost member expires before this time.
     soonest: Millis,
 }
 
-/// The entry that a member got.
+/// The outcome of [`Roster::present`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Placed {
+pub(super) struct Presented {
     pub(super) member: u64,
-    /// It was the entry of a lost member.
+    /// A lost member came back.
     pub(super) returned: bool,
 }
 
@@ -60,7 +60,7 @@ impl Roster {
         }
     }
 
-    /// Whether there is no member and no change.
+    /// Whether there is no member and no pending change.
     pub(super) fn is_empty(&self) -> bool {
         self.members == 0 && self.untold == 0
     }
@@ -74,10 +74,9 @@ impl Roster {
         (self.lost > 0).then_some(self.soonest)
     }
 
-    /// Gives a member a place: the one that it asks for, if that is its user's; else, if the user has no other that is here,
-    /// that of a member of the same user that was lost; else a new one, if there are fewer than `max`. A user's second tab
-    /// must not sit down where the first is about to come back. A place
-    /// that a later connection holds stays with it.
+    /// Gives a connection an entry: the `asked` one if it belongs to `user`; else a lost one of the user, if the user has no
+    /// connected member; else a new one, if there are fewer than `max`. So a user's second tab does not take the entry that the
+    /// first may resume. An entry that a later connection holds stays with that connection.
     pub(super) fn present(
         &mut self,
         asked: Option<u64>,
@@ -86,24 +85,24 @@ impl Roster {
         holder: Holder,
         data: Data,
         max: usize,
-    ) -> Result<Placed, RosterFull> {
+    ) -> Result<Presented, RosterFull> {
         let asked = asked.and_then(|asked| self.find_of(asked, user));
         let Some(at) = asked.or_else(|| self.lost_of(user)) else {
             self.insert(member, user, holder, data, max)?;
-            return Ok(Placed { member, returned: false });
+            return Ok(Presented { member, returned: false });
         };
         if matches!(self.entries[at].state, State::Held(other) if other > holder) {
-            // The client's next connection has overtaken this one, which is dead or will be, and keeps the place.
-            return Ok(Placed { member: self.entries[at].member, returned: false });
+            // A newer connection of the client arrived first; it keeps the entry.
+            return Ok(Presented { member: self.entries[at].member, returned: false });
         }
         let was = self.hold(at, holder, max)?;
         self.say(at, data);
         let returned = matches!(was, State::Lost(_));
-        Ok(Placed { member: self.entries[at].member, returned })
+        Ok(Presented { member: self.entries[at].member, returned })
     }
 
-    /// Changes what a member says of itself, or takes it out. One that is not in the roster comes in under its number.
-    /// A member that another connection holds stays unchanged.
+    /// Changes a member's data, or removes the member. An absent member is added under its number.
+    /// A member that another connection holds does not change.
     pub(super) fn update(
         &mut self,
         member: u64,
@@ -135,7 +134,7 @@ impl Roster {
         Ok(())
     }
 
-    /// A member goes; whether it was the holder's.
+    /// Removes a member; returns whether `holder` held it.
     pub(super) fn leave(&mut self, member: u64, holder: Holder) -> bool {
         let Some(at) = self.held(member, holder) else { return false };
         if self.entries[at].is_told() {
@@ -148,7 +147,7 @@ impl Roster {
         true
     }
 
-    /// A member's connection is lost, and it may come back until then; whether it was the holder's.
+    /// Marks a member lost until `until`; returns whether `holder` held it.
     pub(super) fn lose(&mut self, member: u64, holder: Holder, until: Millis) -> bool {
         let Some(at) = self.held(member, holder) else { return false };
         self.set(at, State::Lost(until));
@@ -156,7 +155,7 @@ impl Roster {
         true
     }
 
-    /// The members of before a restart: told to those who watched then, and lost since.
+    /// Adds the members stored before a restart, as published and lost.
     pub(super) fn restore(&mut self, seen: impl Iterator<Item = Seen>, until: Millis) {
         for Seen { member, user, data } in seen {
             let Err(at) = self.find(member) else { continue };
@@ -170,7 +169,7 @@ impl Roster {
         self.soonest = until;
     }
 
-    /// Lost members whose time is over leave.
+    /// Removes lost members whose deadline has passed.
     pub(super) fn expire(&mut self, now: Millis) {
         if self.next_expiry().is_none_or(|soonest| soonest > now) {
             return;
@@ -200,7 +199,7 @@ impl Roster {
     }
 
     pub(super) fn find(&self, member: u64) -> Result<usize, usize> {
-        // Numbers grow, so mostly it is a new one.
+        // Fast path: numbers grow, so most lookups are for a new member.
         if self.entries.last().is_none_or(|last| last.member < member) {
             return Err(self.entries.len());
         }
@@ -233,7 +232,7 @@ impl Roster {
         (self.entries[at].state == State::Held(holder)).then_some(at)
     }
 
-    /// The members that are present now.
+    /// Members present now, published or not.
     fn present_count(&self) -> usize {
         (self.members + self.untold - self.leaving) as usize
     }
@@ -252,7 +251,7 @@ impl Roster {
         let entry = Entry { member, changed: 0, data, state: State::Held(holder), user };
         match self.find(member) {
             Ok(gone) => {
-                // That it had left can't be told any more: who asks for changes since then gets the whole roster.
+                // The departure is overwritten: a reader that asks for changes from before it gets the whole roster.
                 self.floor = self.version;
                 self.entries[gone] = entry;
             }
@@ -267,7 +266,7 @@ impl Roster {
         Ok(())
     }
 
-    /// Makes the connection the holder; returns what was before.
+    /// Makes the connection the holder; returns the previous state.
     fn hold(&mut self, at: usize, holder: Holder, max: usize) -> Result<State, RosterFull> {
         let was = self.entries[at].state;
         if was == State::Leaving && self.present_count() >= max {

@@ -1,7 +1,7 @@
-//! The roster in its time: when a flush is due, when a lost member's time is over, and how long there is a roster at all.
+//! Schedules roster work: flushes, the expiry of lost members, and the removal of an idle roster.
 //!
-//! The caller does what is due at once. For what is due later there is a timer, a task that ends when nothing
-//! waits any more. An object at rest has no timer, and an object without members and watchers has no roster.
+//! Each call runs the work that is due. A timer task runs later work and ends when no work remains. An idle object has no
+//! timer. An object without members and watchers has no roster.
 
 use std::sync::{Arc, Weak};
 
@@ -18,39 +18,39 @@ use crate::log::{PresenceChange, PresenceRow};
 use crate::object::delivery::Delivery;
 use crate::object::handle::Handle;
 
-/// A handle's roster, if there is one.
+/// The lock around a handle's roster.
 #[derive(Default)]
-pub(in crate::object) struct Presence(pub(super) Mutex<State>);
+pub(in crate::object) struct RosterCell(pub(super) Mutex<CellState>);
 
-/// What the lock guards.
+/// The roster, if there is one, and the last version of an earlier one.
 #[derive(Default)]
-pub(super) struct State {
+pub(super) struct CellState {
     pub(super) active: Option<Box<ActiveRoster>>,
-    /// The newest version that was sent. No later version may be less, even if the clock goes back.
+    /// The newest version that was delivered. Versions never decrease, even if the clock goes back.
     version: u64,
 }
 
-/// A roster, and what is around it.
+/// A roster with its watchers and its timer.
 pub(super) struct ActiveRoster {
     pub(super) roster: Roster,
     /// A bit for each sink with members that watch.
     pub(super) watchers: u64,
-    /// The first page of this version, while a delivery holds it.
+    /// The first page of this version, while a sink still holds it.
     pub(super) first_page: Weak<RosterFrames>,
-    /// When the last flush was.
+    /// The time of the last flush.
     flushed: Option<Millis>,
-    timer: Option<Timer>,
+    timer: Option<FlushTimer>,
 }
 
-/// The task that waits for what is due.
-struct Timer {
+/// The task that waits for the next due time.
+struct FlushTimer {
     until: Millis,
-    /// Something is due before that.
+    /// Wakes the task when work is due before `until`.
     sooner: Arc<Notify>,
 }
 
-impl State {
-    /// The roster, which is made if there is none.
+impl CellState {
+    /// Returns the roster, creating it if there is none.
     pub(super) fn activate(&mut self) -> &mut ActiveRoster {
         let version = self.version();
         self.active.get_or_insert_with(|| {
@@ -64,15 +64,15 @@ impl State {
         })
     }
 
-    /// The version that is told by now.
+    /// The version that was delivered last.
     pub(super) fn version(&mut self) -> u64 {
         let version = self.active.as_ref().map(|active| active.roster.version);
         self.version = version.unwrap_or_else(|| self.version.max(now_ms()));
         self.version
     }
 
-    /// Drops a roster without members and watchers.
-    fn tidy(&mut self) {
+    /// Drops a roster that has no member, watcher or timer.
+    fn drop_if_idle(&mut self) {
         self.version();
         let is_idle = |active: &mut Box<ActiveRoster>| {
             active.timer.is_none() && active.watchers == 0 && active.roster.is_empty()
@@ -82,7 +82,7 @@ impl State {
 }
 
 impl ActiveRoster {
-    /// When there is something to do.
+    /// The time of the next flush or expiry.
     fn due(&self, interval: Millis) -> Option<Millis> {
         let flush = self.flushed.map_or(0, |at| at + interval);
         let flush = self.roster.has_changes().then_some(flush);
@@ -91,7 +91,7 @@ impl ActiveRoster {
 }
 
 impl Handle {
-    /// Does something with the roster, and then what is due.
+    /// Applies a change to the roster, then runs due work.
     pub(super) fn with_roster<T>(self: &Arc<Self>, act: impl FnOnce(&mut Roster) -> T) -> T {
         let mut state = self.presence.0.lock();
         let outcome = act(&mut state.activate().roster);
@@ -99,8 +99,8 @@ impl Handle {
         outcome
     }
 
-    /// Does what is due, and starts the timer for what is due later.
-    pub(super) fn run_due_and_wait(self: &Arc<Self>, state: &mut State) {
+    /// Runs due work, and starts or advances the timer for later work.
+    pub(super) fn run_due_and_wait(self: &Arc<Self>, state: &mut CellState) {
         if let Some(active) = &mut state.active
             && let Some(due) = self.run_due(active)
         {
@@ -113,16 +113,16 @@ impl Handle {
                 None if self.shared.presence.end.is_cancelled() => {}
                 None => {
                     let sooner = Arc::new(Notify::new());
-                    active.timer = Some(Timer { until: due, sooner: sooner.clone() });
+                    active.timer = Some(FlushTimer { until: due, sooner: sooner.clone() });
                     let timer = wait_for_due(self.clone(), sooner);
                     self.shared.instances.spawn_on(timer, &self.shared.runtime);
                 }
             }
         }
-        state.tidy();
+        state.drop_if_idle();
     }
 
-    /// Does what is due; returns when the next thing is.
+    /// Runs due work; returns the next due time.
     fn run_due(&self, active: &mut ActiveRoster) -> Option<Millis> {
         let presence = &self.shared.presence;
         let (now, interval) = (presence.now(), presence.interval());
@@ -133,7 +133,7 @@ impl Handle {
         active.due(interval)
     }
 
-    /// Under the roster's lock: a later watcher gets a roster with these changes.
+    /// Requires the roster's lock: a later watcher gets a roster that includes these changes.
     fn flush(&self, active: &mut ActiveRoster, now: Millis) {
         let before = i64::from(active.roster.members);
         let Some(delta) = active.roster.flush() else { return };
@@ -167,7 +167,7 @@ impl Handle {
         });
     }
 
-    /// What the timer does before it waits; returns until when, or that nothing is left to wait for.
+    /// Runs due work for the timer; returns the next due time, or `None` to end the timer.
     fn next_due(&self) -> Option<Millis> {
         let mut state = self.presence.0.lock();
         let active = state.active.as_mut()?;
@@ -176,11 +176,11 @@ impl Handle {
             (Some(due), Some(timer)) => timer.until = due,
             _ => active.timer = None,
         }
-        state.tidy();
+        state.drop_if_idle();
         due
     }
 
-    /// At the server's end: tells what would have been told soon.
+    /// Flushes pending changes when the server stops.
     fn flush_last(&self) {
         if let Some(active) = &mut self.presence.0.lock().active {
             self.flush(active, self.shared.presence.now());
@@ -188,11 +188,11 @@ impl Handle {
     }
 }
 
-/// Waits for what is due until nothing is any more.
+/// The timer task: waits for due times until none remains.
 async fn wait_for_due(handle: Arc<Handle>, sooner: Arc<Notify>) {
     let presence = &handle.shared.presence;
     while let Some(until) = handle.next_due() {
-        // The end first: a deadline that has passed makes no difference then.
+        // Cancellation first: the last flush covers every deadline.
         tokio::select! {
             biased;
             () = presence.end.cancelled() => return handle.flush_last(),

@@ -116,8 +116,8 @@ async fn a_first_page_is_made_once_a_version() {
     assert!(Arc::ptr_eq(&pages[0], &pages[2]));
     assert!(!Arc::ptr_eq(&pages[0], &pages[1]));
     drop(pages);
-    let place = handle.presence.0.lock();
-    let first_page = place.active.as_ref().unwrap().first_page.upgrade();
+    let cell = handle.presence.0.lock();
+    let first_page = cell.active.as_ref().unwrap().first_page.upgrade();
     assert!(first_page.is_none(), "at rest it takes no memory");
 }
 

@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::object::presence::entry::{Millis, Seen};
 use crate::object::presence::flush::Delta;
-use crate::object::presence::page::{Page, Range};
-use crate::object::presence::roster::{Placed, Roster};
+use crate::object::presence::page::{RosterPage, RosterRange};
+use crate::object::presence::roster::{Presented, Roster};
 
 const MAX: usize = 8;
 const FIRST: u64 = 1_000;
@@ -183,17 +183,17 @@ impl World {
         let lost = || self.here.iter().find(|(_, here)| is_lost(here)).map(|(lost, _)| *lost);
         let lost = || if is_held { None } else { lost() };
         let number = asked.or_else(lost).unwrap_or(member);
-        let placed = self.roster.present(asked, member, user, by, data.clone(), MAX);
+        let presented = self.roster.present(asked, member, user, by, data.clone(), MAX);
         let was = self.here.get(&number);
         if was.is_none() && self.here.len() >= MAX {
-            assert_eq!(placed, Err(RosterFull));
+            assert_eq!(presented, Err(RosterFull));
             return;
         }
         if was.is_some_and(|here| matches!(here.state, Held::By(other) if other > by)) {
-            return assert_eq!(placed, Ok(Placed { member: number, returned: false }));
+            return assert_eq!(presented, Ok(Presented { member: number, returned: false }));
         }
         let returned = was.is_some_and(|here| matches!(here.state, Held::Until(_)));
-        assert_eq!(placed, Ok(Placed { member: number, returned }));
+        assert_eq!(presented, Ok(Presented { member: number, returned }));
         self.here.insert(number, Here { user, data, state: Held::By(by) });
     }
 
@@ -264,7 +264,7 @@ impl World {
 
     /// Whatever waits to be told, everybody reads what was told last.
     fn check(&self) {
-        let read = |since, after, limit| self.roster.page(Range { since, after, limit });
+        let read = |since, after, limit| self.roster.page(RosterRange { since, after, limit });
         let whole = read(None, None, usize::MAX);
         assert_eq!(told(&whole), self.told);
         assert_eq!((whole.since, whole.more), (None, false));
@@ -303,7 +303,7 @@ impl World {
     }
 }
 
-fn told(page: &Page) -> Told {
+fn told(page: &RosterPage) -> Told {
     page.present.iter().map(|seen| (seen.member, (seen.user, seen.data.clone()))).collect()
 }
 
@@ -367,7 +367,7 @@ fn a_page_is_bounded_in_bytes_and_has_one_member_at_least() {
     let mut pages = Vec::new();
     let mut after = None;
     loop {
-        let page = roster.page(Range { since: None, after, limit: 100 });
+        let page = roster.page(RosterRange { since: None, after, limit: 100 });
         pages.push(page.present.iter().map(|seen| seen.member).collect::<Vec<_>>());
         after = page.present.last().map(|seen| seen.member);
         if !page.more {

@@ -1,4 +1,4 @@
-//! Who was present when the server ended is there after the next start, and may come back.
+//! Members present at a stop are restored at the next start, and may come back.
 
 use tokio::time::sleep;
 
@@ -50,7 +50,7 @@ async fn members_come_back_after_a_restart() {
     let entrant =
         Entrant { asked, member: handle.new_member(), user: user_a, holder: holder(1), data };
     assert_eq!(handle.present(entrant), Ok(a));
-    // The time runs from the start of the server, not from when somebody looked.
+    // The time runs from the start of the server, not from the first read.
     sleep(just_before(GRACE / 2)).await;
     assert!(world.sinks[0].take().is_empty());
     sleep(Duration::from_millis(2)).await;
@@ -67,7 +67,7 @@ async fn after_the_grace_period_nobody_is_left_whom_nobody_asked_for() {
     let dir = tempfile::tempdir().unwrap();
     leave_behind(dir.path()).await;
 
-    // A restart in the grace period keeps them for the next one, whether somebody asked for them or not.
+    // A restart in the grace period keeps them for the next one, whether or not their object was opened.
     World::start(dir.path()).stop().await;
     let world = World::start(dir.path());
     for (name, counts) in [("room/a", (2, 2)), ("room/b", (1, 1))] {

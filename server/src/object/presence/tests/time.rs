@@ -47,7 +47,7 @@ async fn the_first_change_is_told_at_once_and_later_ones_together() {
     assert!(world.sinks[0].take().is_empty());
     handle.depart(b, holder(2), Departing::Leave);
     assert_eq!(members(&world.sinks[0].take_deltas()[0]), [vec![], vec![], vec![b]]);
-    assert!(world.sinks[1].take().is_empty(), "nobody watches there");
+    assert!(world.sinks[1].take().is_empty(), "this sink has no watcher");
 }
 
 #[tokio::test(start_paused = true)]
