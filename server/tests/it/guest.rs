@@ -11,7 +11,7 @@ use dormouse_protocol::{
 use tokio::time::timeout;
 
 use crate::client::reply_id;
-use crate::raw::{CLOSE, Raw, frame};
+use crate::raw::{CLOSE, Raw, SmallWindow, frame};
 use crate::server::TestServer;
 use crate::support::PATIENCE;
 
@@ -55,7 +55,7 @@ impl Guest {
 
     /// A guest whose kernel takes little that is not read.
     pub(crate) async fn narrow(address: SocketAddr, encoding: Encoding) -> Self {
-        Self::welcomed(Raw::open(address, encoding, "", Some(4096)).await).await
+        Self::welcomed(Raw::open(address, encoding, "", Some(SmallWindow::READ)).await).await
     }
 
     /// Connects in the session of another guest.

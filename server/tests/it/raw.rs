@@ -17,8 +17,20 @@ pub(crate) const CLOSE: u8 = 0x88;
 pub(crate) const PING: u8 = 0x89;
 pub(crate) const PONG: u8 = 0x8A;
 
-/// Segments for a client with a small receive buffer: several of them fit into it.
-const SMALL_SEGMENT_BYTES: u32 = 536;
+/// How little a client's system takes while the client does not read.
+#[derive(Clone, Copy)]
+pub(crate) struct SmallWindow {
+    buffer_bytes: u32,
+    segment_bytes: Option<u32>,
+}
+
+impl SmallWindow {
+    /// For a client that leaves the window closed.
+    pub(crate) const CLOSED: Self = Self { buffer_bytes: 4096, segment_bytes: None };
+    /// For a client that reads much in the end. The segments of loopback are larger than the whole buffer, and each of them would wait for
+    /// the persist timer (RFC 9293, section 3.8.6.2.1): 200 ms for 2 KB.
+    pub(crate) const READ: Self = Self { buffer_bytes: 4096, segment_bytes: Some(536) };
+}
 
 pub(crate) struct Raw {
     pub(crate) stream: TcpStream,
@@ -33,16 +45,16 @@ impl Raw {
 
     /// A client whose kernel takes little that is not read.
     pub(crate) async fn narrow(address: SocketAddr, encoding: Encoding) -> Self {
-        Self::open(address, encoding, "", Some(4096)).await.welcomed().await
+        Self::open(address, encoding, "", Some(SmallWindow::CLOSED)).await.welcomed().await
     }
 
     pub(crate) async fn open(
         address: SocketAddr,
         encoding: Encoding,
         query: &str,
-        receive_buffer: Option<u32>,
+        window: Option<SmallWindow>,
     ) -> Self {
-        Self::shake_hands(address, encoding, query, "", receive_buffer).await
+        Self::shake_hands(address, encoding, query, "", window).await
     }
 
     /// Connects with further headers.
@@ -55,14 +67,14 @@ impl Raw {
         encoding: Encoding,
         query: &str,
         headers: &str,
-        receive_buffer: Option<u32>,
+        window: Option<SmallWindow>,
     ) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
-        if let Some(bytes) = receive_buffer {
-            socket.set_recv_buffer_size(bytes).unwrap();
-            // With the segments of loopback, which are larger than the whole buffer, each would wait for the persist timer (RFC 9293,
-            // section 3.8.6.2.1): 200 ms for 2 KB.
-            SockRef::from(&socket).set_tcp_mss(SMALL_SEGMENT_BYTES).unwrap();
+        if let Some(SmallWindow { buffer_bytes, segment_bytes }) = window {
+            socket.set_recv_buffer_size(buffer_bytes).unwrap();
+            if let Some(bytes) = segment_bytes {
+                SockRef::from(&socket).set_tcp_mss(bytes).unwrap();
+            }
         }
         let mut stream = timeout(PATIENCE, socket.connect(address)).await.unwrap().unwrap();
         stream.set_nodelay(true).unwrap();
