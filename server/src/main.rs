@@ -192,12 +192,14 @@ async fn run(config: Config, logging: &Logging) -> anyhow::Result<Ending> {
     Ok(ending)
 }
 
-/// Tests and scripts read this line: nothing else is ever written to stdout.
+/// Writes one line for each address. Tests and scripts read the first: nothing else is ever written to stdout.
 fn announce(server: &Server) {
-    let line =
-        writeln!(io::stdout(), "dormouse {VERSION} listening on http://{}", server.address());
-    if let Err(error) = line {
-        // The server works without a reader of this line.
+    let mut stdout = io::stdout();
+    let written = server.addresses().iter().try_for_each(|address| {
+        writeln!(stdout, "dormouse {VERSION} listening on http://{address}")
+    });
+    if let Err(error) = written {
+        // The server works without a reader of these lines.
         tracing::warn!(%error, "the address cannot be written to stdout");
     }
 }

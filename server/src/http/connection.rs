@@ -27,7 +27,6 @@ use super::routes::routes;
 use super::shared::Shared;
 use super::upgrade::{Asked, Pending};
 use super::{Closing, HandOver};
-use crate::clock::now_ms;
 
 /// A request's head, and what is buffered of it; more is refused with HTTP 431.
 const HEAD_BYTES: usize = 16 << 10;
@@ -48,8 +47,6 @@ impl Server {
     pub(super) fn new(shared: Arc<Shared>, hand_over: HandOver, head_time: Duration) -> Self {
         let mut http = http1();
         http.timer(TokioTimer::new());
-        // hyper's `Date` panics where the clock stands before 1970.
-        http.auto_date_header(now_ms() > 0);
         let routes = routes(Arc::clone(&shared));
         Self { http, routes, shared, hand_over, head_time }
     }
