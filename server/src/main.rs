@@ -1,14 +1,14 @@
 //! The `dormouse` program.
 
 mod cli;
+mod logging;
+mod restart;
 mod table;
 
 use std::cell::Cell;
 use std::error::Error;
 use std::io::{self, IsTerminal as _, Write as _};
-use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
-use std::process::{self, ExitCode, exit};
+use std::process::{ExitCode, exit};
 use std::time::Instant;
 
 use anyhow::Context as _;
@@ -16,21 +16,13 @@ use dormouse::Server;
 use dormouse::config::Config;
 use dormouse::memory::{self, Tidy};
 use dormouse::metrics::VERSION;
-use prometheus::PullingGauge;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::EnvFilter;
 
 use crate::cli::{Cli, Command, Flags, ObjectsFlags};
+use crate::logging::Logging;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-/// The database's own reports of each start and compaction interest nobody else.
-const DEFAULT_LOGS: &str = "info,fjall=warn,lsm_tree=warn";
-
-/// Lines of the log that may wait to be written.
-const LOG_LINES: usize = 8_192;
 
 /// Threads that read the log. More would only wait for the same disk.
 const DISK_THREADS: usize = 4;
@@ -52,7 +44,7 @@ fn with_config(flags: Flags, then: fn(Config, Logging) -> anyhow::Result<ExitCod
         Ok(config) => config,
         Err(error) => return refuse(&error, USAGE),
     };
-    let logging = match log_to_stderr() {
+    let logging = match Logging::start() {
         Ok(logging) => logging,
         Err(error) => return refuse(error.as_ref(), USAGE),
     };
@@ -64,44 +56,6 @@ fn show(flags: ObjectsFlags) -> ExitCode {
     let source = flags.source();
     let shown = if is_once { table::print(&source) } else { table::watch(source) };
     shown.map_or_else(|error| refuse(&error, 1), |()| ExitCode::SUCCESS)
-}
-
-/// Writes logs to stderr from a thread of its own. Lines that it cannot write in time are dropped and counted: a reader that is
-/// slow or gone holds nothing up.
-fn log_to_stderr() -> anyhow::Result<Logging> {
-    let filter = match std::env::var(EnvFilter::DEFAULT_ENV) {
-        Ok(filter) => EnvFilter::try_new(filter).context("RUST_LOG is not a filter of logs")?,
-        Err(_) => EnvFilter::new(DEFAULT_LOGS),
-    };
-    let (writer, guard) = NonBlockingBuilder::default()
-        .lossy(true)
-        .buffered_lines_limit(LOG_LINES)
-        .thread_name("log-lines")
-        .finish(io::stderr());
-    let dropped = writer.error_counter();
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(writer)
-        .with_ansi(io::stderr().is_terminal())
-        .init();
-    Ok(Logging { dropped, _guard: guard })
-}
-
-/// The thread that writes logs; ends, with what is left to write, when this is dropped.
-struct Logging {
-    dropped: ErrorCounter,
-    _guard: WorkerGuard,
-}
-
-impl Logging {
-    fn count_dropped(&self, metrics: &prometheus::Registry) -> prometheus::Result<()> {
-        let dropped = self.dropped.clone();
-        metrics.register(Box::new(PullingGauge::new(
-            "dormouse_log_lines_dropped",
-            "Lines of the program's log since its start that were dropped because stderr did not take them in time.",
-            Box::new(move || f64::from(u32::try_from(dropped.dropped_lines()).unwrap_or(u32::MAX))),
-        )?))
-    }
 }
 
 fn print(config: &Config) -> anyhow::Result<ExitCode> {
@@ -132,22 +86,9 @@ fn serve(config: Config, logging: Logging) -> anyhow::Result<ExitCode> {
         Ending::Restart => {
             // What is left to be logged would go with this process.
             drop(logging);
-            Err(restart()).context("cannot start anew")
+            Err(restart::exec()).context("cannot restart")
         }
     }
-}
-
-/// Becomes a new process of the same program, in this one's place. Returns only if it can't.
-fn restart() -> io::Error {
-    let mut arguments = std::env::args_os();
-    let name = arguments.next().unwrap_or_else(|| "dormouse".into());
-    process::Command::new(program()).arg0(name).args(arguments).exec()
-}
-
-/// This program's file. On Linux this leads to the file that runs, even where an upgrade has replaced or removed it.
-fn program() -> PathBuf {
-    let own = Path::new("/proc/self/exe");
-    if own.exists() { own.into() } else { std::env::current_exe().unwrap_or_default() }
 }
 
 /// Why the server was shut down.
@@ -175,8 +116,8 @@ async fn run(config: Config, logging: &Logging) -> anyhow::Result<Ending> {
     let ending = tokio::select! {
         biased;
         () = stop.next() => Ending::Stopped,
-        () = server.wants_restart() => {
-            tracing::warn!("the disk works again: the program starts anew to see what is on it");
+        () = restart_is_due(&server) => {
+            tracing::warn!("the disk works again: the program restarts to see what is on it");
             Ending::Restart
         }
     };
@@ -190,6 +131,12 @@ async fn run(config: Config, logging: &Logging) -> anyhow::Result<Ending> {
     }
     tracing::info!("stopped");
     Ok(ending)
+}
+
+/// Waits until a restart helps and is possible. Until then the server goes on with all that works.
+async fn restart_is_due(server: &Server) {
+    server.wants_restart().await;
+    restart::possible().await;
 }
 
 /// Writes one line for each address. Tests and scripts read the first: nothing else is ever written to stdout.
@@ -225,13 +172,12 @@ impl StopSignals {
     }
 }
 
-/// Says on stderr why the program ends, as far as somebody reads it.
+/// Says on stderr why the program ends.
 fn refuse(error: &(dyn Error + 'static), code: u8) -> ExitCode {
-    let mut stderr = io::stderr();
-    let _ = writeln!(stderr, "error: {error}");
+    logging::write_line(format_args!("error: {error}"));
     let mut cause = error.source();
     while let Some(error) = cause {
-        let _ = writeln!(stderr, "  caused by: {}", error.to_string().trim_end());
+        logging::write_line(format_args!("  caused by: {}", error.to_string().trim_end()));
         cause = error.source();
     }
     ExitCode::from(code)

@@ -17,6 +17,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::clock::BeforeEpoch;
 use crate::config::Config;
 use crate::http::{Health, HttpServer, Inside};
 use crate::limits::{Budget, Level, Pressure, Watch, budget_bytes};
@@ -25,7 +26,7 @@ use crate::metrics::Metrics;
 use crate::object::{Classes, Registry};
 use crate::session::{self, KeyError, Sessions};
 use crate::socket::{ReactorBuilders, Reactors};
-use crate::{descriptors, http, log, object, probe, room, socket};
+use crate::{clock, descriptors, http, log, object, probe, room, socket};
 
 /// For requests under way when the server stops. All that it answers over HTTP it answers at once.
 const HTTP_GRACE: Duration = Duration::from_secs(2);
@@ -41,6 +42,7 @@ pub struct Server {
     health: Health,
     http: HttpServer,
     core: Core,
+    log: Log,
     metrics: Metrics,
     data: PathBuf,
     /// Keeps the memory below its limit.
@@ -51,6 +53,9 @@ pub struct Server {
 /// The server can't be started; what had been started is stopped again.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// The time of day is one that cannot be stored.
+    #[error(transparent)]
+    Clock(#[from] BeforeEpoch),
     /// The log can't be opened.
     #[error(transparent)]
     Log(#[from] OpenError),
@@ -71,17 +76,16 @@ pub enum StartError {
     Metrics(#[from] prometheus::Error),
 }
 
-/// What serves clients, without the way in.
+/// What serves clients, without the way in and the log.
 struct Core {
     reactors: Arc<Reactors>,
     registry: Registry,
-    log: Log,
 }
 
 impl Core {
-    /// Answers what is in flight, closes every connection with `code`, and closes the log; all of it until the deadline.
+    /// Answers what is in flight, and closes every connection with `code`; all of it until the deadline.
     async fn stop(self, code: CloseCode, deadline: Instant) {
-        let Self { reactors, registry, log } = self;
+        let Self { reactors, registry } = self;
         // On threads of their own: those of the runtime may all wait for a disk that hangs.
         let drained = on_own_thread("drain", move || {
             reactors.drain(code, deadline.saturating_duration_since(Instant::now()));
@@ -92,13 +96,17 @@ impl Core {
         if timeout_at(deadline, registry.end()).await.is_err() {
             tracing::warn!("objects were still busy after the deadline");
         }
-        // A failed log may hang in the database; what it has not stored was never acknowledged.
-        if log.has_failed() {
-            return;
-        }
-        if timeout_at(deadline, on_own_thread("close-log", move || log.close())).await.is_err() {
-            tracing::warn!("the log was still writing after the deadline");
-        }
+    }
+}
+
+/// Closes the log, as far as that ends before the deadline.
+async fn close(log: Log, deadline: Instant) {
+    // A failed log may hang in the database; what it has not stored was never acknowledged.
+    if log.has_failed() {
+        return;
+    }
+    if timeout_at(deadline, on_own_thread("close-log", move || log.close())).await.is_err() {
+        tracing::warn!("the log was still writing after the deadline");
     }
 }
 
@@ -124,6 +132,7 @@ impl Server {
 
     /// Starts a server of objects of other classes.
     pub async fn start_with(mut config: Config, classes: Classes) -> Result<Self, StartError> {
+        clock::check()?;
         let is_unknown = |name: &&ObjectName| !classes.contains_key(name.class());
         if let Some(name) = config.objects.pinned.iter().find(is_unknown) {
             return Err(StartError::Pinned(name.clone()));
@@ -131,9 +140,25 @@ impl Server {
         let metrics = Metrics::new()?;
         let tables = descriptors::share_out(&mut config);
         let (log_memory, budget) = share_memory(&config, metrics.registry())?;
-        let log =
-            open_log(&config, tables, log_memory, log::Metrics::register(metrics.registry())?)
-                .await?;
+        let log_metrics = log::Metrics::register(metrics.registry())?;
+        let log = open_log(&config, tables, log_memory, log_metrics).await?;
+        let timeout = config.shutdown_timeout;
+        let started = Self::start_on(log.clone(), config, classes, metrics, budget).await;
+        if started.is_err() {
+            // A program that goes on can start another server on the directory.
+            close(log, Instant::now() + timeout).await;
+        }
+        started
+    }
+
+    /// Starts all but the log. If that fails, no thread stays behind.
+    async fn start_on(
+        log: Log,
+        config: Config,
+        classes: Classes,
+        metrics: Metrics,
+        budget: Budget,
+    ) -> Result<Self, StartError> {
         let sessions = open_sessions(&config).await?;
         let health = Health::new(log.clone());
         let socket_metrics = socket::Metrics::register(metrics.registry())?;
@@ -145,7 +170,8 @@ impl Server {
             object_settings(&config, budget.clone()),
             object::Metrics::register(metrics.registry())?,
         );
-        let pressure = Pressure::default();
+        let (pressure, limit) = (Pressure::default(), config.limits.memory);
+        let watch = Watch::new(budget.clone(), limit, pressure.clone(), metrics.registry())?;
         let reactors = Arc::new(Reactors::start(
             builders,
             registry.clone(),
@@ -157,9 +183,7 @@ impl Server {
             let reactors = reactors.clone();
             move |accepted| reactors.accept(accepted)
         });
-        let limit = config.limits.memory;
-        let watch = Watch::new(budget.clone(), limit, pressure.clone(), metrics.registry())?;
-        let relieved = watch_memory(watch, &registry, &reactors);
+        let memory = watch_memory(watch, &registry, &reactors);
         let inside = Inside {
             registry: registry.clone(),
             reactors: reactors.clone(),
@@ -168,19 +192,18 @@ impl Server {
             budget,
             sessions,
         };
-        let core = Core { reactors, registry, log };
+        let core = Core { reactors, registry };
         let http = match HttpServer::start(&config, &metrics, health.clone(), inside, hand_over) {
             Ok(http) => http,
             Err(error) => {
-                // Nothing of it may stay behind in a program that goes on: no thread, and no lock on the directory.
-                drop(relieved);
+                drop(memory);
                 core.stop(CloseCode::GoingAway, Instant::now() + config.shutdown_timeout).await;
                 return Err(error.into());
             }
         };
         core.registry.wake_pinned();
         let Config { data, shutdown_timeout, .. } = config;
-        Ok(Self { health, http, core, metrics, data, _memory: relieved, shutdown_timeout })
+        Ok(Self { health, http, core, log, metrics, data, _memory: memory, shutdown_timeout })
     }
 
     /// The registry of what `GET /metrics` prints, for the metrics of an embedding program.
@@ -201,10 +224,10 @@ impl Server {
     /// Waits until the log has failed and its disk works again: then the server should be shut down and started anew. Until
     /// then it serves all but publishes. Only a new start finds out what is on the disk after a failed write or fsync.
     pub async fn wants_restart(&self) {
-        self.core.log.failed().await;
+        self.log.failed().await;
         loop {
             probe::disk_works(&self.data).await;
-            if !self.core.log.is_full() {
+            if !self.log.is_full() {
                 return;
             }
             sleep(LOOK_EVERY).await;
@@ -216,11 +239,12 @@ impl Server {
     pub async fn shutdown(self) {
         let deadline = Instant::now() + self.shutdown_timeout;
         self.health.drain();
-        let has_failed = self.core.log.has_failed();
+        let has_failed = self.log.has_failed();
         let code = if has_failed { CloseCode::LogFailed } else { CloseCode::GoingAway };
         // Together: a slow HTTP request must not use up the time that clients have for their replies.
         let http_deadline = deadline.min(Instant::now() + HTTP_GRACE);
         tokio::join!(self.http.stop(http_deadline), self.core.stop(code, deadline));
+        close(self.log, deadline).await;
     }
 }
 

@@ -25,6 +25,11 @@ impl ListenAddress {
         self.port = port;
     }
 
+    /// The port; 0 is any free one.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// All addresses of the host, each once, in the order of the system's resolver. Blocks.
     pub fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
         let mut addresses = Vec::new();

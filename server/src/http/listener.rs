@@ -24,6 +24,8 @@ use crate::config::ListenAddress;
 
 /// With the usual 128, many clients that connect at once retransmit a second later.
 const BACKLOG: u32 = 4096;
+/// Free ports of the first address that are tried at the other ones.
+const FREE_PORTS: usize = 16;
 /// File descriptors and memory do not come back faster than this when they are used up.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(100);
 
@@ -39,10 +41,36 @@ const UNSENT_BYTES: libc::c_int = 128 << 10;
 /// Where connections arrive.
 pub(super) type Listener = AsyncFd<TcpListener>;
 
-/// Listens on all addresses of a host. One that this system does not have is left out if there is another one.
+/// Listens on all addresses of a host, at one port. One that this system does not have is left out if there is another one.
 pub(super) fn bind_all(host: &ListenAddress) -> io::Result<Vec<(Listener, SocketAddr)>> {
-    let (mut bound, mut missing) = (Vec::<(Listener, SocketAddr)>::new(), None);
-    for mut address in host.resolve()? {
+    let addresses = host.resolve()?;
+    // The port that is free at the first address may be taken at another one. While the first is held, another port comes next.
+    let mut tried = Vec::new();
+    loop {
+        let mut bound = Vec::new();
+        match bind_at_one_port(&addresses, &mut bound) {
+            Err(error) if is_taken_elsewhere(&error, &bound, host) && tried.len() < FREE_PORTS => {
+                tried.push(bound);
+            }
+            done => return done.map(|()| bound),
+        }
+    }
+}
+
+fn is_taken_elsewhere(
+    error: &io::Error,
+    bound: &[(Listener, SocketAddr)],
+    host: &ListenAddress,
+) -> bool {
+    error.kind() == io::ErrorKind::AddrInUse && host.port() == 0 && !bound.is_empty()
+}
+
+fn bind_at_one_port(
+    addresses: &[SocketAddr],
+    bound: &mut Vec<(Listener, SocketAddr)>,
+) -> io::Result<()> {
+    let mut missing = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
+    for mut address in addresses.iter().copied() {
         if let (Some((_, first)), 0) = (bound.first(), address.port()) {
             address.set_port(first.port());
         }
@@ -50,16 +78,12 @@ pub(super) fn bind_all(host: &ListenAddress) -> io::Result<Vec<(Listener, Socket
             Ok(listener) => bound.push(listener),
             Err(error) if is_missing(&error) => {
                 tracing::warn!(%address, %error, "this system does not have an address of the host");
-                missing = Some(error);
+                missing = error;
             }
             Err(error) => return Err(error),
         }
     }
-    match (bound.is_empty(), missing) {
-        (false, _) => Ok(bound),
-        (true, Some(error)) => Err(error),
-        (true, None) => Err(io::Error::new(io::ErrorKind::NotFound, "the host has no address")),
-    }
+    if bound.is_empty() { Err(missing) } else { Ok(()) }
 }
 
 fn is_missing(error: &io::Error) -> bool {

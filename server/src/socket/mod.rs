@@ -117,7 +117,7 @@ pub struct Reactors {
 }
 
 impl Reactors {
-    /// Starts a thread for each builder.
+    /// Starts a thread for each builder, or none.
     pub fn start(
         builders: ReactorBuilders,
         registry: Registry,
@@ -127,19 +127,26 @@ impl Reactors {
     ) -> io::Result<Self> {
         let inboxes: Arc<[_]> = builders.0.iter().map(|builder| builder.inbox.clone()).collect();
         let common = Common { registry, settings, budget, metrics: metrics.clone() };
-        let start = |(index, builder)| {
+        let threads = Mutex::default();
+        let reactors = Self { inboxes, threads, metrics, next: AtomicUsize::new(0) };
+        for (index, builder) in builders.0.into_iter().enumerate() {
             let reactor = Reactor::new(index, builder, common.clone());
-            thread::Builder::new().name(format!("reactor-{index}")).spawn(move || {
+            let thread = thread::Builder::new().name(format!("reactor-{index}")).spawn(move || {
                 // Without its reactor a connection would hang for ever; after a restart it resumes.
                 let _abort = AbortOnPanic;
                 if let Err(error) = reactor.run() {
                     panic!("a reactor can't wait for its sockets: {error}");
                 }
-            })
-        };
-        let threads: Vec<_> =
-            builders.0.into_iter().enumerate().map(start).collect::<io::Result<_>>()?;
-        Ok(Self { inboxes, threads: Mutex::new(threads), metrics, next: AtomicUsize::new(0) })
+            });
+            match thread {
+                Ok(thread) => reactors.threads.lock().push(thread),
+                Err(error) => {
+                    reactors.drain(CloseCode::GoingAway, Duration::ZERO);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(reactors)
     }
 
     /// Gives a socket to one of the reactors, in turn.

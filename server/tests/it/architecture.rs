@@ -9,6 +9,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "server",
         &[
+            "clock",
             "config",
             "descriptors",
             "http",
@@ -32,7 +33,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("sim", &["limits", "log", "object", "room", "session", "simulated", "socket"]),
     ("room", &["object"]),
     ("cli", &["table"]),
-    ("main", &["cli", "table"]),
+    ("main", &["cli", "logging", "restart", "table"]),
 ];
 
 /// The parts that are named by `crate::` paths in a source, with `crate::{a, b::c}` taken apart.

@@ -45,6 +45,20 @@ async fn a_start_that_fails_late_leaves_no_thread_and_no_lock() {
     assert_eq!(reactor_threads(), 0);
 }
 
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_that_fails_after_the_log_is_open_leaves_no_lock() {
+    let data = TempDir::new().unwrap();
+    let key = data.path().join("session.key");
+    std::fs::write(&key, "not a key").unwrap();
+    let error = Server::start(config(&data, "127.0.0.1:0")).await.err().unwrap();
+    assert!(error.to_string().contains("session.key"), "{error}");
+    assert_eq!(reactor_threads(), 0);
+
+    std::fs::remove_file(key).unwrap();
+    Server::start(config(&data, "127.0.0.1:0")).await.unwrap().shutdown().await;
+}
+
 /// As reads of a disk that hangs do, something takes all threads that may block.
 #[test]
 fn a_stop_closes_connections_at_once_while_the_disk_hangs() {
@@ -139,7 +153,7 @@ fn a_program_whose_stderr_is_not_read_drops_lines_and_holds_nothing_up() {
         }
     });
     program.signal("TERM");
-    assert_eq!(program.ended().code(), Some(0));
+    assert_eq!((program.ended().code(), program.rest_of_stdout()), (Some(0), String::new()));
 }
 
 #[test]

@@ -25,9 +25,17 @@ use tokio::runtime::Runtime;
 /// No test waits this long unless it fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
+/// The program's file.
+pub(crate) const DORMOUSE: &str = env!("CARGO_BIN_EXE_dormouse");
+
 /// The program, without any configuration from the environment of the tests.
 pub(crate) fn dormouse(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_dormouse"));
+    dormouse_at(Path::new(DORMOUSE), args)
+}
+
+/// The same of a copy of the program's file.
+pub(crate) fn dormouse_at(file: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(file);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("DORMOUSE_") {
             command.env_remove(name);

@@ -1,5 +1,5 @@
 /*
- * A disk that loses power and gets into trouble: put under the server with LD_PRELOAD.
+ * A disk that loses power and gets into trouble, and a clock that is wrong: put under the server with LD_PRELOAD.
  *
  * It watches the calls on files below $FAULTY_DIR and has two powers:
  *
@@ -30,6 +30,7 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 /* The words of the control file: errors are of errno.h, and 0 is a disk in order. */
@@ -41,6 +42,7 @@ enum {
     FREE_MIB,      /* not 0: the free space, in MiB, less one */
     DIES_AT,       /* not 0: so many syncs from now the process is killed instead of it */
     SYNCS_WAITING, /* told to the test: how many syncs wait */
+    BEFORE_1970,   /* not 0: the clock of the machine stands before 1970 */
     WORDS
 };
 static volatile int *control;
@@ -395,6 +397,12 @@ FADVISE(posix_fadvise64)
     }
 SYNC(fsync)
 SYNC(fdatasync)
+
+int clock_gettime(clockid_t clock, struct timespec *now) {
+    int done = REAL(clock_gettime)(clock, now);
+    if (clock == CLOCK_REALTIME && word(BEFORE_1970)) now->tv_sec = -1;
+    return done;
+}
 
 int rename(const char *from, const char *to) {
     if (is_ours(from) && fails(CHANGE_ERROR)) return -1;

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::process::Program;
-use crate::support::{PATIENCE, dormouse};
+use crate::support::{DORMOUSE, PATIENCE, dormouse_at};
 
 /// The library, made by each process of tests and in one place for all.
 static LIBRARY: LazyLock<PathBuf> = LazyLock::new(|| {
@@ -41,6 +41,7 @@ enum Word {
     FreeMib,
     DiesAt,
     SyncsWaiting,
+    Before1970,
 }
 
 const EIO: i32 = 5;
@@ -51,6 +52,7 @@ const EROFS: i32 = 30;
 struct Disk {
     dir: TempDir,
     control: File,
+    program: PathBuf,
 }
 
 impl Disk {
@@ -61,7 +63,7 @@ impl Disk {
         let path = dir.path().join("control");
         fs::write(&path, [0; 64]).unwrap();
         let control = File::options().read(true).write(true).open(path).unwrap();
-        Self { dir, control }
+        Self { dir, control, program: DORMOUSE.into() }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -84,7 +86,8 @@ impl Disk {
     }
 
     fn command(&self, port: u16, variables: &[(&str, &str)]) -> Command {
-        let mut command = dormouse(&["--listen", &format!("127.0.0.1:{port}")]);
+        let listen = format!("127.0.0.1:{port}");
+        let mut command = dormouse_at(&self.program, &["--listen", &listen]);
         let stderr = File::options().create(true).append(true).open(self.path("stderr")).unwrap();
         command.arg("--data").arg(self.path("disk/some/data")).stderr(Stdio::from(stderr));
         command.env("LD_PRELOAD", &*LIBRARY);
@@ -93,6 +96,15 @@ impl Disk {
         command.env("DORMOUSE_LOG_MIN_FREE", "0B");
         command.envs(variables.iter().copied());
         command
+    }
+
+    /// Gives the program a file of its own, which the test may change.
+    fn own_program(&mut self) -> &Path {
+        self.program = self.path("dormouse");
+        // By another process: no child of this one may have the file open for writing when it is executed.
+        let copied = Command::new("cp").arg(DORMOUSE).arg(&self.program).status();
+        assert!(copied.unwrap().success());
+        &self.program
     }
 
     /// The disk after the power was lost at this moment.

@@ -1,7 +1,10 @@
 //! A disk that fails or hangs: nothing is acknowledged that it has not taken, everything else goes on, and the program comes back
 //! by itself when the disk does.
 
+use std::fs::{self, Permissions};
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use dormouse_protocol::{Encoding, ErrorCode, ServerMessage, Start};
@@ -123,4 +126,57 @@ async fn a_disk_that_hangs_holds_up_nothing_but_acknowledgements() {
     disk.syncs_hang();
     program.signal("TERM");
     assert_eq!(program.ended().code(), Some(0));
+}
+
+/// Makes an fsync fail, and lets the disk work again.
+async fn fail_once(disk: &Disk, client: &mut Client, object: u64) {
+    disk.set(Word::SyncError, EIO);
+    let id = client.send_publish(object, "lost", None).await;
+    assert_eq!(client.refusal(id).await.code, ErrorCode::Unavailable);
+    disk.set(Word::SyncError, 0);
+}
+
+/// An upgrade removes or replaces the file of the program that runs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_program_whose_file_was_removed_restarts() {
+    let mut disk = Disk::new();
+    let file = disk.own_program().to_owned();
+    let mut program = disk.start(0, &[]);
+    let mut client = Client::connect(program.address, Encoding::Msgpack).await;
+    let object = client.join_now("room/a").await;
+    fs::remove_file(file).unwrap();
+    fail_once(&disk, &mut client, object).await;
+    assert_eq!(client.closed().await, Some(3002));
+    program.restarted();
+    is_ready(program.address, "ready").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_program_that_cannot_restart_goes_on_until_it_can() {
+    let mut disk = Disk::new();
+    let file = disk.own_program().to_owned();
+    let mut program = disk.start(0, &[]);
+    let mut client = Client::connect(program.address, Encoding::Msgpack).await;
+    let object = client.join_now("room/a").await;
+    client.publish(object, 1).await;
+    fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+    fail_once(&disk, &mut client, object).await;
+    disk.is_logged("its file cannot be executed");
+    all_else_goes_on(program.address, "room/a", 1).await;
+    client.ping().await;
+
+    fs::set_permissions(&file, Permissions::from_mode(0o700)).unwrap();
+    assert_eq!(client.closed().await, Some(3002));
+    program.restarted();
+    is_ready(program.address, "ready").await;
+}
+
+#[test]
+fn a_clock_before_1970_is_an_error_of_the_start() {
+    let disk = Disk::new();
+    disk.set(Word::Before1970, 1);
+    let mut program = disk.command(0, &[]).stdout(Stdio::null()).spawn().unwrap();
+    assert_eq!(program.wait().unwrap().code(), Some(1));
+    disk.is_logged("the system's clock stands before 1970");
+    assert!(!disk.path("disk/some").exists(), "nothing was written");
 }
