@@ -45,6 +45,9 @@ pub(crate) struct Flags {
     /// The host and port to listen on, such as 127.0.0.1:7700, the default, or localhost:7700; port 0 takes any free one
     #[arg(long, value_name = "HOST:PORT")]
     listen: Option<ListenAddress>,
+    /// The host and port for operators (metrics, health, objects), by default 127.0.0.1:7701
+    #[arg(long, value_name = "HOST:PORT")]
+    internal: Option<ListenAddress>,
     /// The directory that holds the log, by default ./dormouse-data
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -56,8 +59,8 @@ pub(crate) struct Flags {
 /// Which objects to show, and how.
 #[derive(Debug, Args)]
 pub(crate) struct ObjectsFlags {
-    /// The server
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7700")]
+    /// The server's address for operators
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7701")]
     url: String,
     /// Only the objects in this state
     #[arg(long, value_parser = State::ALL.map(State::as_str))]
@@ -86,8 +89,8 @@ impl Cli {
 
 impl Flags {
     pub(crate) fn config(self) -> Result<Config, config::Error> {
-        let Self { listen, data, config: file } = self;
-        Config::load(Layer { listen, data, ..Layer::empty() }, file.as_deref())
+        let Self { listen, internal, data, config: file } = self;
+        Config::load(Layer { listen, internal, data, ..Layer::empty() }, file.as_deref())
     }
 }
 

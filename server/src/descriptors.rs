@@ -5,8 +5,8 @@
 
 use crate::config::Config;
 
-/// Pollers, listeners, journals, and tables that are being written.
-const OWN: u64 = 96;
+/// Pollers, listeners, journals, tables that are being written, and connections of operators.
+const OWN: u64 = 160;
 /// Tables of the log that stay open between two reads, where there are descriptors enough.
 const TABLES: u64 = 256;
 
@@ -72,8 +72,8 @@ mod tests {
         };
         assert_eq!(shares(u64::MAX), (16_384, 1_024, 256));
         assert_eq!(shares(20_000), (16_384, 1_024, 256));
-        assert_eq!(shares(1_024), (756, 108, 64));
-        assert_eq!(shares(256), (126, 18, 16));
+        assert_eq!(shares(1_024), (700, 100, 64));
+        assert_eq!(shares(256), (70, 10, 16));
         assert_eq!(shares(10), (1, 1, 0));
     }
 }

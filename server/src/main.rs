@@ -139,11 +139,13 @@ async fn restart_is_due(server: &Server) {
     restart::possible().await;
 }
 
-/// Writes one line for each address. Tests and scripts read the first: nothing else is ever written to stdout.
+/// Writes one line for each address, the public ones first. Tests and scripts read them: nothing else is ever written to stdout.
 fn announce(server: &Server) {
     let mut stdout = io::stdout();
-    let written = server.addresses().iter().try_for_each(|address| {
-        writeln!(stdout, "dormouse {VERSION} listening on http://{address}")
+    let public = server.addresses().iter().map(|address| ("listening", address));
+    let internal = server.internal_addresses().iter().map(|address| ("internal", address));
+    let written = public.chain(internal).try_for_each(|(what, address)| {
+        writeln!(stdout, "dormouse {VERSION} {what} on http://{address}")
     });
     if let Err(error) = written {
         // The server works without a reader of these lines.

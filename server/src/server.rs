@@ -19,7 +19,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::clock::BeforeEpoch;
 use crate::config::Config;
-use crate::http::{Health, HttpServer, Inside};
+use crate::http::{HandOver, Health, HttpServer, Inside};
 use crate::limits::{Budget, Level, Pressure, Watch, budget_bytes};
 use crate::log::{Log, OpenError};
 use crate::metrics::Metrics;
@@ -179,7 +179,7 @@ impl Server {
             budget.clone(),
             socket_metrics,
         )?);
-        let hand_over = Arc::new({
+        let hand_over: HandOver = Arc::new({
             let reactors = reactors.clone();
             move |accepted| reactors.accept(accepted)
         });
@@ -193,7 +193,7 @@ impl Server {
             sessions,
         };
         let core = Core { reactors, registry };
-        let http = match HttpServer::start(&config, &metrics, health.clone(), inside, hand_over) {
+        let http = match HttpServer::start(&config, &metrics, health.clone(), inside, &hand_over) {
             Ok(http) => http,
             Err(error) => {
                 drop(memory);
@@ -219,6 +219,11 @@ impl Server {
     /// All addresses that it listens on, at least one.
     pub fn addresses(&self) -> &[SocketAddr] {
         self.http.addresses()
+    }
+
+    /// All addresses that it listens on for operators, at least one.
+    pub fn internal_addresses(&self) -> &[SocketAddr] {
+        self.http.internal_addresses()
     }
 
     /// Waits until the log has failed and its disk works again: then the server should be shut down and started anew. Until

@@ -38,13 +38,13 @@ async function profile(look: Look = {}): Promise<BrowserContext> {
 }
 
 /** A page of a person who typed a name before, in a separate browser profile. */
-async function open(name: string, room: string, look: Look = {}): Promise<Page> {
+async function open(name: string, room: string, look: Look = {}, at = server.url): Promise<Page> {
   const context = await profile(look);
   await context.addInitScript((name) => localStorage.setItem("dormouse.name", name), name);
-  return tab(context, name, room);
+  return tab(context, name, room, at);
 }
 
-async function tab(context: BrowserContext, name: string, room: string): Promise<Page> {
+async function tab(context: BrowserContext, name: string, room: string, at = server.url): Promise<Page> {
   const page = await context.newPage();
   page.on("pageerror", (error) => failures.push(`${name}: ${error.message}`));
   page.on("console", (message) => {
@@ -56,7 +56,7 @@ async function tab(context: BrowserContext, name: string, room: string): Promise
     const isUnused = response.status() === 404 && response.url().includes("/v1/objects/");
     if (response.status() >= 400 && !isUnused) failures.push(`${name}: ${response.status()} for ${response.url()}`);
   });
-  await page.goto(`${server.url}/#room=${encodeURIComponent(room)}`);
+  await page.goto(`${at}/#room=${encodeURIComponent(room)}`);
   await isLive(page);
   return page;
 }
@@ -262,7 +262,8 @@ test("who is here is shown, and how the room rests", async () => {
     page.$$eval("#people li", (items) => items.map((item) => item.querySelector(".who")!.textContent!));
   const areHere = (page: Page, count: number): Promise<unknown> =>
     page.waitForFunction((count) => document.getElementById("here")!.textContent === `${count} here`, count);
-  const ann = await open("Ann", "tea");
+  // Only the address for operators tells how the room rests.
+  const ann = await open("Ann", "tea", {}, server.internal);
   const bob = await open("Bob", "tea", { colorScheme: "dark" });
   await Promise.all([areHere(ann, 2), areHere(bob, 2)]);
   // The page's own user is first.
@@ -278,6 +279,7 @@ test("who is here is shown, and how the room rests", async () => {
   await messages(bob, 1);
   await ann.waitForSelector("#rest", { state: "visible" });
   expect(await shown(ann, "rest-text")).toMatch(/^(awake|woke in|falling asleep|asleep)/);
+  expect(await bob.isVisible("#rest")).toBe(false);
   await ann.screenshot({ path: `${SHOTS}here-light.png` });
   await bob.screenshot({ path: `${SHOTS}here-dark.png` });
 
@@ -302,7 +304,7 @@ test("who closes a tab says goodbye and is not waited for", async () => {
   const bob = await open("Bob", "tea");
   await ann.waitForSelector("#people [title=Bob]");
   const metric = async (name: string): Promise<string | undefined> =>
-    new RegExp(`^${name} (\\d+)$`, "m").exec(await (await fetch(`${server.url}/metrics`)).text())?.[1];
+    new RegExp(`^${name} (\\d+)$`, "m").exec(await (await fetch(`${server.internal}/metrics`)).text())?.[1];
   const before = await metric("dormouse_presence_lost_total");
   await bob.close({ runBeforeUnload: true });
   await ann.waitForSelector("#people [title=Bob]", { state: "detached" });

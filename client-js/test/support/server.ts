@@ -5,12 +5,13 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const BINARY = process.env.DORMOUSE_BIN ?? fileURLToPath(new URL("../../../target/debug/dormouse", import.meta.url));
-const READY = /^dormouse \S+ listening on (http:\/\/127\.0\.0\.1:(\d+))$/m;
+const READY = /^dormouse \S+ listening on http:\/\/127\.0\.0\.1:(\d+)\ndormouse \S+ internal on (http:\/\/127\.0\.0\.1:\d+)$/m;
 
 /** The real server, with its own process and data directory. */
 export class RealServer {
   #child: ChildProcess | null = null;
   #port = 0;
+  #internal = "";
   readonly #data = mkdtempSync(join(tmpdir(), "dormouse-test-"));
   readonly #settings: Record<string, string>;
 
@@ -29,6 +30,11 @@ export class RealServer {
     return `http://127.0.0.1:${this.#port}`;
   }
 
+  /** The address for operators. */
+  get internal(): string {
+    return this.#internal;
+  }
+
   get port(): number {
     return this.#port;
   }
@@ -38,18 +44,18 @@ export class RealServer {
     if (!existsSync(BINARY)) {
       throw new Error(`there is no server at ${BINARY}: run \`cargo build\`, or name another one in DORMOUSE_BIN`);
     }
-    const child = spawn(BINARY, ["--listen", `127.0.0.1:${this.#port}`, "--data", this.#data], {
+    const child = spawn(BINARY, ["--listen", `127.0.0.1:${this.#port}`, "--internal", "127.0.0.1:0", "--data", this.#data], {
       env: { ...quietEnv(), ...this.#settings },
     });
     this.#child = child;
-    this.#port = await new Promise<number>((resolve, reject) => {
+    [this.#port, this.#internal] = await new Promise<[number, string]>((resolve, reject) => {
       let out = "";
       let log = "";
       child.stderr.on("data", (data: Buffer) => (log = (log + data.toString()).slice(-4_000)));
       child.stdout.on("data", (data: Buffer) => {
         out += data.toString();
         const ready = READY.exec(out);
-        if (ready) resolve(Number(ready[2]));
+        if (ready) resolve([Number(ready[1]), ready[2]!]);
       });
       child.once("error", reject);
       child.once("exit", (code) => reject(new Error(`the server ended with ${code} before it was ready:\n${out}${log}`)));

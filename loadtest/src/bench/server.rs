@@ -45,6 +45,7 @@ pub(crate) struct Server {
     /// Kept open, so that the server can go on writing.
     _output: BufReader<ChildStdout>,
     address: SocketAddr,
+    internal: SocketAddr,
     version: String,
 }
 
@@ -98,7 +99,7 @@ impl Launch {
             command.env_remove(name);
         }
         let mut child = command
-            .args(["--listen", &format!("127.0.0.1:{port}"), "--data"])
+            .args(["--listen", &format!("127.0.0.1:{port}"), "--internal", "127.0.0.1:0", "--data"])
             .arg(data)
             .envs(settings.iter().map(|(key, value)| (format!("{PREFIX}{key}"), value)))
             .env("RUST_LOG", "warn")
@@ -118,14 +119,18 @@ impl Launch {
     /// Waits until it has said where it listens.
     pub(crate) fn ready(self) -> Result<Server> {
         let Self { mut process, mut output } = self;
-        let mut line = String::new();
-        let announced = output.read_line(&mut line).map(|_| parse_announcement(&line));
-        let Ok(Some((version, address))) = announced else {
+        let mut announced = |what| {
+            let mut line = String::new();
+            output.read_line(&mut line).ok().and_then(|_| parse_announcement(&line, what))
+        };
+        let public = announced("listening");
+        let (Some((version, address)), Some((_, internal))) = (public, announced("internal"))
+        else {
             let _ = process.0.kill();
             let status = process.0.wait()?;
             bail!("the server did not start ({status})");
         };
-        Ok(Server { process, _output: output, address, version })
+        Ok(Server { process, _output: output, address, internal, version })
     }
 }
 
@@ -133,6 +138,11 @@ impl Server {
     /// Where it listens.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it listens for operators.
+    pub(crate) fn internal(&self) -> SocketAddr {
+        self.internal
     }
 
     /// For clients.
@@ -173,7 +183,7 @@ impl Server {
 
     /// What it counts at this moment.
     pub(crate) fn metrics(&self) -> Result<Metrics> {
-        Metrics::fetch(self.address)
+        Metrics::fetch(self.internal)
     }
 
     /// Waits until every object sleeps and so many connections are open, and then for freed memory to go back to the
@@ -206,10 +216,10 @@ impl Drop for Process {
     }
 }
 
-/// `dormouse 1.2.3 listening on http://127.0.0.1:7700`
-fn parse_announcement(line: &str) -> Option<(String, SocketAddr)> {
-    let (program, address) = line.trim().split_once(" listening on http://")?;
-    let (_, version) = program.split_once(' ')?;
+/// `dormouse 1.2.3 listening on http://127.0.0.1:7700`, and likewise `internal on`.
+fn parse_announcement(line: &str, what: &str) -> Option<(String, SocketAddr)> {
+    let (program, address) = line.trim().split_once(" on http://")?;
+    let version = program.strip_prefix("dormouse ")?.strip_suffix(what)?.trim_end();
     Some((version.to_owned(), address.parse().ok()?))
 }
 
@@ -221,8 +231,9 @@ mod tests {
     fn the_announcement_tells_version_and_address() {
         let line = "dormouse 1.2.3 listening on http://127.0.0.1:4711\n";
         let address = "127.0.0.1:4711".parse().unwrap();
-        assert_eq!(parse_announcement(line), Some(("1.2.3".to_owned(), address)));
-        assert_eq!(parse_announcement(""), None);
+        assert_eq!(parse_announcement(line, "listening"), Some(("1.2.3".to_owned(), address)));
+        assert_eq!(parse_announcement(line, "internal"), None);
+        assert_eq!(parse_announcement("", "listening"), None);
     }
 
     #[test]

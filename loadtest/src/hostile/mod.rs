@@ -103,11 +103,11 @@ fn play(
 ) -> Result<Told> {
     let mut script = attack.script();
     script.rate = options.rate.unwrap_or(script.rate);
-    let before = Metrics::fetch(target.address)?;
+    let before = Metrics::fetch(target.internal)?;
     let crew = Crew::start(target.address, script, options.attackers, rooms.to_vec());
     session.play(BEGIN, |_, _| false)?;
     session.measure(options.seconds, |_, _| false)?;
-    let after = Metrics::fetch(target.address)?;
+    let after = Metrics::fetch(target.internal)?;
     Ok(Told {
         spent: crew.stop()?,
         refused: refused(&after).saturating_sub(refused(&before)),

@@ -19,6 +19,8 @@ pub(crate) struct Target {
     pub(crate) system: &'static str,
     /// Where it listens.
     pub(crate) address: SocketAddr,
+    /// Where it listens for operators; of a server that runs already, the address that was named.
+    pub(crate) internal: SocketAddr,
     /// Its processes, as far as they are known: what they use is summed.
     pub(crate) processes: Vec<u32>,
     /// Its version, where it is known.
@@ -63,7 +65,8 @@ impl Target {
         processes: Vec<u32>,
         version: Option<String>,
     ) -> Self {
-        Self { system, address, processes, version, _server: None, _site: None }
+        let internal = address;
+        Self { system, address, internal, processes, version, _server: None, _site: None }
     }
 
     /// A new one that allows so many connections.
@@ -88,6 +91,7 @@ impl Target {
         Ok(Self {
             system: "dormouse",
             address: server.address(),
+            internal: server.internal(),
             processes: vec![server.pid()],
             version: Some(server.version().to_owned()),
             _server: Some(server),

@@ -60,14 +60,14 @@ pub fn run(options: &SoakOptions) -> Result<Outcome> {
     );
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let mut lookout = Lookout::new(target.address, pid)?;
+    let mut lookout = Lookout::new(target.internal, pid)?;
     // The first answer makes what is made once.
     lookout.sample(Duration::ZERO, 0)?;
     thread::sleep(SETTLE);
     let before = lookout.sample(Duration::ZERO, 0)?;
 
     let length = Duration::from_secs_f64(options.minutes * 60.0);
-    let stage = Stage::new(target.address, options.objects, first, length / 4)?;
+    let stage = Stage::new(&target, options.objects, first, length / 4)?;
     let stage = Arc::new(stage);
     let samples = thread::scope(|scope| {
         let sampling = scope.spawn(|| {
@@ -80,7 +80,7 @@ pub fn run(options: &SoakOptions) -> Result<Outcome> {
         sampling.join().expect("sampling does not panic")
     })?;
     let after = rest(&mut lookout, &before)?;
-    let done = Done::by(target.address)?;
+    let done = Done::by(target.internal)?;
     let ended = Ended { length, before, samples, after, done, version: target.version.clone() };
     let books = stage.books();
     Ok(Outcome::new(ended, books.counts, books.faults.clone()))

@@ -20,7 +20,7 @@ pub(super) async fn run(stage: Arc<Stage>, per_second: f64) {
         // Before the question: what is acknowledged by now it has to tell.
         let head = stage.books().head(object);
         let path = format!("/v1/objects/{}", stage.name(object).as_str());
-        let address = stage.address;
+        let address = stage.internal;
         let which = nth % 3;
         let read = spawn_blocking(move || match which {
             0 => list(address),

@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use super::books::{Books, Kept};
 use super::faults::Fault;
+use crate::load::target::Target;
 
 /// How the server has to be configured. What members see of grace and retention is checked against it; the rest lets objects fall
 /// asleep, slow readers fall behind and half handshakes end within the time that somebody waits for it.
@@ -50,6 +51,7 @@ pub(super) enum Phase {
 pub(super) struct Stage {
     pub(super) url: String,
     pub(super) address: SocketAddr,
+    pub(super) internal: SocketAddr,
     names: Vec<ObjectName>,
     /// Objects that are there from the start; the others are added until `grown`.
     first: usize,
@@ -64,7 +66,7 @@ pub(super) struct Stage {
 impl Stage {
     /// Of so many objects, whose names nobody else uses. All of them are in use after `grown`.
     pub(super) fn new(
-        address: SocketAddr,
+        target: &Target,
         objects: usize,
         first: usize,
         grown: Duration,
@@ -72,8 +74,9 @@ impl Stage {
         let run = rand::random::<u32>();
         let name = |nth| format!("room/soak-{run:08x}-{nth}").parse();
         Ok(Self {
-            url: format!("ws://{address}"),
-            address,
+            url: format!("ws://{}", target.address),
+            address: target.address,
+            internal: target.internal,
             names: (0..objects).map(name).collect::<Result<_, _>>()?,
             first,
             started: Instant::now(),

@@ -26,6 +26,11 @@ pub struct Config {
     #[config(env = "DORMOUSE_LISTEN", default = "127.0.0.1:7700")]
     pub listen: ListenAddress,
 
+    /// The host and port for operators: metrics, health, objects and the controls for tests, beside all that `listen` answers. What is
+    /// there asks nobody who it is, so keep it on the loopback interface or in a private network. Port 0 takes any free one.
+    #[config(env = "DORMOUSE_INTERNAL", default = "127.0.0.1:7701")]
+    pub internal: ListenAddress,
+
     /// The directory that holds the log. It is made where it is missing; one server at a time uses it.
     #[config(env = "DORMOUSE_DATA", default = "./dormouse-data", validate = path)]
     pub data: PathBuf,

@@ -22,8 +22,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::connection_limiter::HttpPermit;
 use super::fast_path::{self, Granted};
+use super::metrics::Counts;
 use super::reject::{self, Rejection};
-use super::routes::routes;
 use super::shared::Shared;
 use super::upgrade::{Asked, Pending};
 use super::{Closing, HandOver};
@@ -44,11 +44,20 @@ pub(super) struct Server {
 }
 
 impl Server {
-    pub(super) fn new(shared: Arc<Shared>, hand_over: HandOver, head_time: Duration) -> Self {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        routes: Router,
+        hand_over: HandOver,
+        head_time: Duration,
+    ) -> Self {
         let mut http = http1();
         http.timer(TokioTimer::new());
-        let routes = routes(Arc::clone(&shared));
         Self { http, routes, shared, hand_over, head_time }
+    }
+
+    /// The counts of what happens to connections.
+    pub(super) fn counts(&self) -> &Counts {
+        &self.shared.counts
     }
 
     /// Hands a connection over whose handshake lies in its socket. Any other comes back untouched.

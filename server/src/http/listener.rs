@@ -17,7 +17,6 @@ use super::Closing;
 use super::connection::Server;
 use super::connection_limiter::ConnectionLimiter;
 use super::log_throttle::LogThrottle;
-use super::metrics::Counts;
 use super::reject::{self, Rejection};
 use super::reserve_descriptor::ReserveDescriptor;
 use crate::config::ListenAddress;
@@ -149,7 +148,6 @@ pub(super) struct Acceptor {
     pub(super) limiter: ConnectionLimiter,
     pub(super) reserve: ReserveDescriptor,
     pub(super) closing: Closing,
-    pub(super) counts: Counts,
 }
 
 impl Acceptor {
@@ -175,7 +173,7 @@ impl Acceptor {
                 }
                 // A rejected connection frees the reserve descriptor for the next one, so no pause is needed.
                 Ok(Arrival::SentAway(error)) => {
-                    self.counts.cut(Rejection::Descriptors);
+                    self.server.counts().cut(Rejection::Descriptors);
                     error
                 }
                 // The client was gone before it was accepted.
@@ -185,7 +183,7 @@ impl Acceptor {
                     error
                 }
             };
-            self.counts.accept_errors.inc();
+            self.server.counts().accept_errors.inc();
             if failing.is_due() {
                 tracing::warn!(%error, "connections can't be accepted; trying on");
             }

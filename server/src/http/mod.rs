@@ -73,12 +73,25 @@ pub struct Inside {
 /// Each connection watches the deadline itself; this only covers the time that it needs to end.
 const LAST_TURN: Duration = Duration::from_secs(1);
 
+/// Connections of operators that may be in HTTP at once. They are apart from those of clients, so that a flood of clients does not
+/// keep operators out.
+const INTERNAL_CONNECTIONS: usize = 64;
+
 /// The HTTP server, until it is stopped.
 #[derive(Debug)]
 pub struct HttpServer {
-    addresses: Vec<SocketAddr>,
+    /// For clients.
+    public: Entrance,
+    /// For operators.
+    internal: Entrance,
     /// Set to the moment by which everything has to be closed.
     closing: watch::Sender<Option<Instant>>,
+}
+
+/// Where the HTTP server listens for one kind of user.
+#[derive(Debug)]
+struct Entrance {
+    addresses: Vec<SocketAddr>,
     /// A permit for each connection that may be in HTTP, and how many there are.
     in_http: (Arc<Semaphore>, u32),
     accepting: Vec<JoinHandle<()>>,
@@ -88,8 +101,10 @@ pub struct HttpServer {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The address is in use, not one of this machine, or not allowed.
-    #[error("cannot listen on {address}: free it, or choose another one with --listen")]
+    #[error("cannot listen on {address}: free it, or choose another one with --{key}")]
     Listen {
+        /// The key of the configuration.
+        key: &'static str,
         /// The address that was asked for.
         address: ListenAddress,
         /// What the system said.
@@ -107,15 +122,13 @@ impl HttpServer {
         metrics: &Metrics,
         health: Health,
         inside: Inside,
-        hand_over: HandOver,
+        hand_over: &HandOver,
     ) -> Result<Self, Error> {
         let counts = metrics::Counts::register(metrics.registry())?;
-        let listeners = listener::bind_all(&config.listen)
-            .map_err(|source| Error::Listen { address: config.listen.clone(), source })?;
+        let public = bind(&config.listen, "listen")?;
+        let internal = bind(&config.internal, "internal")?;
         counts.connections_limit.set(config.limits.connections.cast_signed() as i64);
         let (closing, closed) = watch::channel(None);
-        let most = config.limits.http_connections.min(Semaphore::MAX_PERMITS);
-        let in_http = Arc::new(Semaphore::new(most));
         let shared = Arc::new(shared::Shared {
             slots: ConnectionPermits::new(config.limits.connections, inside.budget.clone()),
             hosts: host::Hosts::new(&config.allowed_hosts),
@@ -127,11 +140,64 @@ impl HttpServer {
                 compression: config.compression,
                 echo: config.test_controls,
             },
-            counts: counts.clone(),
+            counts,
             full: LogThrottle::default(),
             metrics: metrics.clone(),
         });
-        let server = connection::Server::new(shared, hand_over, config.limits.handshake_timeout);
+        let open = |listeners, routes, most| {
+            let (shared, hand_over) = (shared.clone(), HandOver::clone(hand_over));
+            let head_time = config.limits.handshake_timeout;
+            let server = connection::Server::new(shared, routes, hand_over, head_time);
+            Entrance::open(listeners, &server, &Closing(closed.clone()), most)
+        };
+        let most = config.limits.http_connections;
+        let public = open(public, routes::public(&shared), most);
+        let internal = open(internal, routes::internal(&shared), INTERNAL_CONNECTIONS);
+        Ok(Self { public, internal, closing })
+    }
+
+    /// The addresses for clients, at least one, with the real port where port 0 was asked for.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.public.addresses
+    }
+
+    /// The addresses for operators, likewise.
+    pub fn internal_addresses(&self) -> &[SocketAddr] {
+        &self.internal.addresses
+    }
+
+    /// Stops listening, lets requests under way finish until the deadline, and cuts off what is left. After this
+    /// nothing is handed over any more.
+    pub async fn stop(self, deadline: Instant) {
+        self.closing.send_replace(Some(deadline));
+        let ended = async { tokio::join!(self.public.ended(), self.internal.ended()) };
+        if timeout_at(deadline + LAST_TURN, ended).await.is_err() {
+            tracing::warn!("HTTP connections were still open after the deadline");
+        }
+    }
+}
+
+fn bind(
+    address: &ListenAddress,
+    key: &'static str,
+) -> Result<Vec<(listener::Listener, SocketAddr)>, Error> {
+    listener::bind_all(address).map_err(|source| Error::Listen {
+        key,
+        address: address.clone(),
+        source,
+    })
+}
+
+impl Entrance {
+    /// Accepts connections, of which `most` may be in HTTP at once.
+    fn open(
+        listeners: Vec<(listener::Listener, SocketAddr)>,
+        server: &connection::Server,
+        closing: &Closing,
+        most: usize,
+    ) -> Self {
+        let most = most.min(Semaphore::MAX_PERMITS);
+        let in_http = Arc::new(Semaphore::new(most));
         let limiter = ConnectionLimiter::new(Arc::clone(&in_http));
         let (mut addresses, mut accepting) = (Vec::new(), Vec::new());
         for (listener, address) in listeners {
@@ -141,35 +207,23 @@ impl HttpServer {
                 server: server.clone(),
                 limiter: limiter.clone(),
                 reserve: ReserveDescriptor::new(),
-                closing: Closing(closed.clone()),
-                counts: counts.clone(),
+                closing: closing.clone(),
             };
             accepting.push(tokio::spawn(acceptor.run()));
         }
-        Ok(Self { addresses, closing, in_http: (in_http, most as u32), accepting })
+        Self { addresses, in_http: (in_http, most as u32), accepting }
     }
 
-    /// The addresses that it listens on, at least one, with the real port where port 0 was asked for.
-    pub fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
-    }
-
-    /// Stops listening, lets requests under way finish until the deadline, and cuts off what is left. After this
-    /// nothing is handed over any more.
-    pub async fn stop(self, deadline: Instant) {
-        self.closing.send_replace(Some(deadline));
-        let ended = async {
-            for accepting in self.accepting {
-                if let Err(error) = accepting.await {
-                    tracing::error!(%error, "the accept loop ended early");
-                }
+    /// Waits until nothing is accepted any more and every connection has left HTTP.
+    async fn ended(self) {
+        for accepting in self.accepting {
+            if let Err(error) = accepting.await {
+                tracing::error!(%error, "the accept loop ended early");
             }
-            let (in_http, most) = self.in_http;
-            in_http.acquire_many(most).await.is_ok()
-        };
-        if timeout_at(deadline + LAST_TURN, ended).await.is_err() {
-            tracing::warn!("HTTP connections were still open after the deadline");
         }
+        let (in_http, most) = self.in_http;
+        // It fails if the semaphore was closed, which nothing does.
+        let _ = in_http.acquire_many(most).await;
     }
 }
 

@@ -17,20 +17,35 @@ use super::shared::{CONNECT, Shared};
 use super::upgrade::{Asked, Pending, Upgrade};
 use super::{objects, page};
 
-pub(super) fn routes(shared: Arc<Shared>) -> Router {
-    Router::new()
-        .route(CONNECT, get(connect))
+/// What clients and browsers may ask.
+pub(super) fn public(shared: &Arc<Shared>) -> Router {
+    finish(Router::new(), Router::new(), shared)
+}
+
+/// The same, and what only operators may ask.
+pub(super) fn internal(shared: &Arc<Shared>) -> Router {
+    let operators = Router::new()
         .merge(guarded(Router::new().route("/metrics", get(metrics))))
         .merge(guarded(objects::routes()))
-        .merge(controls::routes(&shared))
+        .merge(controls::routes(shared));
+    finish(operators, Router::new().route("/health/ready", get(ready)), shared)
+}
+
+/// Adds what everybody may ask, and what holds for every answer.
+fn finish(
+    operators: Router<Arc<Shared>>,
+    probes: Router<Arc<Shared>>,
+    shared: &Arc<Shared>,
+) -> Router {
+    operators
+        .route(CONNECT, get(connect))
         .merge(page::routes())
-        .layer(from_fn_with_state(Arc::clone(&shared), check_host))
+        .layer(from_fn_with_state(Arc::clone(shared), check_host))
         // Probes may use any name, and learn nothing but the health.
-        .route("/health/live", get(|| async { "live\n" }))
-        .route("/health/ready", get(ready))
+        .merge(probes.route("/health/live", get(|| async { "live\n" })))
         .fallback(unknown)
-        .layer(from_fn_with_state(Arc::clone(&shared), complete))
-        .with_state(shared)
+        .layer(from_fn_with_state(Arc::clone(shared), complete))
+        .with_state(Arc::clone(shared))
 }
 
 /// What is much work to answer: one way for all of it.

@@ -33,7 +33,7 @@ class Server:
             "DORMOUSE_LIMITS_MESSAGE_BYTES": "1MiB",
             "DORMOUSE_LIMITS_OUTBOUND_BYTES": "1MiB",
         }
-        command = [program, "--listen", "127.0.0.1:0", "--data", self.data.name]
+        command = [program, "--listen", "127.0.0.1:0", "--internal", "127.0.0.1:0", "--data", self.data.name]
         self.process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True)
 
     def __enter__(self):

@@ -3,7 +3,7 @@
 
 use std::io::{Read as _, Write as _};
 
-use crate::support::{TestHttpServer, handshake, read_head};
+use crate::support::{TestHttpServer, exchange, handshake, read_head};
 
 /// The status of the answer to a request that arrives whole, and of one that arrives in two pieces.
 fn statuses(http_server: &TestHttpServer, request: &str) -> [String; 2] {
@@ -51,23 +51,26 @@ fn both_ways_in_give_the_same_answer() {
 #[test]
 fn a_rebound_page_reads_nothing() {
     let http_server = TestHttpServer::start(|config| config.test_controls = true);
-    let ask = |request: &str| {
-        http_server.exchange(&format!("{request} HTTP/1.1\r\nHost: evil.example:7700\r\n\r\n"))
+    let ask = |address, request: &str| {
+        let request = format!("{request} HTTP/1.1\r\nHost: evil.example:7700\r\n\r\n");
+        exchange(address, &request)
     };
-    for request in [
-        "GET /v1/objects",
-        "GET /metrics",
-        "GET /",
-        "POST /v1/objects/room/a/sleep",
-        "GET /v1/connect",
+    let (public, internal) = (http_server.address, http_server.internal);
+    for (address, request) in [
+        (internal, "GET /v1/objects"),
+        (internal, "GET /metrics"),
+        (internal, "POST /v1/objects/room/a/sleep"),
+        (internal, "GET /v1/connect"),
+        (public, "GET /"),
+        (public, "GET /v1/connect"),
     ] {
-        let answer = ask(request);
+        let answer = ask(address, request);
         let refused = answer.starts_with("HTTP/1.1 403 ") && answer.contains("allowed_hosts");
         // A request that is no handshake is refused as such.
         assert!(refused || answer.starts_with("HTTP/1.1 426 "), "{request}: {answer}");
     }
     // Probes may use any name.
-    assert!(ask("GET /health/live").starts_with("HTTP/1.1 200 "));
+    assert!(ask(public, "GET /health/live").starts_with("HTTP/1.1 200 "));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The HTTP server: routes, the handshake, its refusals, its bounds, and its end.
 
 use std::io::{self, Read as _, Write as _};
+use std::net::TcpStream;
 use std::time::Duration;
 
 use dormouse::session::BadToken;
@@ -12,7 +13,7 @@ use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 
 use crate::support::{
-    PATIENCE, TestHttpServer, handshake, read_head, sessions, wait_until_refused,
+    PATIENCE, TestHttpServer, exchange, handshake, read_head, sessions, wait_until_refused,
 };
 
 #[test]
@@ -109,7 +110,7 @@ fn a_request_that_is_no_handshake_is_refused_with_the_reason() {
         assert!(answer.contains(text), "{to}: {answer}");
     }
     assert!(http_server.accepted.try_recv().is_err());
-    let metrics = http_server.get("/metrics");
+    let metrics = http_server.get_internal("/metrics");
     assert!(
         metrics.contains("dormouse_connections_refused_total{reason=\"key\"} 1\n"),
         "{metrics}"
@@ -131,7 +132,7 @@ fn one_connection_more_than_the_bound_is_told_to_come_again() {
     assert!(refused.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{refused}");
     assert!(refused.contains("\r\nretry-after: 5\r\n"), "{refused}");
     assert!(refused.ends_with("limits.connections is reached: try again later\n"), "{refused}");
-    let metrics = http_server.get("/metrics");
+    let metrics = http_server.get_internal("/metrics");
     let counted = "dormouse_connections_refused_total{reason=\"connections\"} 1\n";
     assert!(metrics.contains(counted), "{metrics}");
 
@@ -194,21 +195,46 @@ fn the_page_runs_only_what_comes_from_the_server() {
     assert!(!http_server.get("/").contains("<style"));
 }
 
+/// Promise 11: what is for operators is not on the public address.
+#[test]
+fn the_public_address_answers_no_question_of_operators() {
+    let http_server = TestHttpServer::start(|config| config.test_controls = true);
+    for request in [
+        "GET /metrics",
+        "GET /health/ready",
+        "GET /v1/objects",
+        "GET /v1/objects/room/a",
+        "POST /v1/objects/room/a/sleep",
+        "POST /v1/objects/room/a/crash",
+        "POST /v1/log/delay?ms=1",
+    ] {
+        let request = format!("{request} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        let lost = http_server.exchange(&request);
+        assert!(lost.starts_with("HTTP/1.1 404 ") && lost.contains("/v1/connect"), "{lost}");
+        let known = exchange(http_server.internal, &request);
+        assert!(!known.contains("/v1/connect"), "{known}");
+    }
+    // Clients may come in by the other one too: so does the page that operators open.
+    let mut client = TcpStream::connect(http_server.internal).unwrap();
+    client.write_all(handshake("", "").as_bytes()).unwrap();
+    assert!(read_head(&mut client).starts_with("HTTP/1.1 101 "));
+}
+
 #[test]
 fn health_and_metrics_are_told() {
     let http_server = TestHttpServer::start(|_| {});
     assert!(http_server.get("/health/live").starts_with("HTTP/1.1 200 OK\r\n"));
-    assert!(http_server.get("/health/ready").starts_with("HTTP/1.1 200 OK\r\n"));
+    assert!(http_server.get_internal("/health/ready").starts_with("HTTP/1.1 200 OK\r\n"));
     let lost = http_server.get("/admin");
     assert!(lost.starts_with("HTTP/1.1 404 Not Found\r\n") && lost.contains("/v1/connect"));
 
     http_server.health.drain();
     assert!(http_server.get("/health/live").starts_with("HTTP/1.1 200 OK\r\n"));
-    let unready = http_server.get("/health/ready");
+    let unready = http_server.get_internal("/health/ready");
     assert!(unready.starts_with("HTTP/1.1 503 ") && unready.ends_with("draining\n"), "{unready}");
     assert!(http_server.exchange(&handshake("", "")).starts_with("HTTP/1.1 503 "));
 
-    let metrics = http_server.get("/metrics");
+    let metrics = http_server.get_internal("/metrics");
     for line in [
         "dormouse_build_info{version=",
         "dormouse_http_requests_total{code=\"2xx\",route=\"/health/live\"} 2\n",

@@ -18,6 +18,7 @@ use crate::support::dormouse;
 fn config(data: &TempDir, listen: &str) -> Config {
     let mut config = Config { data: data.path().into(), ..Config::default() };
     config.listen = listen.parse().unwrap();
+    config.internal.set_port(0);
     config
 }
 
@@ -146,7 +147,7 @@ fn a_program_whose_stderr_is_not_read_drops_lines_and_holds_nothing_up() {
         let mut client = Client::connect(program.address, Encoding::Json).await;
         let object = client.join_now("room/a").await;
         let name = "dormouse_log_lines_dropped";
-        while crate::server::metric(program.address, name).await == 0 {
+        while crate::server::metric(program.internal, name).await == 0 {
             client.publish(object, 1).await;
             // A refused connection is logged, with its reason.
             drop(tokio::net::TcpStream::connect(program.address).await.unwrap());

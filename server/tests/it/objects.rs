@@ -131,7 +131,7 @@ async fn the_controls_are_off_until_they_are_turned_on_and_closed_to_foreign_pag
         for (origin, is_refused) in [("http://evil.example", true), ("http://localhost", false)] {
             let request =
                 format!("POST {control} HTTP/1.1\r\nHost: localhost\r\nOrigin: {origin}\r\n\r\n");
-            let answer = exchange(server.address, &request).await;
+            let answer = exchange(server.internal, &request).await;
             assert_eq!(answer.starts_with("HTTP/1.1 403 "), is_refused, "{control}: {answer}");
         }
     }

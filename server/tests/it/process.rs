@@ -12,6 +12,8 @@ use crate::support::{PATIENCE, dormouse};
 pub(crate) struct Program {
     pub(crate) child: Child,
     pub(crate) address: SocketAddr,
+    /// The one for operators.
+    pub(crate) internal: SocketAddr,
     stdout: BufReader<ChildStdout>,
 }
 
@@ -27,12 +29,13 @@ impl Program {
     pub(crate) fn run(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        Self { child, address: listening(&mut stdout), stdout }
+        let (address, internal) = announced(&mut stdout);
+        Self { child, address, internal, stdout }
     }
 
     /// Waits until the program has started itself anew.
     pub(crate) fn restarted(&mut self) {
-        self.address = listening(&mut self.stdout);
+        (self.address, self.internal) = announced(&mut self.stdout);
     }
 
     pub(crate) fn signal(&self, name: &str) {
@@ -46,7 +49,7 @@ impl Program {
         self.child.wait().unwrap();
     }
 
-    /// What an ended program has written after the line with its address.
+    /// What an ended program has written after its addresses.
     pub(crate) fn rest_of_stdout(&mut self) -> String {
         let mut rest = String::new();
         self.stdout.read_to_string(&mut rest).unwrap();
@@ -74,13 +77,16 @@ impl Drop for Program {
     }
 }
 
-/// Where the program says that it listens.
-fn listening(stdout: &mut impl BufRead) -> SocketAddr {
-    let mut line = String::new();
-    stdout.read_line(&mut line).unwrap();
-    let version = env!("CARGO_PKG_VERSION");
-    let address = line.trim().strip_prefix(&format!("dormouse {version} listening on http://"));
-    address.unwrap_or_else(|| panic!("{line:?}")).parse().unwrap()
+/// Where the program says that it listens, for clients and for operators.
+fn announced(stdout: &mut impl BufRead) -> (SocketAddr, SocketAddr) {
+    let mut address_of = |what: &str| {
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        let start = format!("dormouse {} {what} on http://", env!("CARGO_PKG_VERSION"));
+        let address = line.trim().strip_prefix(&start);
+        address.unwrap_or_else(|| panic!("{line:?}")).parse().unwrap()
+    };
+    (address_of("listening"), address_of("internal"))
 }
 
 /// The program's command under a shell that sets limits first.

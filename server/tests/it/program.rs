@@ -46,8 +46,8 @@ fn port_zero_takes_a_free_port_and_tells_it() {
     for args in [&["--listen", "127.0.0.1:0"][..], &["serve", "--listen", "127.0.0.1:0"]] {
         let (program, _data) = start(args);
         assert_ne!(program.address.port(), 0);
-        let answer = get(program.address, "/health/ready");
-        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+        let ready = get(program.internal, "/health/ready");
+        assert!(ready.starts_with("HTTP/1.1 200 OK\r\n"), "{ready}");
     }
 }
 
@@ -79,11 +79,18 @@ fn an_address_in_use_is_a_clear_error() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let data = TempDir::new().unwrap();
-    let output = dormouse(&["--listen", &address]).arg("--data").arg(data.path()).output().unwrap();
-    assert_eq!(output.status.code(), Some(1));
-    let text = String::from_utf8(output.stderr).unwrap();
-    assert!(text.contains(&format!("error: cannot listen on {address}: free it, or choose another one with --listen\n  caused by: ")), "{text}");
-    assert!(output.stdout.is_empty());
+    for (key, other) in [("listen", "internal"), ("internal", "listen")] {
+        let (key, other) = (format!("--{key}"), format!("--{other}"));
+        let mut command = dormouse(&[&key, &address, &other, "127.0.0.1:0"]);
+        let output = command.arg("--data").arg(data.path()).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        let text = String::from_utf8(output.stderr).unwrap();
+        let error = format!(
+            "error: cannot listen on {address}: free it, or choose another one with {key}\n  caused by: "
+        );
+        assert!(text.contains(&error), "{text}");
+        assert!(output.stdout.is_empty());
+    }
 }
 
 #[test]

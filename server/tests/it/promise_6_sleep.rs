@@ -385,6 +385,7 @@ async fn a_server_does_not_start_with_a_pin_of_an_unknown_class() {
     let data = tempfile::tempdir().unwrap();
     let mut config = Config { data: data.path().join("log"), ..Config::default() };
     config.listen.set_port(0);
+    config.internal.set_port(0);
     config.objects.pinned = vec!["room/a".parse().unwrap(), "cellar/a".parse().unwrap()];
     let error = Server::start(config).await.err().unwrap().to_string();
     assert!(error.contains("objects.pinned") && error.contains("`cellar/a`"), "{error}");

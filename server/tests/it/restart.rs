@@ -15,6 +15,7 @@ async fn a_stopped_server_leaves_its_directory_though_objects_were_awake() {
     let data = tempfile::tempdir().unwrap();
     let mut config = Config::default();
     config.listen.set_port(0);
+    config.internal.set_port(0);
     config.data = data.path().join("log");
     config.classes.room.sleep_after = Duration::from_hours(1);
     config.liveness.close_timeout = Duration::from_millis(100);

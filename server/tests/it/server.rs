@@ -21,6 +21,8 @@ pub(crate) struct TestServer {
     pub(crate) config: Config,
     classes: Classes,
     pub(crate) address: SocketAddr,
+    /// The one for operators.
+    pub(crate) internal: SocketAddr,
     _data: TempDir,
 }
 
@@ -38,9 +40,10 @@ impl TestServer {
 
     async fn launch(data: TempDir, mut config: Config, classes: Classes) -> Self {
         let (runtime, server) = run(&config, &classes).await;
-        let address = server.address();
+        let (address, internal) = (server.address(), server.internal_addresses()[0]);
         config.listen = address.into();
-        Self { running: Some((runtime, server)), config, classes, address, _data: data }
+        config.internal = internal.into();
+        Self { running: Some((runtime, server)), config, classes, address, internal, _data: data }
     }
 
     pub(crate) async fn stop(&mut self) {
@@ -59,17 +62,19 @@ impl TestServer {
     pub(crate) async fn start_again(&mut self) {
         let (runtime, server) = run(&self.config, &self.classes).await;
         self.address = server.address();
+        self.internal = server.internal_addresses()[0];
         self.running = Some((runtime, server));
     }
 
     pub(crate) async fn metrics(&self) -> String {
-        metrics(self.address).await
+        metrics(self.internal).await
     }
 
     /// Asks with a method and a path; the status and the body.
     pub(crate) async fn ask(&self, request: &str) -> (u16, Value) {
         let answer =
-            exchange(self.address, &format!("{request} HTTP/1.1\r\nHost: localhost\r\n\r\n")).await;
+            exchange(self.internal, &format!("{request} HTTP/1.1\r\nHost: localhost\r\n\r\n"))
+                .await;
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
         (status, serde_json::from_str(body).unwrap_or_else(|_| panic!("{answer}")))
@@ -96,12 +101,12 @@ impl TestServer {
 
     /// The value of a metric, named with its labels as `GET /metrics` prints them.
     pub(crate) async fn metric(&self, name: &str) -> u64 {
-        metric(self.address, name).await
+        metric(self.internal, name).await
     }
 
     /// Asks until a metric is as wanted.
     pub(crate) async fn metric_is(&self, name: &str, wanted: impl Fn(u64) -> bool) {
-        metric_is(self.address, name, wanted).await;
+        metric_is(self.internal, name, wanted).await;
     }
 }
 
@@ -117,6 +122,7 @@ fn configured(change: impl FnOnce(&mut Config)) -> (TempDir, Config) {
     let data = TempDir::new().unwrap();
     let mut config = Config::default();
     config.listen.set_port(0);
+    config.internal.set_port(0);
     config.data = data.path().join("log");
     config.reactors = 2;
     config.liveness.close_timeout = Duration::from_secs(1);

@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use dormouse::config::Config;
-use dormouse::http::{Health, HttpServer, Inside};
+use dormouse::http::{HandOver, Health, HttpServer, Inside};
 use dormouse::limits::{Budget, Pressure};
 use dormouse::log::{self, Log};
 use dormouse::metrics::Metrics;
@@ -41,7 +41,8 @@ pub(crate) fn dormouse_at(file: &Path, args: &[&str]) -> Command {
             command.env_remove(name);
         }
     }
-    command.env_remove("RUST_LOG").args(args);
+    // Many programs run at the same time.
+    command.env("DORMOUSE_INTERNAL", "127.0.0.1:0").env_remove("RUST_LOG").args(args);
     command
 }
 
@@ -50,6 +51,7 @@ pub(crate) struct TestHttpServer {
     pub(crate) runtime: Runtime,
     pub(crate) http_server: Option<HttpServer>,
     pub(crate) address: SocketAddr,
+    pub(crate) internal: SocketAddr,
     pub(crate) health: Health,
     pub(crate) accepted: Receiver<Accepted>,
     _data: TempDir,
@@ -63,11 +65,12 @@ impl TestHttpServer {
     pub(crate) fn start_on(runtime: Runtime, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::default();
         config.listen.set_port(0);
+        config.internal.set_port(0);
         change(&mut config);
         let data = TempDir::new().unwrap();
         let (sender, accepted) = channel();
         let sender = Mutex::new(sender);
-        let hand_over = Arc::new(move |accepted: Accepted| {
+        let hand_over: HandOver = Arc::new(move |accepted: Accepted| {
             // As a reactor does. It fails where the client is gone already.
             let _ = (&accepted.stream).write_all(&accepted.answer);
             // The test has ended when nobody receives it.
@@ -79,12 +82,13 @@ impl TestHttpServer {
             let inside = inside(data.path(), &metrics);
             let health = Health::new(inside.log.clone());
             let http_server =
-                HttpServer::start(&config, &metrics, health.clone(), inside, hand_over).unwrap();
+                HttpServer::start(&config, &metrics, health.clone(), inside, &hand_over).unwrap();
             (http_server, health)
         };
         Self {
             runtime,
             address: http_server.addresses()[0],
+            internal: http_server.internal_addresses()[0],
             http_server: Some(http_server),
             health,
             accepted,
@@ -97,23 +101,41 @@ impl TestHttpServer {
     }
 
     pub(crate) fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream
+        connect(self.address)
     }
 
     /// Sends bytes and reads until the server closes.
     pub(crate) fn exchange(&self, request: &str) -> String {
-        let mut stream = self.connect();
-        stream.write_all(request.as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer
+        exchange(self.address, request)
     }
 
     pub(crate) fn get(&self, path: &str) -> String {
-        self.exchange(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"))
+        self.exchange(&get(path))
     }
+
+    /// Asks at the address for operators.
+    pub(crate) fn get_internal(&self, path: &str) -> String {
+        exchange(self.internal, &get(path))
+    }
+}
+
+fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// Sends bytes and reads until the server closes.
+pub(crate) fn exchange(address: SocketAddr, request: &str) -> String {
+    let mut stream = connect(address);
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+fn get(path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n")
 }
 
 /// A log, no objects and no reactors.

@@ -30,10 +30,10 @@ fn refused(args: &[&str]) -> (Option<i32>, String) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn objects_in_use_are_printed_those_awake_first() {
     let server = TestServer::start(|_| {}).await;
-    let url = format!("http://{}/", server.address);
+    let url = format!("http://{}/", server.internal);
     let empty = printed(&["--url", &url]);
     assert_eq!(empty[0], "0 awake · 0 waking · 0 falling asleep · 0 asleep");
-    assert!(empty[1].contains(&format!("open http://{} in a browser", server.address)));
+    assert!(empty[1].contains(&format!("open http://{} in a browser", server.internal)));
 
     let mut client = Client::connect(server.address, Encoding::Msgpack).await;
     for name in ["a", "b", "c", "d"] {
@@ -63,7 +63,7 @@ async fn more_objects_than_the_server_lists_at_once_are_counted_and_none_awake_i
     }
     let last = client.join_now("room/last").await;
     client.publish(last, 1).await;
-    let lines = printed(&["--url", &format!("http://{}", server.address)]);
+    let lines = printed(&["--url", &format!("http://{}", server.internal)]);
     assert_eq!(lines.len(), 3 + 1_000 + 1);
     assert_eq!((&*lines[3], &*lines[1_003]), ("room/last", "… and 2 more"));
 }
@@ -77,7 +77,7 @@ async fn what_is_no_server_is_an_error_that_says_what_to_do() {
     assert!(text.starts_with(&start), "{text}");
 
     let server = TestServer::start(|_| {}).await;
-    let (code, text) = refused(&["--url", &format!("http://{}/elsewhere", server.address)]);
+    let (code, text) = refused(&["--url", &format!("http://{}/elsewhere", server.internal)]);
     assert!(code == Some(1) && text.contains("is no Dormouse server"), "{text}");
 
     for url in ["nowhere", "127.0.0.1:7700", "https://127.0.0.1:7700", "http://a b", ""] {

@@ -1,4 +1,5 @@
-// Whether the room sleeps: asks the server every second while somebody looks. Asking wakes nothing.
+// Whether the room sleeps: asks the server every second while somebody looks. Asking wakes nothing. Only the server's address for
+// operators answers; at the other one nothing is shown.
 
 const EVERY_MS = 1_000;
 /** What lasts less than a millisecond is not shown for a second. */
@@ -14,6 +15,7 @@ const $ = (id) => document.getElementById(id);
 export function watchRest(nameNow) {
   let shown = null;
   let asking = null;
+  let isAnswered = true;
 
   const show = (name, status, now) => {
     shown = name;
@@ -29,11 +31,12 @@ export function watchRest(nameNow) {
   const look = async () => {
     const name = nameNow();
     if (name !== shown) show(name, null);
-    if (name === null || name === asking || document.visibilityState !== "visible") return;
+    if (!isAnswered || name === null || name === asking || document.visibilityState !== "visible") return;
     asking = name;
     let answer = null;
     try {
       answer = await ask(name);
+      isAnswered = answer !== undefined;
     } catch {
       // Without an answer there is nothing to show; the next second asks again.
     }
@@ -54,10 +57,11 @@ export function watchRest(nameNow) {
   };
 }
 
-/** Null where the server knows nothing of the object. */
+/** Null where the server knows nothing of the object; undefined where it answers no such questions. */
 async function ask(name) {
   const [kind, room] = name.split("/");
   const reply = await fetch(`/v1/objects/${kind}/${encodeURIComponent(room)}`, { signal: AbortSignal.timeout(5_000) });
+  if (!reply.headers.get("content-type")?.startsWith("application/json")) return undefined;
   if (!reply.ok) return null;
   const ahead = Date.parse(reply.headers.get("date") ?? "") - Date.now();
   const now = Date.now() + (Math.abs(ahead) > CLOCK_SLACK_MS ? ahead : 0);

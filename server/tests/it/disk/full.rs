@@ -23,12 +23,12 @@ async fn publishes_are_refused_while_the_disk_is_full() {
     client.publish_once(object, 1, "one").await;
 
     disk.set(Word::FreeMib, 100);
-    is_ready(program.address, "disk_full").await;
+    is_ready(program.internal, "disk_full").await;
     let id = client.send_publish(object, 2, Some("two")).await;
     assert_eq!(client.refusal(id).await.code, ErrorCode::DiskFull);
     assert!(client.publish_once(object, 1, "one").await.duplicate, "it takes no room");
     all_else_goes_on(program.address, "room/a", 1).await;
-    let metrics = crate::server::metrics(program.address).await;
+    let metrics = crate::server::metrics(program.internal).await;
     for line in [
         "dormouse_log_full 1\n",
         &format!("dormouse_log_free_bytes {}\n", 99 << 20),
@@ -39,7 +39,7 @@ async fn publishes_are_refused_while_the_disk_is_full() {
     disk.is_logged("the disk is full: publishes are refused until there is room");
 
     disk.set(Word::FreeMib, 200);
-    is_ready(program.address, "ready").await;
+    is_ready(program.internal, "ready").await;
     disk.is_logged("the disk has room again");
     assert_eq!(client.publish_once(object, 2, "two").await.offset, 2);
 }
@@ -62,7 +62,7 @@ impl SmallDisk {
             eprintln!("skipped: no small file system can be mounted here");
             return None;
         }
-        let program = dormouse(&["--listen", "127.0.0.1:0", "--data"]);
+        let program = dormouse(&["--listen", "127.0.0.1:0", "--internal", "127.0.0.1:0", "--data"]);
         let mut command = Command::new("unshare");
         command.args(unshared).arg(format!("{script} && exec \"$@\"")).arg(dir.path());
         command.arg(program.get_program()).args(program.get_args()).arg(dir.path());
@@ -89,7 +89,7 @@ impl SmallDisk {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_small_file_system_that_fills_up_is_outlived_without_a_restart() {
     let Some(disk) = SmallDisk::start("8MiB") else { return };
-    let address = disk.program.address;
+    let (address, internal) = (disk.program.address, disk.program.internal);
     let mut client = Client::connect(address, Encoding::Msgpack).await;
     let object = client.join_now("room/a").await;
     disk.take(8);
@@ -106,17 +106,17 @@ async fn a_small_file_system_that_fills_up_is_outlived_without_a_restart() {
     };
     assert_eq!(refusal.code, ErrorCode::DiskFull);
     assert!(stored > 100, "{stored}");
-    is_ready(address, "disk_full").await;
+    is_ready(internal, "disk_full").await;
     client.ping().await;
     disk.make_room();
-    is_ready(address, "ready").await;
+    is_ready(internal, "ready").await;
     assert_eq!(client.publish(object, "again").await.offset, stored + 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_file_system_is_outlived_where_no_room_is_kept() {
     let Some(mut disk) = SmallDisk::start("0B") else { return };
-    let address = disk.program.address;
+    let (address, internal) = (disk.program.address, disk.program.internal);
     let mut client = Client::connect(address, Encoding::Msgpack).await;
     let object = client.join_now("room/a").await;
     client.publish(object, 1).await;
@@ -124,7 +124,7 @@ async fn a_full_file_system_is_outlived_where_no_room_is_kept() {
     // More than what is left of the journal's last page.
     let id = client.send_publish(object, noise(50_000), None).await;
     assert_eq!(client.refusal(id).await.code, ErrorCode::Unavailable);
-    is_ready(address, "log_failed").await;
+    is_ready(internal, "log_failed").await;
     all_else_goes_on(address, "room/a", 1).await;
 
     disk.make_room();

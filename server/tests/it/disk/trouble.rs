@@ -14,14 +14,14 @@ use crate::client::{Client, history};
 use crate::server::exchange;
 use crate::support::PATIENCE;
 
-pub(super) async fn readiness(address: SocketAddr) -> String {
-    let answer = exchange(address, "GET /health/ready HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+pub(super) async fn readiness(internal: SocketAddr) -> String {
+    let answer = exchange(internal, "GET /health/ready HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
     answer.rsplit("\r\n\r\n").next().unwrap().trim().into()
 }
 
-pub(super) async fn is_ready(address: SocketAddr, wanted: &str) {
+pub(super) async fn is_ready(internal: SocketAddr, wanted: &str) {
     let since = Instant::now();
-    while readiness(address).await != wanted {
+    while readiness(internal).await != wanted {
         assert!(since.elapsed() < PATIENCE, "it does not become {wanted}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -65,9 +65,9 @@ async fn a_failed_disk_is_outlived() {
         assert_eq!(client.refusal(id).await.code, ErrorCode::Unavailable);
         let id = client.send_publish(object, 3, Some("three")).await;
         assert_eq!(client.refusal(id).await.code, ErrorCode::Unavailable);
-        is_ready(program.address, "log_failed").await;
+        is_ready(program.internal, "log_failed").await;
         all_else_goes_on(program.address, "room/a", 1).await;
-        let metrics = crate::server::metrics(program.address).await;
+        let metrics = crate::server::metrics(program.internal).await;
         assert!(metrics.contains("dormouse_log_failed 1\n"), "{metrics}");
         assert!(metrics.contains("dormouse_request_errors_total{code=\"unavailable\"} 2\n"));
         disk.is_logged("a commit failed: ");
@@ -80,7 +80,7 @@ async fn a_failed_disk_is_outlived() {
         let pid = program.child.id();
         program.restarted();
         assert_eq!((program.child.id(), program.child.try_wait().unwrap()), (pid, None));
-        is_ready(program.address, "ready").await;
+        is_ready(program.internal, "ready").await;
         let mut client = Client::resume(program.address, Encoding::Msgpack, client.token()).await;
         let object = client.join_now("room/a").await;
         let published = client.publish_once(object, 2, "two").await;
@@ -117,7 +117,7 @@ async fn a_disk_that_hangs_holds_up_nothing_but_acknowledgements() {
     disk.set(Word::SyncWaits, 0);
     assert_eq!(client.published(id).await.offset, 2);
     disk.is_logged("the slow commit has ended");
-    let metrics = crate::server::metrics(program.address).await;
+    let metrics = crate::server::metrics(program.internal).await;
     assert!(metrics.contains("dormouse_log_slow_commits_total 1\n"), "{metrics}");
 
     // Nor does it hold up a stop.
@@ -148,7 +148,7 @@ async fn a_program_whose_file_was_removed_restarts() {
     fail_once(&disk, &mut client, object).await;
     assert_eq!(client.closed().await, Some(3002));
     program.restarted();
-    is_ready(program.address, "ready").await;
+    is_ready(program.internal, "ready").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -168,7 +168,7 @@ async fn a_program_that_cannot_restart_goes_on_until_it_can() {
     fs::set_permissions(&file, Permissions::from_mode(0o700)).unwrap();
     assert_eq!(client.closed().await, Some(3002));
     program.restarted();
-    is_ready(program.address, "ready").await;
+    is_ready(program.internal, "ready").await;
 }
 
 #[test]

@@ -44,11 +44,11 @@ fn files(dir: &Path) -> usize {
 /// With every place taken, by connections and by silent sockets, the log still opens what files it needs.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn are_shared_out_so_that_the_log_has_its_own() {
-    let (program, lines, data) = start(256);
-    let address = program.address;
+    let (program, lines, data) = start(320);
+    let (address, internal) = (program.address, program.internal);
     let line = lines.recv_timeout(PATIENCE).unwrap();
-    assert!(line.contains("WARN") && line.contains("the system allows 256 open files"), "{line}");
-    let allowed = metric(address, "dormouse_connections_limit").await;
+    assert!(line.contains("WARN") && line.contains("the system allows 320 open files"), "{line}");
+    let allowed = metric(internal, "dormouse_connections_limit").await;
     assert!((100..200).contains(&allowed), "{allowed} connections");
 
     let mut inside = Client::connect(address, Encoding::Msgpack).await;
@@ -62,7 +62,7 @@ async fn are_shared_out_so_that_the_log_has_its_own() {
     for _ in 0..100 {
         silent.push(TcpStream::connect(address).await.unwrap());
     }
-    metric_is(address, "dormouse_http_cut_total{reason=\"http_connections\"}", |cut| cut > 50)
+    metric_is(internal, "dormouse_http_cut_total{reason=\"http_connections\"}", |cut| cut > 50)
         .await;
     let refused = exchange(address, &crate::support::handshake("", "")).await;
     assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
@@ -83,12 +83,12 @@ async fn are_shared_out_so_that_the_log_has_its_own() {
     while files(data.path()) <= before {
         assert!(since.elapsed() < PATIENCE, "the log has written no table");
     }
-    assert_eq!(metric(address, "dormouse_http_accept_errors_total").await, 0);
+    assert_eq!(metric(internal, "dormouse_http_accept_errors_total").await, 0);
     let told = lines.try_iter().filter(|line| line.contains("limits.connections is reached"));
     assert_eq!(told.count(), 1);
     others.clear();
     silent.clear();
-    metric_is(address, "dormouse_connections", |open| open == 1).await;
+    metric_is(internal, "dormouse_connections", |open| open == 1).await;
     bystander(address).await;
 }
 
@@ -96,7 +96,7 @@ async fn are_shared_out_so_that_the_log_has_its_own() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn that_run_out_all_the_same_are_waited_for() {
     let (program, lines, _data) = start(512);
-    let address = program.address;
+    let (address, internal) = (program.address, program.internal);
     let pid = program.child.id();
     let mut inside = Client::connect(address, Encoding::Msgpack).await;
     let object = inside.join_now("room/a").await;
@@ -109,15 +109,15 @@ async fn that_run_out_all_the_same_are_waited_for() {
     let free = (0..512).find(is_free).unwrap();
     limit(free);
     for round in 0..50 {
-        let answer = exchange(address, "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+        let answer = exchange(address, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
         assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
         assert!(answer.contains("no file descriptors left"), "{answer}");
         inside.publish(object, round).await;
     }
     limit(512);
     bystander(address).await;
-    assert!(metric(address, "dormouse_http_cut_total{reason=\"descriptors\"}").await >= 50);
-    let errors = metric(address, "dormouse_http_accept_errors_total").await;
+    assert!(metric(internal, "dormouse_http_cut_total{reason=\"descriptors\"}").await >= 50);
+    let errors = metric(internal, "dormouse_http_accept_errors_total").await;
     assert!((50..200).contains(&errors), "it goes round {errors} times for 50 connections");
     inside.publish(object, 1).await;
     let told = lines.try_iter().filter(|line| line.contains("connections can't be accepted"));

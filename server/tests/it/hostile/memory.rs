@@ -78,14 +78,14 @@ async fn publish_in_the_end(client: &mut Client, object: u64, number: u64) -> u6
     }
 }
 
-async fn overloaded(address: SocketAddr) -> u64 {
-    metric(address, "dormouse_closes_total{code=\"overloaded\"}").await
+async fn overloaded(internal: SocketAddr) -> u64 {
+    metric(internal, "dormouse_closes_total{code=\"overloaded\"}").await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn that_members_hoard_who_take_nothing_is_taken_from_them() {
     let (program, _data) = start();
-    let address = program.address;
+    let (address, internal) = (program.address, program.internal);
     let mut client = Client::connect(address, Encoding::Msgpack).await;
     let object = client.join_now("room/a").await;
     // Idle instances, too.
@@ -103,7 +103,7 @@ async fn that_members_hoard_who_take_nothing_is_taken_from_them() {
         raw.requests(requests).await;
     }
     let (mut number, since) = (0, Instant::now());
-    while overloaded(address).await < 10 {
+    while overloaded(internal).await < 10 {
         number += 1;
         publish_in_the_end(&mut client, object, number).await;
         assert!(since.elapsed() < PATIENCE, "nobody is closed");
@@ -112,10 +112,10 @@ async fn that_members_hoard_who_take_nothing_is_taken_from_them() {
     let refused = exchange(address, &handshake("", "")).await;
     assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
     assert!(refused.contains("\r\nretry-after: ") && refused.contains("memory"), "{refused}");
-    assert!(metric(address, "dormouse_connections_refused_total{reason=\"memory\"}").await > 0);
-    assert!(metric(address, "dormouse_memory_refusals_total{purpose=\"history\"}").await > 0);
-    metric_is(address, "dormouse_object_sleeps_total{reason=\"memory\"}", |slept| slept > 0).await;
-    assert!(metric(address, "dormouse_memory_pressure").await > 0);
+    assert!(metric(internal, "dormouse_connections_refused_total{reason=\"memory\"}").await > 0);
+    assert!(metric(internal, "dormouse_memory_refusals_total{purpose=\"history\"}").await > 0);
+    metric_is(internal, "dormouse_object_sleeps_total{reason=\"memory\"}", |slept| slept > 0).await;
+    assert!(metric(internal, "dormouse_memory_pressure").await > 0);
     for _ in 0..20 {
         number += 1;
         publish_in_the_end(&mut client, object, number).await;
@@ -124,10 +124,10 @@ async fn that_members_hoard_who_take_nothing_is_taken_from_them() {
     assert_bounded(&program, LIMIT);
 
     drop(hoarders);
-    metric_is(address, "dormouse_connections", |open| open == 1).await;
-    metric_is(address, "dormouse_memory_pressure", |level| level == 0).await;
+    metric_is(internal, "dormouse_connections", |open| open == 1).await;
+    metric_is(internal, "dormouse_memory_pressure", |level| level == 0).await;
     // Every permit has come back: those that are left are of one connection and its objects.
-    metric_is(address, "dormouse_memory_budget_bytes", |bytes| bytes < 1 << 20).await;
+    metric_is(internal, "dormouse_memory_budget_bytes", |bytes| bytes < 1 << 20).await;
     bystander(address).await;
     number += 1;
     assert_eq!(publish_in_the_end(&mut client, object, number).await, 0);
@@ -147,7 +147,7 @@ async fn that_unfinished_messages_take_is_taken_from_them() {
             ("DORMOUSE_LIVENESS_CLOSE_TIMEOUT", "1s"),
         ],
     );
-    let address = program.address;
+    let (address, internal) = (program.address, program.internal);
     let mut client = Client::connect(address, Encoding::Msgpack).await;
     let mut message = frame(TEXT, &vec![b'x'; 4 << 20]);
     message.pop();
@@ -159,7 +159,7 @@ async fn that_unfinished_messages_take_is_taken_from_them() {
         // It may be among those that are closed already.
         let _ = raw.stream.write_all(&message).await;
     }
-    metric_is(address, "dormouse_closes_total{code=\"overloaded\"}", |closes| closes > 0).await;
+    metric_is(internal, "dormouse_closes_total{code=\"overloaded\"}", |closes| closes > 0).await;
     let mut told = 0;
     for raw in &mut unfinished {
         let bytes = raw.stream.try_read(&mut [0; 16]).unwrap_or(0);
@@ -169,7 +169,7 @@ async fn that_unfinished_messages_take_is_taken_from_them() {
     client.ping().await;
     assert_bounded(&program, LIMIT);
     drop(unfinished);
-    metric_is(address, "dormouse_memory_pressure", |level| level == 0).await;
+    metric_is(internal, "dormouse_memory_pressure", |level| level == 0).await;
     bystander(address).await;
 }
 
@@ -190,7 +190,7 @@ async fn that_the_log_takes_leaves_room_for_who_publishes_and_reads() {
     let mut client = Client::connect(program.address, Encoding::Msgpack).await;
     let object = client.join_now("room/a").await;
     client.publish_all(object, (0..100).map(|_| &text)).await;
-    metric_is(program.address, "dormouse_memory_pressure", |level| level == 0).await;
+    metric_is(program.internal, "dormouse_memory_pressure", |level| level == 0).await;
     bystander(program.address).await;
 }
 

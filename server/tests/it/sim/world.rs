@@ -23,6 +23,7 @@ pub(super) async fn play(plan: Plan) -> (History, Tally) {
     let mut server = TestServer::start(|config| plan.bounds.apply(config)).await;
     // Where another program may take the port meanwhile.
     server.config.listen.set_port(0);
+    server.config.internal.set_port(0);
     let sessions = sessions(&server, plan.sessions).await;
 
     let (address, address_read) = watch::channel(Some(server.address));
