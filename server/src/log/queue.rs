@@ -192,18 +192,15 @@ impl Queue {
         Some(taken)
     }
 
-    #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.state.lock().queued.is_empty()
     }
 
-    /// Whether something is queued, and not yet as much as one commit takes or the queue holds.
-    pub(super) fn is_gathering(&self) -> bool {
-        let is_waiting = !self.state.lock().queued.is_empty();
+    /// Whether as much is queued as one commit takes or the queue holds.
+    pub(super) fn is_filled(&self) -> bool {
         let bytes = self.capacity - self.room.available_permits();
-        is_waiting
-            && self.waiting_events.get() < COMMIT_EVENTS.into()
-            && bytes < self.capacity.min(COMMIT_BYTES)
+        self.waiting_events.get() >= COMMIT_EVENTS.into()
+            || bytes >= self.capacity.min(COMMIT_BYTES)
     }
 
     /// Takes no more; what is queued stays for the writer.
@@ -255,19 +252,18 @@ mod tests {
     }
 
     #[test]
-    fn it_gathers_until_a_commit_or_the_queue_is_full() {
+    fn it_is_filled_when_it_has_enough_for_a_commit_or_has_no_room() {
         let large = queue(COMMIT_BYTES);
-        assert!(!large.is_gathering());
         large.append(append(3)).now_or_never().unwrap();
-        assert!(large.is_gathering());
+        assert!(!large.is_filled());
         large.append(append(COMMIT_EVENTS as usize)).now_or_never().unwrap();
-        assert!(!large.is_gathering(), "as many events as a commit takes");
+        assert!(large.is_filled(), "as many events as a commit takes");
         let small = queue(1000);
         small.append(append(3)).now_or_never().unwrap();
-        assert!(small.is_gathering());
+        assert!(!small.is_filled());
         let mut next = Box::pin(small.append(append(100)));
         assert_eq!(next.as_mut().now_or_never(), None);
-        assert!(!small.is_gathering(), "somebody waits for room");
+        assert!(small.is_filled(), "somebody waits for room");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The writer thread: takes what is queued, writes it as one batch with one fsync, tells those who wait; while one
-//! fsync runs, the next batch gathers in the queue. Under load it gathers for as long again, so that the threads around the
-//! log are woken for several events and not for each.
+//! fsync runs, the next batch gathers in the queue. Under load it gathers for as long again, and for 200 µs at least, so that the
+//! threads around the log are woken for several events and not for each.
 
 use std::collections::HashMap;
 use std::thread;
@@ -16,7 +16,9 @@ use super::shared::Shared;
 /// How many objects' heads the writer remembers to check the order of appends.
 const CHECKED_OBJECTS: usize = 65_536;
 
-/// The longest time for which events gather beyond a commit.
+/// The times for which events gather between two commits under load. With less than the shortest, a fast disk would make a commit of
+/// each event, and the threads around the log would be woken for each.
+const MIN_WINDOW: Duration = Duration::from_micros(200);
 const MAX_WINDOW: Duration = Duration::from_millis(2);
 
 /// Writes until the queue is closed and empty, or the log has failed.
@@ -28,7 +30,8 @@ pub(super) fn run(shared: &Shared) {
     let mut unwatched = 0;
     let mut in_memory = shared.store.memtable_bytes();
     while let Some(queued) = shared.queue.take() {
-        if queued.iter().any(|queued| queued.task.events() > 0) {
+        let events = queued.iter().map(|queued| queued.task.events()).sum::<u32>();
+        if events > 0 {
             shared.delay.pass();
         }
         let started = Instant::now();
@@ -53,10 +56,10 @@ pub(super) fn run(shared: &Shared) {
                 return shared.fail(format!("events can't be written out: {error}"));
             }
         }
-        // Whoever waits alone for one commit after another finds nobody here and is not held up; nor is a full commit, which
-        // could not grow.
-        if shared.queue.is_gathering() {
-            thread::sleep(took.min(MAX_WINDOW));
+        // A client that waits alone for each of its commits finds no other event here and is not held up; nor is a full commit,
+        // which could not grow.
+        if (events > 1 || !shared.queue.is_empty()) && !shared.queue.is_filled() {
+            thread::sleep(took.clamp(MIN_WINDOW, MAX_WINDOW));
         }
     }
 }
