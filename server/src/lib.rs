@@ -22,7 +22,5 @@ mod probe;
 mod server;
 #[cfg(test)]
 mod sim;
-#[cfg(test)]
-mod simulated;
 
 pub use server::{Server, StartError};

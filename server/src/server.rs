@@ -17,11 +17,11 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::clock::BeforeEpoch;
+use crate::clock::{BeforeEpoch, Clock};
 use crate::config::Config;
 use crate::http::{HandOver, Health, HttpServer, Inside};
 use crate::limits::{Budget, Level, Pressure, Watch, budget_bytes};
-use crate::log::{Log, OpenError};
+use crate::log::{Log, OpenError, ReadPool};
 use crate::metrics::Metrics;
 use crate::object::{Classes, Registry};
 use crate::session::{self, KeyError, Sessions};
@@ -162,7 +162,9 @@ impl Server {
         let sessions = open_sessions(&config).await?;
         let health = Health::new(log.clone());
         let socket_metrics = socket::Metrics::register(metrics.registry())?;
-        let builders = ReactorBuilders::new(reactor_count(&config), &budget, &socket_metrics)?;
+        let sockets = socket_settings(&config);
+        let builders =
+            ReactorBuilders::new(reactor_count(&config), sockets.bounds, &budget, &socket_metrics)?;
         let registry = Registry::new(
             log.clone(),
             classes,
@@ -175,7 +177,7 @@ impl Server {
         let reactors = Arc::new(Reactors::start(
             builders,
             registry.clone(),
-            socket_settings(&config),
+            sockets,
             budget.clone(),
             socket_metrics,
         )?);
@@ -350,6 +352,8 @@ fn object_settings(config: &Config, budget: Budget) -> object::Settings {
             page_members: config.limits.roster_page,
         },
         budget,
+        clock: Clock::default(),
+        reads: ReadPool::current(),
     }
 }
 
@@ -372,5 +376,6 @@ fn socket_settings(config: &Config) -> socket::Settings {
         stall_timeout: config.liveness.stall_timeout,
         message_timeout: config.limits.message_timeout,
         close_timeout: config.liveness.close_timeout,
+        bounds: socket::Bounds::default(),
     }
 }

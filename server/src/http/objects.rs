@@ -13,7 +13,6 @@ use serde::{Deserialize, Serialize};
 use super::Inside;
 use super::problem::Problem;
 use super::shared::Shared;
-use crate::clock::now_ms;
 use crate::log::{Identity, Stored};
 use crate::object::{self, Handle, Status};
 use crate::socket::Census;
@@ -175,7 +174,7 @@ async fn list(
         view.add_members(census.as_ref().map(|census| census[index]));
     }
     let counts = object::State::ALL.map(|state| (state.as_str(), registry.count(state)));
-    Ok(Json(List { now: now_ms(), counts: counts.into(), objects, more: in_use.more }))
+    Ok(Json(List { now: registry.now_ms(), counts: counts.into(), objects, more: in_use.more }))
 }
 
 /// What stands in a path as a class and a name.

@@ -1,17 +1,54 @@
-//! Runs reads of the log on threads of the runtime that may block.
+//! Where reads of the log run: they block, and neither reactors nor tasks may.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use tokio::runtime::Handle;
-use tokio::task::JoinHandle;
+use tokio::sync::oneshot;
 
-/// Runs a read on a thread of the runtime that may block. The read runs even if the returned handle is dropped.
-pub fn spawn_blocking_read<T: Send + 'static>(
-    runtime: &Handle,
-    read: impl FnOnce() -> T + Send + 'static,
-) -> JoinHandle<T> {
-    #[cfg(test)]
-    let read = match crate::simulated::later(runtime, read) {
-        Ok(later) => return later,
-        Err(read) => read,
-    };
-    runtime.spawn_blocking(read)
+/// A read that has not run yet.
+pub type Job = Box<dyn FnOnce() + Send>;
+
+/// Runs reads of the log. Clones are the same pool.
+#[derive(Clone)]
+pub struct ReadPool(Arc<dyn Fn(Job) + Send + Sync>);
+
+/// What a read will return. The read runs even if this is dropped.
+pub struct Reading<T>(oneshot::Receiver<T>);
+
+impl ReadPool {
+    /// A pool that hands each read to `run`, which must not block.
+    pub fn new(run: impl Fn(Job) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(run))
+    }
+
+    /// The threads of the current tokio runtime that may block.
+    pub fn current() -> Self {
+        let runtime = Handle::current();
+        Self::new(move |job| drop(runtime.spawn_blocking(job)))
+    }
+
+    /// Runs a read.
+    pub fn spawn<T: Send + 'static>(
+        &self,
+        read: impl FnOnce() -> T + Send + 'static,
+    ) -> Reading<T> {
+        let (sender, receiver) = oneshot::channel();
+        (self.0)(Box::new(move || {
+            // It fails where nobody waits for it.
+            let _ = sender.send(read());
+        }));
+        Reading(receiver)
+    }
+}
+
+impl<T> Future for Reading<T> {
+    type Output = T;
+
+    /// Panics if the read has.
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        let read = ready!(Pin::new(&mut self.0).poll(context));
+        Poll::Ready(read.expect("a read of the log does not panic"))
+    }
 }

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use dormouse_protocol::ObjectName;
 use parking_lot::Mutex;
+use rand::RngExt as _;
+use rand::rngs::StdRng;
 use tokio::sync::SetOnce;
 
 use super::delay::Delay;
@@ -22,6 +24,7 @@ use super::{
     Append, Failure, HistoryRange, Identity, Metrics, OpenError, Page, PageLimit, PresenceChange,
     PresenceRow, ReadError, Retention, Stored, writer,
 };
+use crate::clock::Clock;
 
 /// How the log is run.
 #[derive(Debug, Clone)]
@@ -41,6 +44,8 @@ pub struct Options {
     pub open_tables: usize,
     /// With less than this left on its disk, in bytes, the log says that it is full.
     pub min_free: u64,
+    /// Tells the age of events.
+    pub clock: Clock,
 }
 
 impl Default for Options {
@@ -55,6 +60,7 @@ impl Default for Options {
             memtable_bytes: None,
             open_tables: 256,
             min_free: 0,
+            clock: Clock::default(),
         }
     }
 }
@@ -68,6 +74,8 @@ pub(super) struct Inner {
     pub(super) shared: Arc<Shared>,
     /// Who was present when the log was opened.
     pub(super) present: Mutex<HashMap<ObjectName, Vec<PresenceRow>>>,
+    /// The source of new epochs.
+    pub(super) epochs: Mutex<StdRng>,
     pub(super) threads: Mutex<Vec<JoinHandle<()>>>,
     /// Dropped to stop the threads that wait for time to pass.
     pub(super) alive: Mutex<Vec<mpsc::Sender<()>>>,
@@ -90,6 +98,7 @@ impl Log {
             delay: Delay::default(),
             watch: Watch::new(dir, options.min_free),
             memtable_bytes: options.memtable_bytes,
+            clock: options.clock,
         });
         shared.watch.look(&shared.metrics);
         let (sweeping, stop_sweeping) = mpsc::channel();
@@ -97,6 +106,7 @@ impl Log {
         let inner = Inner {
             shared: Arc::clone(&shared),
             present,
+            epochs: Mutex::new(rand::make_rng()),
             threads: Mutex::default(),
             alive: Mutex::new(vec![sweeping, watching]),
         };
@@ -128,7 +138,11 @@ impl Log {
     /// Who an object is to be that [`Log::find`] does not find: an id that no object has and an epoch of its own. In
     /// memory only, until its first append is committed.
     pub fn new_identity(&self, name: ObjectName) -> Arc<Identity> {
-        Arc::new(Identity { id: self.0.shared.store.new_id(), epoch: new_epoch(), name })
+        Arc::new(Identity {
+            id: self.0.shared.store.new_id(),
+            epoch: self.0.epochs.lock().random(),
+            name,
+        })
     }
 
     /// The events after an offset, in offset order. Blocks.
@@ -210,14 +224,6 @@ impl Inner {
         self.shared.delay.set(Duration::ZERO);
         self.alive.lock().clear();
     }
-}
-
-fn new_epoch() -> u32 {
-    #[cfg(test)]
-    if let Some(epoch) = crate::simulated::random() {
-        return epoch;
-    }
-    rand::random()
 }
 
 impl Drop for Inner {

@@ -27,7 +27,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub use blocking::spawn_blocking_read;
+pub use blocking::{Job, ReadPool, Reading};
 pub use entry::{Entry, Tail};
 #[cfg(any(test, fuzzing))]
 pub use fuzz::storage;

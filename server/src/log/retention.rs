@@ -11,7 +11,6 @@ use parking_lot::Mutex;
 
 use super::shared::{Shared, Unavailable};
 use super::{Identity, ObjectId, ReadError, trim};
-use crate::clock::now_ms;
 
 /// How long the events of a class are kept: as long as no limit is exceeded. Limits are met some time after they are
 /// exceeded, at the next sweep.
@@ -142,7 +141,7 @@ impl Shared {
     /// Holds one object to the limits of its class. An object that can't be read keeps no other from its sweep.
     fn sweep(&self, name: &ObjectName) -> Result<(), Unavailable> {
         let Some(limits) = self.retention.get(name.class()) else { return Ok(()) };
-        match self.trim(name, limits, now_ms()) {
+        match self.trim(name, limits, self.clock.now_ms()) {
             Ok(()) => Ok(()),
             Err(TrimError::Unavailable(unavailable)) => Err(unavailable),
             Err(TrimError::Read(error)) => {

@@ -10,6 +10,7 @@ use super::queue::Queue;
 use super::retention::{Noted, Retention};
 use super::store::Store;
 use super::watch::Watch;
+use crate::clock::Clock;
 
 /// The log takes no events: it has failed or is closed.
 ///
@@ -39,6 +40,7 @@ pub(super) struct Shared {
     pub(super) watch: Watch,
     /// See [`Options`](super::Options).
     pub(super) memtable_bytes: Option<u64>,
+    pub(super) clock: Clock,
 }
 
 impl Shared {

@@ -22,7 +22,6 @@ use super::presence;
 use super::registry::Shared;
 use super::reply::ReplyTo;
 use super::task::run;
-use crate::clock::now_ms;
 use crate::log::{Identity, ObjectId};
 
 /// An object in use.
@@ -45,7 +44,10 @@ impl Handle {
     pub(super) fn new(identity: Arc<Identity>, head: u64, shared: Arc<Shared>) -> Self {
         let class = shared.classes.get(identity.name.class());
         let interests = class.map(Class::interests).unwrap_or_default();
-        let lifecycle = Lifecycle::new(shared.settings.pinned.contains(&identity.name), now_ms());
+        let lifecycle = Lifecycle::new(
+            shared.settings.pinned.contains(&identity.name),
+            shared.settings.clock.now_ms(),
+        );
         shared.metrics.count_in(lifecycle.state());
         Self {
             identity,
@@ -57,6 +59,10 @@ impl Handle {
             presence: presence::RosterCell::default(),
             lifecycle: Mutex::new(lifecycle),
         }
+    }
+
+    pub(super) fn now_ms(&self) -> u64 {
+        self.shared.settings.clock.now_ms()
     }
 
     /// The object's id.
@@ -160,7 +166,7 @@ impl Handle {
             return;
         }
         let capacity = self.shared.settings.mailbox;
-        let start = self.step(|lifecycle| lifecycle.wake(WakeCause::Pin, capacity, now_ms()));
+        let start = self.step(|lifecycle| lifecycle.wake(WakeCause::Pin, capacity, self.now_ms()));
         self.begin(start);
     }
 
@@ -191,7 +197,7 @@ impl Handle {
     /// The instance is awake, `took` after the wake began.
     pub(super) fn woke(&self, took: Duration) {
         let cause = self.step(|lifecycle| {
-            lifecycle.woke(took, now_ms());
+            lifecycle.woke(took, self.now_ms());
             lifecycle.cause()
         });
         let metrics = &self.shared.metrics;
@@ -203,7 +209,7 @@ impl Handle {
 
     /// The object cannot wake: closes the mailbox and returns its messages.
     pub(super) fn wake_failed(&self, mailbox: &mut mpsc::Receiver<Message>) -> Vec<Message> {
-        self.step(|lifecycle| lifecycle.wake_failed(now_ms()));
+        self.step(|lifecycle| lifecycle.wake_failed(self.now_ms()));
         self.shared.metrics.slept(SleepReason::Failed);
         std::iter::from_fn(|| mailbox.try_recv().ok()).collect()
     }
@@ -232,11 +238,11 @@ impl Handle {
     }
 
     pub(super) fn fall_asleep(&self) {
-        self.step(|lifecycle| lifecycle.fall_asleep(now_ms()));
+        self.step(|lifecycle| lifecycle.fall_asleep(self.now_ms()));
     }
 
     pub(super) fn stay_awake(&self) {
-        self.step(|lifecycle| lifecycle.stay_awake(now_ms()));
+        self.step(|lifecycle| lifecycle.stay_awake(self.now_ms()));
         self.refuse_sleep(SleepRefusal::Message);
     }
 
@@ -247,7 +253,8 @@ impl Handle {
         mailbox: &mpsc::Receiver<Message>,
         reason: SleepReason,
     ) -> bool {
-        let wakes = self.step(|lifecycle| lifecycle.instance_ended(!mailbox.is_empty(), now_ms()));
+        let wakes =
+            self.step(|lifecycle| lifecycle.instance_ended(!mailbox.is_empty(), self.now_ms()));
         match (wakes, reason) {
             (false, _) => self.shared.metrics.slept(reason),
             (true, SleepReason::Failed) => {}

@@ -16,9 +16,8 @@ use super::input::{Action, Input};
 use super::mailbox::Message;
 use super::registry::Shared;
 use super::reply::ReplyTo;
-use crate::clock::now_ms;
 use crate::limits::Permit;
-use crate::log::{Append, Identity, PageLimit, ReadError, Tail, spawn_blocking_read};
+use crate::log::{Append, Identity, PageLimit, ReadError, Tail};
 
 /// Maximum bytes of an append with more than one message.
 const APPEND_BYTES: usize = 64 * 1024;
@@ -42,12 +41,9 @@ impl Instance {
         if handle.has_unfinished_appends() {
             settled(handle).await;
         }
-        let (tail, dedupe) = spawn_blocking_read(&shared.runtime, {
-            let (shared, identity) = (shared.clone(), handle.identity.clone());
-            move || read_back(&shared, &identity)
-        })
-        .await
-        .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+        let (reads, identity) = (shared.clone(), handle.identity.clone());
+        let read = shared.settings.reads.spawn(move || read_back(&reads, &identity));
+        let (tail, dedupe) = read.await?;
         handle.note_appended(tail.offset);
         let behaviour = handle.class().make(&handle.identity);
         let permit = shared.settings.budget.charge(0);
@@ -68,7 +64,7 @@ impl Instance {
     ) {
         let mut effects = Effects::default();
         let mut size = 0;
-        self.dedupe.expire(self.tail.offset, now_ms());
+        self.dedupe.expire(self.tail.offset, handle.now_ms());
         for Message { input, reply, permit } in messages {
             size += input.size();
             if size > APPEND_BYTES && !effects.entries.is_empty() {
@@ -115,7 +111,7 @@ impl Instance {
     ) -> (&'a mut dyn Object, Context<'a>) {
         let Self { behaviour, tail, dedupe, .. } = self;
         let (identity, is_full) = (&*handle.identity, handle.shared.log.is_full());
-        let context = Context { identity, now: now_ms(), is_full, tail, dedupe, effects };
+        let context = Context { identity, now: handle.now_ms(), is_full, tail, dedupe, effects };
         (&mut **behaviour, context)
     }
 
@@ -204,7 +200,7 @@ fn read_back(shared: &Shared, identity: &Identity) -> Result<(Tail, Dedupe), Rea
         return Ok((Tail::default(), dedupe));
     };
     dedupe.forget_up_to(stored.trimmed);
-    let now = now_ms();
+    let now = settings.clock.now_ms();
     let mut before = None;
     'window: loop {
         let range = shared.log.range(identity, None, before, true, WINDOW_PAGE)?;

@@ -14,9 +14,8 @@ use super::input::{
 use super::mailbox::Message;
 use super::presence::{Data, Entrant, RosterFrames, RosterFull, View};
 use super::reply::ReplyTo;
-use crate::clock::now_ms;
 use crate::limits::{Budget, Permit, Purpose};
-use crate::log::{ReadError, spawn_blocking_read};
+use crate::log::ReadError;
 
 /// Copies of a signal: the message and both encodings.
 const SIGNAL_COPIES: usize = 3;
@@ -55,7 +54,7 @@ impl Handle {
             .then(|| ReplyTo::new(self.sink(sink).clone(), address, verb, input.held()));
         let message = Message { input, reply, permit };
         let capacity = self.shared.settings.mailbox;
-        match self.step(|lifecycle| lifecycle.post(message, capacity, now_ms())) {
+        match self.step(|lifecycle| lifecycle.post(message, capacity, self.now_ms())) {
             Ok(start) => {
                 self.begin(start);
                 Ok(())
@@ -170,7 +169,7 @@ impl Handle {
             permit: None,
             outcome: Err(unreadable()),
         };
-        spawn_blocking_read(&self.shared.runtime, move || answer.fill());
+        self.shared.settings.reads.spawn(move || answer.fill());
     }
 
     /// The events of a range, up to the head; blocks. The log may hold more already: a commit is about to move the head, and

@@ -17,11 +17,12 @@ use super::handle::Handle;
 use super::lifecycle::State;
 use super::metrics::Metrics;
 use super::presence;
+use crate::clock::Clock;
 use crate::limits::Budget;
-use crate::log::{Log, ReadError, Stored, spawn_blocking_read};
+use crate::log::{Log, ReadError, ReadPool, Stored};
 
 /// Configuration of objects.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Settings {
     /// Messages that may wait for one object.
     pub mailbox: usize,
@@ -39,6 +40,10 @@ pub struct Settings {
     pub presence: presence::Settings,
     /// The memory that may be held for clients.
     pub budget: Budget,
+    /// The time of day.
+    pub clock: Clock,
+    /// Runs reads of the log.
+    pub reads: ReadPool,
 }
 
 #[cfg(test)]
@@ -59,6 +64,8 @@ impl Settings {
                 page_members: 1,
             },
             budget: Budget::unlimited(),
+            clock: Clock::default(),
+            reads: ReadPool::current(),
         }
     }
 }
@@ -124,7 +131,12 @@ impl Registry {
         metrics: Metrics,
     ) -> Self {
         assert!(sinks.len() <= 64, "the subscribed sinks are a 64-bit set");
-        let presence = presence::Shared::new(&log, settings.presence, metrics.presence.clone());
+        let presence = presence::Shared::new(
+            &log,
+            settings.presence,
+            settings.clock.clone(),
+            metrics.presence.clone(),
+        );
         let shared = Arc::new(Shared {
             log,
             classes,
@@ -217,6 +229,11 @@ impl Registry {
         (found, last)
     }
 
+    /// The time of day by the clock of the objects, in milliseconds since the Unix epoch.
+    pub fn now_ms(&self) -> u64 {
+        self.0.settings.clock.now_ms()
+    }
+
     /// How many objects in use are in a state.
     pub fn count(&self, state: State) -> u64 {
         self.0.metrics.objects_in(state)
@@ -225,8 +242,7 @@ impl Registry {
     /// The stored part of an object, if it has any event. Reads on another thread.
     pub async fn stored(&self, name: &ObjectName) -> Result<Option<Stored>, ReadError> {
         let (log, name) = (self.0.log.clone(), name.clone());
-        let found = spawn_blocking_read(&self.0.runtime, move || log.find(&name)).await;
-        found.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+        self.0.settings.reads.spawn(move || log.find(&name)).await
     }
 
     /// Opens an object and passes it to `then`, which runs at once or on another thread and must not block.
@@ -246,7 +262,7 @@ impl Registry {
         entries.insert(name.clone(), HandleEntry::Opening(vec![Box::new(then)]));
         drop(entries);
         let (shared, name) = (self.0.clone(), name.clone());
-        spawn_blocking_read(&self.0.runtime, move || shared.find(&name));
+        self.0.settings.reads.spawn(move || shared.find(&name));
     }
 }
 

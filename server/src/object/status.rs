@@ -4,7 +4,6 @@ use tokio::time::Instant;
 
 use super::handle::Handle;
 use super::lifecycle::{LastWake, State, WakeCause};
-use crate::clock::now_ms;
 use crate::log::Identity;
 
 /// The status of an object at one moment. Times are in milliseconds since the Unix epoch.
@@ -45,7 +44,8 @@ impl Handle {
             cause: lifecycle.cause(),
             sleeps_at: sleeps.map(|last_use| {
                 let deadline = last_use + self.class().sleep_after();
-                now_ms() + deadline.saturating_duration_since(Instant::now()).as_millis() as u64
+                self.now_ms()
+                    + deadline.saturating_duration_since(Instant::now()).as_millis() as u64
             }),
             last_wake: lifecycle.last_wake(),
             wakes: lifecycle.wakes(),

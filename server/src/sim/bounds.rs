@@ -6,7 +6,9 @@ use std::time::Duration;
 use dormouse_protocol::Limits;
 
 use super::chance::{below, between, one_in, pick};
+use crate::clock::Clock;
 use crate::limits::Budget;
+use crate::log::ReadPool;
 use crate::{object, socket};
 
 #[derive(Debug)]
@@ -52,7 +54,12 @@ impl Bounds {
         }
     }
 
-    pub(super) fn objects(&self, budget: &Budget) -> object::Settings {
+    pub(super) fn objects(
+        &self,
+        budget: &Budget,
+        clock: Clock,
+        reads: ReadPool,
+    ) -> object::Settings {
         object::Settings {
             mailbox: self.mailbox,
             max_awake: self.max_awake,
@@ -67,6 +74,8 @@ impl Bounds {
                 page_members: 100,
             },
             budget: budget.clone(),
+            clock,
+            reads,
         }
     }
 
@@ -88,6 +97,7 @@ impl Bounds {
             stall_timeout: Duration::from_mins(1),
             message_timeout: Duration::from_mins(1),
             close_timeout: Duration::from_secs(1),
+            bounds: SOCKETS,
         }
     }
 
@@ -95,6 +105,10 @@ impl Bounds {
         self.sleep_after
     }
 }
+
+/// Small, so that they are reached.
+pub(super) const SOCKETS: socket::Bounds =
+    socket::Bounds { flush_members: 2, page_events: 4, recent_deliveries: 3, inbox_bytes: 1 << 10 };
 
 /// No connection that is younger is closed for its silence.
 pub(super) const PING_INTERVAL: Duration = Duration::from_secs(20);

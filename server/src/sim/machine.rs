@@ -4,24 +4,26 @@ use std::cell::{Cell, RefCell};
 use std::net::TcpStream;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use dormouse_protocol::ObjectName;
+use parking_lot::Mutex;
 use tokio::runtime::{Builder, Runtime};
 
-use super::bounds::Bounds;
+use super::bounds::{Bounds, SOCKETS};
 use super::chance::{below, one_in};
 use super::instances::Instances;
 use super::trace::{Line, Trace};
+use crate::clock::Clock;
 use crate::limits::{Budget, Permit};
 use crate::log::stepped::{Committed, Disk, Stepped as Writer};
+use crate::log::{Job, ReadPool};
 use crate::object::{Classes, Handle, Registry};
 use crate::session::Session;
 use crate::socket::{Accepted, ConnectionPermits, ReactorBuilders, Stepped as Reactor, WireFormat};
-use crate::{log, object, room, simulated, socket};
+use crate::{log, object, room, socket};
 
 /// The metrics of all machines.
 #[derive(Clone)]
@@ -56,6 +58,10 @@ const MEMORY: usize = 1 << 30;
 pub(super) struct Machine {
     reactors: Vec<RefCell<Reactor>>,
     writer: RefCell<Writer>,
+    /// Reads of the log that wait.
+    reads: Arc<Mutex<Vec<Job>>>,
+    /// Others move in the middle of a turn. What moves there is not interrupted itself.
+    is_interrupted: Cell<bool>,
     registry: Registry,
     /// What is on disk, in order, and was not looked at yet.
     committed: RefCell<Vec<Committed>>,
@@ -87,7 +93,13 @@ impl Machine {
     }
 
     /// Starts the server on a disk.
-    pub(super) fn start(bounds: &Bounds, disk: &Disk, metrics: &Metrics, trace: Trace) -> Rc<Self> {
+    pub(super) fn start(
+        bounds: &Bounds,
+        disk: &Disk,
+        metrics: &Metrics,
+        clock: &Clock,
+        trace: Trace,
+    ) -> Self {
         let runtime = Builder::new_current_thread()
             .enable_time()
             .start_paused(true)
@@ -96,22 +108,32 @@ impl Machine {
             .build()
             .expect("a runtime needs nothing");
         let guard = runtime.enter();
-        let (log, writer) = disk.start(metrics.log.clone());
+        let (log, writer) = disk.start(metrics.log.clone(), clock.now_ms());
         let budget = Budget::new(MEMORY, &prometheus::Registry::new());
         let budget = budget.expect("an empty registry takes every metric");
-        let builders = ReactorBuilders::new(bounds.reactors, &budget, &metrics.socket)
+        let builders = ReactorBuilders::new(bounds.reactors, SOCKETS, &budget, &metrics.socket)
             .expect("there are descriptors");
         let instances = Instances::default();
         let classes = Classes::from([(room::CLASS, instances.class(bounds))]);
+        let reads = Arc::<Mutex<Vec<Job>>>::default();
+        let queue = Arc::downgrade(&reads);
+        let pool = ReadPool::new(move |job| {
+            // A machine that is switched off reads nothing any more.
+            if let Some(reads) = queue.upgrade() {
+                reads.lock().push(job);
+            }
+        });
+        let settings = bounds.objects(&budget, clock.clone(), pool);
         let object_metrics = metrics.object.clone();
-        let registry =
-            Registry::new(log, classes, builders.sinks(), bounds.objects(&budget), object_metrics);
+        let registry = Registry::new(log, classes, builders.sinks(), settings, object_metrics);
         let reactors =
             Reactor::all(builders, &registry, bounds.sockets(), &budget, &metrics.socket);
         drop(guard);
-        let machine = Rc::new(Self {
+        Self {
             reactors: reactors.into_iter().map(RefCell::new).collect(),
             writer: RefCell::new(writer),
+            reads,
+            is_interrupted: Cell::new(false),
             registry,
             committed: RefCell::default(),
             slots: ConnectionPermits::new(usize::MAX, Budget::unlimited()),
@@ -123,16 +145,17 @@ impl Machine {
             was_short: Cell::default(),
             trace,
             runtime,
-        });
-        let others = Rc::downgrade(&machine);
-        simulated::on_meanwhile(Rc::new(move || {
-            if let Some(machine) = others.upgrade()
-                && one_in(3)
-            {
-                (0..=below(6)).for_each(|_| machine.step());
+        }
+    }
+
+    /// Other parts may move in the middle of a turn.
+    fn interrupt(&self) {
+        if !self.is_interrupted.replace(true) {
+            if one_in(3) {
+                (0..=below(6)).for_each(|_| self.step());
             }
-        }));
-        machine
+            self.is_interrupted.set(false);
+        }
     }
 
     /// Takes a connection, as HTTP does after its upgrade.
@@ -184,7 +207,7 @@ impl Machine {
 
     fn turn(&self, reactor: usize) -> bool {
         let Ok(mut turned) = self.reactors[reactor].try_borrow_mut() else { return false };
-        let moves = turned.turn();
+        let moves = turned.turn(|| self.interrupt());
         if moves {
             self.trace.note(Line::Turn(reactor));
         }
@@ -200,13 +223,14 @@ impl Machine {
 
     /// Runs one of the reads that wait, in any order.
     fn read(&self) -> bool {
-        let jobs = simulated::jobs();
-        if jobs > 0 {
-            let job = below(jobs);
-            self.trace.note(Line::Read(job, jobs));
-            simulated::run_job(job);
+        let waiting = self.reads.lock().len();
+        if waiting > 0 {
+            let nth = below(waiting);
+            self.trace.note(Line::Read(nth, waiting));
+            let read = self.reads.lock().remove(nth);
+            read();
         }
-        jobs > 0
+        waiting > 0
     }
 
     fn commit(&self) -> bool {

@@ -3,7 +3,7 @@
 //! A schedule (`play.rs`) is a few dozen to hundreds of steps. In each one, parts of the machine (`machine.rs`) move, a client
 //! does something (`client.rs`), time passes, or something goes wrong. A part moves by one turn of a reactor, one poll of one
 //! task, one read of the log, one commit, or the news of it to one who waits; in places where two threads meet, the others also move
-//! in between ([`crate::simulated::meanwhile`]). Nothing runs by itself, and no clock but the simulated one is looked at, so
+//! in between. Nothing runs by itself, and no clock but the simulated one is looked at, so
 //! the same seed is the same run to the last byte. What clients are told is judged at once (`hearing.rs`, `seat.rs`) by what is
 //! on disk (`truth.rs`); at the end nothing goes wrong any more, and everybody must get everything.
 //!

@@ -2,19 +2,18 @@
 
 use std::collections::BTreeSet;
 use std::panic::{self, AssertUnwindSafe, catch_unwind};
-use std::rc::Rc;
 use std::sync::Once;
 use std::time::Duration;
 
 use super::bounds::Bounds;
-use super::chance::{below, between, one_in, pick, seed_of};
+use super::chance::{self, below, between, one_in, pick, seed_of};
 use super::client::{Around, Client};
 use super::machine::{Machine, Metrics};
 use super::trace::{Line, Trace};
 use super::truth::{self, Room, Verdict};
 use super::view::Here;
+use crate::clock::Clock;
 use crate::log::stepped::Disk;
-use crate::simulated;
 
 /// When simulations take place, in milliseconds since the Unix epoch.
 const START: u64 = 1_700_000_000_000;
@@ -45,13 +44,12 @@ impl Stage {
     pub(super) fn play(&mut self, seed: u64, left_out: &BTreeSet<usize>) -> (Trace, Verdict) {
         self.played += 1;
         let trace = Trace::default();
-        simulated::begin(START);
+        chance::seed(0);
         let played = AssertUnwindSafe(|| {
             let mut world = World::new(self, seed, trace.clone());
             let verdict = world.play(left_out);
             let budget = world.machine.budget.clone();
             drop(world);
-            simulated::drop_jobs();
             match budget.in_use() {
                 0 => verdict,
                 kept => verdict.and(Err(format!("permits for {kept} bytes outlive the machine"))),
@@ -62,7 +60,7 @@ impl Stage {
             let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
             Err(format!("it panics: {}", text.unwrap_or_default()))
         });
-        simulated::end();
+        chance::end();
         (trace, verdict)
     }
 }
@@ -73,7 +71,7 @@ fn silence() {
     ONCE.call_once(|| {
         let tell = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
-            if simulated::now_ms().is_none() {
+            if !chance::is_under_way() {
                 tell(info);
             }
         }));
@@ -85,16 +83,16 @@ struct World<'a> {
     bounds: Bounds,
     disk: &'a Disk,
     metrics: &'a Metrics,
-    machine: Rc<Machine>,
+    machine: Machine,
     clients: Vec<Client>,
     rooms: Vec<Room>,
-    now: u64,
+    clock: Clock,
     trace: Trace,
 }
 
 impl<'a> World<'a> {
     fn new(stage: &'a Stage, seed: u64, trace: Trace) -> Self {
-        simulated::seed(seed);
+        chance::seed(seed);
         let Stage { disk, metrics, played, .. } = stage;
         disk.clear_presence();
         let bounds = Bounds::new();
@@ -105,18 +103,19 @@ impl<'a> World<'a> {
         let clients =
             (0..bounds.clients).map(|number| Client::new(number, bounds.rooms, trace.clone()));
         let (rooms, clients) = (rooms.collect(), clients.collect());
-        let machine = Machine::start(&bounds, disk, metrics, trace.clone());
-        Self { seed, bounds, disk, metrics, machine, clients, rooms, now: START, trace }
+        let clock = Clock::manual(START);
+        let machine = Machine::start(&bounds, disk, metrics, &clock, trace.clone());
+        Self { seed, bounds, disk, metrics, machine, clients, rooms, clock, trace }
     }
 
     fn play(&mut self, left_out: &BTreeSet<usize>) -> Verdict {
         for step in (0..self.bounds.steps).filter(|step| !left_out.contains(step)) {
-            simulated::seed(seed_of(self.seed, step));
+            chance::seed(seed_of(self.seed, step));
             self.trace.note(Line::Step(step));
             self.step()?;
             self.look()?;
         }
-        simulated::seed(seed_of(self.seed, self.bounds.steps));
+        chance::seed(seed_of(self.seed, self.bounds.steps));
         self.trace.note(Line::Step(self.bounds.steps));
         self.settle()
     }
@@ -150,15 +149,14 @@ impl<'a> World<'a> {
         act: impl FnOnce(&mut Client, &mut Around<'_>) -> Verdict,
     ) -> Verdict {
         let Self { machine, bounds, rooms, clients, .. } = self;
-        let mut around = Around { machine, bounds, rooms, now: self.now };
+        let mut around = Around { machine, bounds, rooms, now: self.clock.now_ms() };
         act(&mut clients[client], &mut around).map_err(|what| format!("client {client}: {what}"))
     }
 
     fn pass(&mut self, time: Duration) {
         let ms = time.as_millis() as u64;
         self.trace.note(Line::Passed(time));
-        self.now += ms;
-        simulated::set_now_ms(self.now);
+        self.clock.set(self.clock.now_ms() + ms);
         self.machine.pass(time);
     }
 
@@ -203,11 +201,10 @@ impl<'a> World<'a> {
     /// The machine is switched off and on again: what is on disk is all that is left.
     fn restart(&mut self) {
         self.trace.note(Line::Fault("the machine is switched off".into()));
-        simulated::drop_jobs();
         // It takes some time.
-        self.now += 100;
-        simulated::set_now_ms(self.now);
-        self.machine = Machine::start(&self.bounds, self.disk, self.metrics, self.trace.clone());
+        self.clock.set(self.clock.now_ms() + 100);
+        let trace = self.trace.clone();
+        self.machine = Machine::start(&self.bounds, self.disk, self.metrics, &self.clock, trace);
         for client in 0..self.clients.len() {
             let ended = |client: &mut Client, around: &mut Around<'_>| {
                 client.machine_ended(around);

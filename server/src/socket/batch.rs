@@ -16,8 +16,6 @@ use super::subscribers::{Delivered, Speakers};
 use super::wire_format::WireFormat;
 use crate::limits::{Budget, Purpose};
 
-/// From so many members on, the end of a flush is awaited. Fewer members are written to in less than a millisecond.
-const FLUSHED_MEMBERS: u32 = if cfg!(test) { 2 } else { 128 };
 /// A linger lasts for the duration of the last flush, divided by this.
 const LINGER_DIVISOR: u32 = 2;
 /// The longest linger.
@@ -108,10 +106,15 @@ impl Batch {
         }
     }
 
-    /// Takes the frames for so many members. True if the caller must report the end of the flush.
-    pub(super) fn take(&mut self, members: &Speakers, budget: &Budget) -> (JoinedFrames, bool) {
+    /// Takes the frames for so many members. True, with `flush_members` and more, if the caller must report the end of the flush.
+    pub(super) fn take(
+        &mut self,
+        members: &Speakers,
+        flush_members: u32,
+        budget: &Budget,
+    ) -> (JoinedFrames, bool) {
         let batched = std::mem::take(self);
-        let is_flush = members.iter().sum::<u32>() >= FLUSHED_MEMBERS;
+        let is_flush = members.iter().sum::<u32>() >= flush_members;
         if is_flush {
             self.pace = Pace::Flushing(Instant::now(), batched.count);
         }
@@ -232,7 +235,7 @@ mod tests {
             batch.add_delivery(next);
         }
         assert!(!batch.precedes(&delivered(12, 12, "h")));
-        let (mut joined, is_flush) = batch.take(&[1, 0, 0, 0], &Budget::unlimited());
+        let (mut joined, is_flush) = batch.take(&[1, 0, 0, 0], 2, &Budget::unlimited());
         assert!(!is_flush && batch.is_empty());
         assert_eq!(joined.last(), Some(10));
         let mut after = |offset| joined.events_after(offset, MSGPACK);
@@ -257,16 +260,16 @@ mod tests {
         let mut batch = Batch::default();
         batch.add_delivery(delivered(1, 2, "ab"));
         assert!(matches!(batch.when(), When::Now));
-        assert!(batch.take(&[FLUSHED_MEMBERS - 1, 1, 0, 0], &Budget::unlimited()).1);
+        assert!(batch.take(&[1, 1, 0, 0], 2, &Budget::unlimited()).1);
         batch.add_delivery(delivered(3, 3, "c"));
         assert!(matches!(batch.when(), When::AfterFlush));
         batch.end_flush();
         assert!(!matches!(batch.when(), When::AfterFlush));
-        batch.take(&[FLUSHED_MEMBERS - 1, 1, 0, 0], &Budget::unlimited());
+        batch.take(&[1, 1, 0, 0], 2, &Budget::unlimited());
         batch.add_delivery(delivered(4, 4, vec![b'x'; BATCH_BYTES + 1]));
         assert!(batch.is_full());
         assert!(matches!(batch.when(), When::Now));
-        batch.take(&[FLUSHED_MEMBERS - 1, 1, 0, 0], &Budget::unlimited());
+        batch.take(&[1, 1, 0, 0], 2, &Budget::unlimited());
         assert!(!batch.is_full());
     }
 }

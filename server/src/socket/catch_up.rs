@@ -105,8 +105,10 @@ impl Reactor {
             return self.inbox.push(Command::Page(read));
         }
         self.common.metrics.pages.inc();
-        let event_bytes = self.common.settings.limits.message_bytes as usize;
-        subscribers.post(self.index, NOWHERE, Action::Read(page_key.read(event_bytes)));
+        let settings = &self.common.settings;
+        let event_bytes = settings.limits.message_bytes as usize;
+        let read = page_key.read(settings.bounds.page_events, event_bytes);
+        subscribers.post(self.index, NOWHERE, Action::Read(read));
     }
 
     /// A page has been read.
@@ -117,7 +119,8 @@ impl Reactor {
             && has_room()
             && let Some(&subscribers) = self.subscribers_of.get(&page_key.object)
         {
-            self.subscribers[subscribers as usize].keep_page(page_key, page);
+            let bounds = self.common.settings.bounds;
+            self.subscribers[subscribers as usize].keep_page(page_key, page, bounds);
         }
         for reader in self.readers.remove(&page_key).unwrap_or_default() {
             self.page_read_for(reader, page_key, page.as_deref().map_err(|why| *why));

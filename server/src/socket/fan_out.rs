@@ -42,7 +42,8 @@ impl Reactor {
     fn take_events(&mut self, events: &EventFrames) {
         let object = events.object;
         let Some(&key) = self.subscribers_of.get(&object) else { return };
-        let delivered = self.subscribers[key as usize].take(events, &self.common.budget);
+        let super::Common { settings, budget, .. } = &self.common;
+        let delivered = self.subscribers[key as usize].take(events, settings.bounds, budget);
         let Some(delivered) = delivered else { return self.fall_behind(key) };
         let batch = self.batch_for(key, object);
         if batch.is_full() || !batch.precedes(&delivered) {
@@ -86,7 +87,9 @@ impl Reactor {
         let Some(batch) = subscribers.batch.as_mut().filter(|batch| !batch.is_empty()) else {
             return;
         };
-        let (mut joined, is_flush) = batch.take(&subscribers.speakers, &self.common.budget);
+        let super::Common { settings, budget, .. } = &self.common;
+        let flush_members = settings.bounds.flush_members;
+        let (mut joined, is_flush) = batch.take(&subscribers.speakers, flush_members, budget);
         if !is_flush {
             subscribers.batch = None;
         }

@@ -34,8 +34,6 @@ use crate::object::input::Range;
 use crate::object::presence::PresenceFrames;
 use crate::object::{Address, Delivery, EventFrames, Refusal, SignalFrames, Sink};
 
-/// Bytes of events and presence changes that may wait for a reactor. Members read what does not fit from the log and the roster.
-const EVENT_BYTES: usize = if cfg!(test) { 1 << 10 } else { 32 << 20 };
 /// Bytes of signals that may wait for a reactor. Further signals are dropped.
 const SIGNAL_BYTES: usize = 8 << 20;
 
@@ -65,6 +63,8 @@ pub(super) struct Inbox {
     waker: Waker,
     wake_flag: WakeFlag,
     event_bytes: AtomicUsize,
+    /// The most of them.
+    max_event_bytes: usize,
     signal_bytes: AtomicUsize,
     lagging: Mutex<Lagging>,
     signals_dropped: IntCounter,
@@ -82,6 +82,7 @@ pub(super) struct Lagging {
 impl Inbox {
     fn new(
         waker: Waker,
+        max_event_bytes: usize,
         budget: &Budget,
         signals_dropped: IntCounter,
     ) -> (Self, mpsc::Receiver<Command>) {
@@ -91,6 +92,7 @@ impl Inbox {
             waker,
             wake_flag: WakeFlag::new(),
             event_bytes: AtomicUsize::new(0),
+            max_event_bytes,
             signal_bytes: AtomicUsize::new(0),
             lagging: Mutex::default(),
             signals_dropped,
@@ -147,7 +149,8 @@ impl Inbox {
 
     /// Counts so many bytes, if they fit.
     fn fits(&self, size: usize) -> bool {
-        let fits = self.event_bytes.fetch_add(size, Ordering::Relaxed) + size <= EVENT_BYTES;
+        let fits =
+            self.event_bytes.fetch_add(size, Ordering::Relaxed) + size <= self.max_event_bytes;
         if !fits {
             self.event_bytes.fetch_sub(size, Ordering::Relaxed);
         }
@@ -212,10 +215,14 @@ pub(super) struct ReactorBuilder {
 }
 
 impl ReactorBuilder {
-    pub(super) fn new(budget: &Budget, signals_dropped: &IntCounter) -> io::Result<Self> {
+    pub(super) fn new(
+        max_event_bytes: usize,
+        budget: &Budget,
+        signals_dropped: &IntCounter,
+    ) -> io::Result<Self> {
         let poll = Poll::new()?;
-        let (inbox, commands) =
-            Inbox::new(Waker::new(poll.registry(), WAKER)?, budget, signals_dropped.clone());
+        let waker = Waker::new(poll.registry(), WAKER)?;
+        let (inbox, commands) = Inbox::new(waker, max_event_bytes, budget, signals_dropped.clone());
         Ok(Self { poll, inbox: Arc::new(inbox), commands })
     }
 }

@@ -7,6 +7,7 @@ mod accepted;
 mod activity;
 mod admit;
 mod batch;
+mod bounds;
 mod catch_up;
 mod census;
 mod close;
@@ -46,6 +47,7 @@ use dormouse_protocol::{CloseCode, Limits};
 use parking_lot::Mutex;
 
 pub use self::accepted::{Accepted, ConnectionPermit, ConnectionPermits, NoConnectionPermit};
+pub use self::bounds::Bounds;
 pub use self::census::Census;
 #[cfg(any(test, fuzzing))]
 pub use self::decoder::fuzz::frames;
@@ -80,6 +82,8 @@ pub struct Settings {
     pub message_timeout: Duration,
     /// How long the closing handshake may take.
     pub close_timeout: Duration,
+    /// What operators do not decide.
+    pub bounds: Bounds,
 }
 
 /// Reactors that are yet to be started: their inboxes exist, so that objects can be given their way out.
@@ -87,8 +91,13 @@ pub struct ReactorBuilders(Vec<ReactorBuilder>);
 
 impl ReactorBuilders {
     /// Makes room for `count` reactors, at most 64, which take their memory out of the budget.
-    pub fn new(count: usize, budget: &Budget, metrics: &Metrics) -> io::Result<Self> {
-        let builder = |_| ReactorBuilder::new(budget, &metrics.signals_dropped);
+    pub fn new(
+        count: usize,
+        bounds: Bounds,
+        budget: &Budget,
+        metrics: &Metrics,
+    ) -> io::Result<Self> {
+        let builder = |_| ReactorBuilder::new(bounds.inbox_bytes, budget, &metrics.signals_dropped);
         (0..count).map(builder).collect::<io::Result<_>>().map(Self)
     }
 

@@ -17,9 +17,7 @@ use crate::log::{self, ObjectId, PageLimit};
 use crate::object::input::{Range, Read};
 use crate::object::{EventsRead, ReadReply};
 
-/// Pages end where the offset is a multiple of this, if not before.
-const STRIDE: u64 = if cfg!(test) { 4 } else { 256 };
-/// And with so many bytes.
+/// Bytes with which a page ends.
 const PAGE_BYTES: usize = 64 * 1024;
 /// Bytes of pages that are kept for the members of one object on one reactor.
 const KEPT_BYTES: usize = 1 << 20;
@@ -51,9 +49,9 @@ pub(super) struct Page {
 }
 
 impl PageKey {
-    /// The read that brings the page, of events that have at most `event_bytes` each.
-    pub(super) fn read(self, event_bytes: usize) -> Read {
-        let events = (STRIDE - self.after % STRIDE) as usize;
+    /// The read that brings the page, of events that have at most `event_bytes` each. It ends at a multiple of `stride`.
+    pub(super) fn read(self, stride: u64, event_bytes: usize) -> Read {
+        let events = (stride - self.after % stride) as usize;
         let limit = PageLimit { events, bytes: PAGE_BYTES };
         let bytes = COPIES * PAGE_BYTES.max(event_bytes);
         Read { range: Range::After(self.after), limit, bytes, tag: self.format.tag() }
@@ -104,8 +102,8 @@ impl Page {
     }
 
     /// What is appended later does not belong to it.
-    fn is_full(&self) -> bool {
-        self.frame.is_some() && (self.last < self.head || self.last.is_multiple_of(STRIDE))
+    fn is_full(&self, stride: u64) -> bool {
+        self.frame.is_some() && (self.last < self.head || self.last.is_multiple_of(stride))
     }
 
     fn size(&self) -> usize {
@@ -132,8 +130,8 @@ impl Pages {
     }
 
     /// Keeps a page for later readers, unless it could grow or is kept already.
-    pub(super) fn keep(&mut self, key: PageKey, page: &Arc<Page>) {
-        if !page.is_full() || self.find(key).is_some() {
+    pub(super) fn keep(&mut self, key: PageKey, page: &Arc<Page>, stride: u64) {
+        if !page.is_full(stride) || self.find(key).is_some() {
             return;
         }
         self.bytes += page.size();
@@ -149,6 +147,8 @@ impl Pages {
 mod tests {
     use super::*;
 
+    const STRIDE: u64 = 4;
+
     fn page(after: u64, head: u64, bytes: usize) -> (PageKey, Arc<Page>) {
         let key = PageKey { object: ObjectId(1), after, format: WireFormat::ALL[0] };
         let frame = Some(Bytes::from(vec![0; bytes]));
@@ -161,11 +161,11 @@ mod tests {
         let half = KEPT_BYTES / 2;
         for (key, page) in [page(0, 9, half), page(0, 9, half), page(1, 9, half), page(0, 9, half)]
         {
-            pages.keep(key, &page);
+            pages.keep(key, &page, STRIDE);
         }
         assert_eq!((pages.pages.len(), pages.bytes), (2, KEPT_BYTES));
         let (next, page) = page(2, 9, 1);
-        pages.keep(next, &page);
+        pages.keep(next, &page, STRIDE);
         assert!(pages.find(PageKey { after: 0, ..next }).is_none(), "the oldest goes first");
         assert!(pages.find(PageKey { after: 1, ..next }).is_some());
         assert_eq!((pages.pages.len(), pages.bytes), (2, half + 1));
@@ -175,10 +175,10 @@ mod tests {
     fn a_page_that_would_grow_is_not_kept() {
         let mut pages = Pages::default();
         let (key, at_head) = page(6, 7, 1);
-        pages.keep(key, &at_head);
+        pages.keep(key, &at_head, STRIDE);
         assert!(pages.find(key).is_none());
         let (key, at_the_end_of_its_stride) = page(STRIDE - 1, STRIDE, 1);
-        pages.keep(key, &at_the_end_of_its_stride);
+        pages.keep(key, &at_the_end_of_its_stride, STRIDE);
         assert!(pages.find(key).is_some());
     }
 }

@@ -137,7 +137,7 @@ impl Reactor {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
                 _ => {}
             }
-            self.turn(&events, &mut due);
+            self.turn(&events, &mut due, || ());
             if events.is_empty() {
                 self.tidy.look(Instant::now().into_std());
             } else {
@@ -147,8 +147,8 @@ impl Reactor {
         Ok(())
     }
 
-    /// One iteration. `due` is empty before and after.
-    fn turn(&mut self, events: &Events, due: &mut Vec<Address>) {
+    /// One iteration. `due` is empty before and after. `meanwhile` runs where it matters what other threads do.
+    fn turn(&mut self, events: &Events, due: &mut Vec<Address>, meanwhile: impl FnMut()) {
         // First, because this iteration computes its deadlines from the wheel's time. Due deadlines are checked after the reads, which
         // may bring the sign of life that a deadline waits for.
         self.wheel.advance(Instant::now(), due);
@@ -157,7 +157,7 @@ impl Reactor {
             self.socket_ready(event);
         }
         self.go_on_reading();
-        self.take_commands();
+        self.take_commands(meanwhile);
         for address in due.drain(..) {
             self.deadline(address);
         }
@@ -188,7 +188,7 @@ impl Reactor {
             .min()
     }
 
-    fn take_commands(&mut self) {
+    fn take_commands(&mut self, mut meanwhile: impl FnMut()) {
         let end = self.work + LINE_WORK;
         let mut is_listening = false;
         for _ in 0..COMMANDS {
@@ -199,8 +199,7 @@ impl Reactor {
                     // Later commands wake the reactor. Commands that arrived before this are still to be taken.
                     is_listening = true;
                     self.inbox.listen();
-                    #[cfg(test)]
-                    crate::simulated::meanwhile();
+                    meanwhile();
                 }
             }
             if self.work >= end {

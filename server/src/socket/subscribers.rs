@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use dormouse_protocol::Encoding;
 
+use super::Bounds;
 use super::batch::Batch;
 use super::framing;
 use super::page::{Page, PageKey, Pages};
@@ -17,9 +18,7 @@ use crate::object::input::{Action, Watch};
 use crate::object::presence::View;
 use crate::object::{Address, EventFrames, Handle, Input, Source};
 
-/// Recent deliveries that are kept for members that catch up.
-const RECENT_FRAMES: usize = if cfg!(test) { 3 } else { 64 };
-/// Bytes of these deliveries.
+/// Bytes of recent deliveries that are kept for members that catch up.
 const RECENT_BYTES: usize = 256 * 1024;
 
 /// The address of inputs that get no answer.
@@ -131,10 +130,10 @@ impl Delivered {
 }
 
 impl Recent {
-    fn keep(&mut self, delivered: &Arc<Delivered>) {
+    fn keep(&mut self, delivered: &Arc<Delivered>, most: usize) {
         self.bytes += delivered.size();
         self.deliveries.push_back(delivered.clone());
-        while self.deliveries.len() > RECENT_FRAMES || self.bytes > RECENT_BYTES {
+        while self.deliveries.len() > most || self.bytes > RECENT_BYTES {
             match self.deliveries.pop_front() {
                 Some(oldest) => self.bytes -= oldest.size(),
                 None => break,
@@ -266,11 +265,16 @@ impl Subscribers {
     }
 
     /// Notes delivered events and frames them for the members. `None` if the budget has no room.
-    pub(super) fn take(&mut self, events: &EventFrames, budget: &Budget) -> Option<Arc<Delivered>> {
+    pub(super) fn take(
+        &mut self,
+        events: &EventFrames,
+        bounds: Bounds,
+        budget: &Budget,
+    ) -> Option<Arc<Delivered>> {
         self.newest = self.newest.max(events.last);
         let delivered = Arc::new(Delivered::new(events, self.speakers, budget)?);
         if self.reading > 0 {
-            self.recent.get_or_insert_default().keep(&delivered);
+            self.recent.get_or_insert_default().keep(&delivered, bounds.recent_deliveries);
         }
         Some(delivered)
     }
@@ -291,9 +295,9 @@ impl Subscribers {
     }
 
     /// Keeps a page for other members that catch up.
-    pub(super) fn keep_page(&mut self, key: PageKey, page: &Arc<Page>) {
+    pub(super) fn keep_page(&mut self, key: PageKey, page: &Arc<Page>, bounds: Bounds) {
         if self.reading > 0 {
-            self.recent.get_or_insert_default().pages.keep(key, page);
+            self.recent.get_or_insert_default().pages.keep(key, page, bounds.page_events);
         }
     }
 

@@ -55,7 +55,7 @@ type Imports = BTreeMap<String, BTreeSet<String>>;
 
 /// Code that is there for tests only is not looked at.
 fn is_for_tests(path: &Path) -> bool {
-    let names = ["tests", "tests.rs", "sim", "stepped.rs", "fuzz.rs", "simulated.rs"];
+    let names = ["tests", "tests.rs", "sim", "stepped.rs", "fuzz.rs"];
     path.iter().any(|part| names.iter().any(|name| part == *name))
 }
 

@@ -9,10 +9,11 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+use dormouse::clock::Clock;
 use dormouse::config::Config;
 use dormouse::http::{HandOver, Health, HttpServer, Inside};
 use dormouse::limits::{Budget, Pressure};
-use dormouse::log::{self, Log};
+use dormouse::log::{self, Log, ReadPool};
 use dormouse::metrics::Metrics;
 use dormouse::object::{self, Classes, Registry};
 use dormouse::session::Sessions;
@@ -144,7 +145,7 @@ fn inside(data: &Path, metrics: &Metrics) -> Inside {
     let log = Log::open(data, log::Options::default(), counts).unwrap();
     let budget = Budget::unlimited();
     let sockets = socket::Metrics::register(metrics.registry()).unwrap();
-    let builders = ReactorBuilders::new(0, &budget, &sockets).unwrap();
+    let builders = ReactorBuilders::new(0, socket::Bounds::default(), &budget, &sockets).unwrap();
     let settings = object::Settings {
         mailbox: 1,
         max_awake: 1,
@@ -159,6 +160,8 @@ fn inside(data: &Path, metrics: &Metrics) -> Inside {
             page_members: 1,
         },
         budget: budget.clone(),
+        clock: Clock::default(),
+        reads: ReadPool::current(),
     };
     let counts = object::Metrics::register(metrics.registry()).unwrap();
     let registry = Registry::new(log.clone(), Classes::new(), builders.sinks(), settings, counts);
@@ -179,6 +182,7 @@ fn inside(data: &Path, metrics: &Metrics) -> Inside {
         stall_timeout: PATIENCE,
         message_timeout: PATIENCE,
         close_timeout: PATIENCE,
+        bounds: socket::Bounds::default(),
     };
     let reactors =
         Reactors::start(builders, registry.clone(), settings, budget.clone(), sockets).unwrap();

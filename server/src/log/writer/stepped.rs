@@ -8,9 +8,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use dormouse_protocol::{Event, ObjectName};
 use parking_lot::Mutex;
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
 use tokio::sync::SetOnce;
 
 use super::{Heads, commit};
+use crate::clock::Clock;
 use crate::log::delay::Delay;
 use crate::log::handle::Inner;
 use crate::log::keys::next_id;
@@ -55,8 +58,8 @@ impl Disk {
         }
     }
 
-    /// Starts a log on what is on disk by now.
-    pub(crate) fn start(&self, metrics: Metrics) -> (Log, Stepped) {
+    /// Starts a log on what is on disk by now. `epochs` is the seed of new epochs.
+    pub(crate) fn start(&self, metrics: Metrics, epochs: u64) -> (Log, Stepped) {
         let Store { db, meta, objects, events, presence, _lock: lock, .. } = &self.0;
         let next_id = meta.get(next_id::KEY).expect("it can be read");
         let next_id = next_id.map_or(FIRST_ID, |id| next_id::decode(&id).expect("it is an id"));
@@ -83,10 +86,12 @@ impl Disk {
             // Nobody looks at the room that is left.
             watch: Watch::new(Path::new("."), 0),
             memtable_bytes: None,
+            clock: Clock::default(),
         });
         let inner = Inner {
             shared: shared.clone(),
             present: Mutex::new(present),
+            epochs: Mutex::new(StdRng::seed_from_u64(epochs)),
             threads: Mutex::default(),
             alive: Mutex::default(),
         };

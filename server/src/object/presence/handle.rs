@@ -106,7 +106,7 @@ impl Handle {
     ) {
         let limit = self.shared.presence.settings.page_members;
         let mut state = self.presence.0.lock();
-        let active = state.activate();
+        let active = state.activate(&self.shared.presence.clock);
         active.watchers |= 1 << sink;
         let roster = match view {
             View::Counts => {
@@ -145,7 +145,7 @@ impl Handle {
         let mut state = self.presence.0.lock();
         let page = match &state.active {
             Some(active) => active.roster.page(RosterRange { since, after, limit }),
-            None => RosterPage::empty(state.version()),
+            None => RosterPage::empty(state.version(&self.shared.presence.clock)),
         };
         let roster = Arc::new(RosterFrames::new(self.id(), Some(to.request), page, permit));
         self.shared.sinks[sink].deliver(Delivery::Roster { to, roster });

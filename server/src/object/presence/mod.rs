@@ -26,7 +26,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::now_ms;
+use crate::clock::Clock;
 use crate::log::Log;
 
 use entry::Millis;
@@ -56,6 +56,7 @@ pub struct Settings {
 pub(super) struct Shared {
     settings: Settings,
     pub(super) metrics: Metrics,
+    clock: Clock,
     start: Instant,
     /// The next membership's number. One counter serves all objects and starts from the clock, so no number repeats, even after a restart.
     next_member: AtomicU64,
@@ -64,7 +65,7 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(log: &Log, settings: Settings, metrics: Metrics) -> Self {
+    pub(super) fn new(log: &Log, settings: Settings, clock: Clock, metrics: Metrics) -> Self {
         assert!(settings.interval >= Duration::from_millis(1), "a version is at least 1 ms");
         let restored = Restored::new(log.take_present());
         let beyond_stored = restored.last_member().map_or(0, |last| last + 1);
@@ -72,7 +73,8 @@ impl Shared {
             settings,
             metrics,
             start: Instant::now(),
-            next_member: AtomicU64::new(beyond_stored.max(now_ms() * 1000)),
+            next_member: AtomicU64::new(beyond_stored.max(clock.now_ms() * 1000)),
+            clock,
             restored,
             end: CancellationToken::new(),
         }

@@ -13,7 +13,7 @@ use super::entry::{Millis, Seen};
 use super::flush::Delta;
 use super::frames::{PresenceFrames, RosterFrames};
 use super::roster::Roster;
-use crate::clock::now_ms;
+use crate::clock::Clock;
 use crate::log::{PresenceChange, PresenceRow};
 use crate::object::delivery::Delivery;
 use crate::object::handle::Handle;
@@ -51,8 +51,8 @@ struct FlushTimer {
 
 impl CellState {
     /// Returns the roster, creating it if there is none.
-    pub(super) fn activate(&mut self) -> &mut ActiveRoster {
-        let version = self.version();
+    pub(super) fn activate(&mut self, clock: &Clock) -> &mut ActiveRoster {
+        let version = self.version(clock);
         self.active.get_or_insert_with(|| {
             Box::new(ActiveRoster {
                 roster: Roster::new(version),
@@ -65,15 +65,15 @@ impl CellState {
     }
 
     /// The version that was delivered last.
-    pub(super) fn version(&mut self) -> u64 {
+    pub(super) fn version(&mut self, clock: &Clock) -> u64 {
         let version = self.active.as_ref().map(|active| active.roster.version);
-        self.version = version.unwrap_or_else(|| self.version.max(now_ms()));
+        self.version = version.unwrap_or_else(|| self.version.max(clock.now_ms()));
         self.version
     }
 
     /// Drops a roster that has no member, watcher or timer.
-    fn drop_if_idle(&mut self) {
-        self.version();
+    fn drop_if_idle(&mut self, clock: &Clock) {
+        self.version(clock);
         let is_idle = |active: &mut Box<ActiveRoster>| {
             active.timer.is_none() && active.watchers == 0 && active.roster.is_empty()
         };
@@ -94,7 +94,7 @@ impl Handle {
     /// Applies a change to the roster, then runs due work.
     pub(super) fn with_roster<T>(self: &Arc<Self>, act: impl FnOnce(&mut Roster) -> T) -> T {
         let mut state = self.presence.0.lock();
-        let outcome = act(&mut state.activate().roster);
+        let outcome = act(&mut state.activate(&self.shared.presence.clock).roster);
         self.run_due_and_wait(&mut state);
         outcome
     }
@@ -119,7 +119,7 @@ impl Handle {
                 }
             }
         }
-        state.drop_if_idle();
+        state.drop_if_idle(&self.shared.presence.clock);
     }
 
     /// Runs due work; returns the next due time.
@@ -176,7 +176,7 @@ impl Handle {
             (Some(due), Some(timer)) => timer.until = due,
             _ => active.timer = None,
         }
-        state.drop_if_idle();
+        state.drop_if_idle(&self.shared.presence.clock);
         due
     }
 

@@ -47,8 +47,8 @@ impl Stepped {
         self.reactor.inbox.push(Command::Accepted(Box::new(accepted)));
     }
 
-    /// Gives it a turn, unless it is asleep.
-    pub(crate) fn turn(&mut self) -> bool {
+    /// Gives it a turn, unless it is asleep. `others` is what other threads do in the middle of it.
+    pub(crate) fn turn(&mut self, others: impl FnMut()) -> bool {
         let polled = self.reactor.poll.poll(&mut self.events, Some(Duration::ZERO));
         polled.expect("the poller works");
         let is_due = self.wakes_at.is_some_and(|at| at <= Instant::now());
@@ -57,7 +57,7 @@ impl Stepped {
             assert!(command.is_err(), "a command lies where nobody looks: the reactor is asleep");
             return false;
         }
-        self.reactor.turn(&self.events, &mut self.due);
+        self.reactor.turn(&self.events, &mut self.due, others);
         self.wakes_at = self.reactor.timeout().map(|time| Instant::now() + time);
         true
     }
