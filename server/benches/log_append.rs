@@ -40,7 +40,13 @@ fn append(criterion: &mut Criterion) {
                 let entries = (0..events).map(|_| tail.push(&mut event, 0)).collect();
                 let (done, waiting) = mpsc::channel();
                 let done = Box::new(move |result| done.send(result).unwrap());
-                let append = Append { object: Arc::clone(&object), first, entries, done };
+                let append = Append {
+                    object: Arc::clone(&object),
+                    first,
+                    entries,
+                    changes: Vec::new(),
+                    done,
+                };
                 runtime.block_on(log.append(append));
                 waiting.recv().unwrap().unwrap();
             });

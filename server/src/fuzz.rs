@@ -2,8 +2,13 @@
 //! same over what the targets have found worth keeping.
 
 pub use crate::http::{handshake, query};
-pub use crate::log::storage;
 pub use crate::socket::frames;
+
+/// All that is stored: events by the log, and rosters.
+pub fn storage(bytes: &[u8]) {
+    crate::log::storage(bytes);
+    crate::object::presence::stored_rosters(bytes);
+}
 
 #[cfg(test)]
 mod tests {

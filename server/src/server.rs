@@ -21,8 +21,9 @@ use crate::clock::{BeforeEpoch, Clock};
 use crate::config::Config;
 use crate::http::{HandOver, Health, HttpServer, Inside};
 use crate::limits::{Budget, Level, Pressure, Watch, budget_bytes};
-use crate::log::{Log, OpenError, ReadPool};
+use crate::log::{Log, OpenError, ReadError, ReadPool};
 use crate::metrics::Metrics;
+use crate::object::presence::StoredRosters;
 use crate::object::{Classes, Registry};
 use crate::session::{self, KeyError, Sessions};
 use crate::socket::{ReactorBuilders, Reactors};
@@ -59,6 +60,9 @@ pub enum StartError {
     /// The log can't be opened.
     #[error(transparent)]
     Log(#[from] OpenError),
+    /// The rosters can't be read.
+    #[error("cannot read the rosters")]
+    Rosters(#[from] ReadError),
     /// The key of the sessions can't be read or created.
     #[error(transparent)]
     SessionKey(#[from] KeyError),
@@ -160,6 +164,7 @@ impl Server {
         budget: Budget,
     ) -> Result<Self, StartError> {
         let sessions = open_sessions(&config).await?;
+        let rosters = read_rosters(log.clone()).await?;
         let health = Health::new(log.clone());
         let socket_metrics = socket::Metrics::register(metrics.registry())?;
         let sockets = socket_settings(&config);
@@ -170,6 +175,7 @@ impl Server {
             classes,
             builders.sinks(),
             object_settings(&config, budget.clone()),
+            rosters,
             object::Metrics::register(metrics.registry())?,
         );
         let (pressure, limit) = (Pressure::default(), config.limits.memory);
@@ -284,6 +290,11 @@ async fn open_sessions(config: &Config) -> Result<Sessions, KeyError> {
     let key = spawn_blocking(move || session::read_or_create(&dir)).await;
     let key = key.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
     Ok(Sessions::new(&key))
+}
+
+async fn read_rosters(log: Log) -> Result<StoredRosters, ReadError> {
+    let rosters = spawn_blocking(move || StoredRosters::read(&log)).await;
+    rosters.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
 }
 
 /// Opening blocks: after a crash it replays the journal.

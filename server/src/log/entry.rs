@@ -4,7 +4,7 @@ use dormouse_protocol::{DecodeError, Event};
 use fjall::Slice;
 
 /// What every number of a log stays below, so that every client can tell it: 2⁵³.
-pub(super) const MAX_NUMBER: u64 = 1 << 53;
+pub const MAX_NUMBER: u64 = 1 << 53;
 
 const SIZE_LEN: usize = size_of::<u64>();
 

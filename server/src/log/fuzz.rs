@@ -1,8 +1,8 @@
-//! What holds for any bytes that the disk gives back: the fuzz target `storage`.
+//! What holds for any bytes that the disk gives back: a part of the fuzz target `storage`.
 
-use dormouse_protocol::{Encoding, Payload, ServerMessage, encode_events};
+use dormouse_protocol::{Encoding, ServerMessage, encode_events};
 
-use super::keys::{event, format, next_id, object, presence};
+use super::keys::{event, format, next_id, object};
 use super::{Entry, Tail};
 
 /// Takes bytes for every kind of stored key and value. What is taken is stored again as it is.
@@ -10,11 +10,6 @@ pub fn storage(bytes: &[u8]) {
     keys(bytes);
     if let Some(record) = object::decode(bytes) {
         assert_eq!(object::encode(&record), bytes);
-    }
-    if let Some(row) = presence::decode(7, bytes) {
-        assert_eq!(presence::encode(&row), bytes);
-        let data = Payload::from_msgpack(&row.data).expect("what a member says is a payload");
-        assert_eq!(data.as_msgpack(), &*row.data);
     }
     if let Some(entry) = Entry::from_stored(bytes.into()) {
         an_entry(&entry);
@@ -28,9 +23,6 @@ fn keys(bytes: &[u8]) {
     }
     if let Some(name) = object::decode_key(bytes) {
         assert_eq!(object::encode_key(&name), bytes);
-    }
-    if let Some((name, member)) = presence::decode_key(bytes) {
-        assert_eq!(presence::encode_key(&name, member), bytes);
     }
     if let Some(version) = format::decode(bytes) {
         assert_eq!(format::encode(version), bytes);

@@ -8,6 +8,7 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use bytes::Bytes;
 use dormouse_protocol::ObjectName;
 use parking_lot::Mutex;
 use rand::RngExt as _;
@@ -21,8 +22,8 @@ use super::shared::Shared;
 use super::store::Store;
 use super::watch::{self, Watch};
 use super::{
-    Append, Failure, HistoryRange, Identity, Metrics, OpenError, Page, PageLimit, PresenceChange,
-    PresenceRow, ReadError, Retention, Stored, writer,
+    Append, Change, Failure, HistoryRange, Identity, Keyspace, Metrics, OpenError, Page, PageLimit,
+    ReadError, Retention, Stored, writer,
 };
 use crate::clock::Clock;
 
@@ -72,8 +73,6 @@ pub struct Log(pub(super) Arc<Inner>);
 
 pub(super) struct Inner {
     pub(super) shared: Arc<Shared>,
-    /// Who was present when the log was opened.
-    pub(super) present: Mutex<HashMap<ObjectName, Vec<PresenceRow>>>,
     /// The source of new epochs.
     pub(super) epochs: Mutex<StdRng>,
     pub(super) threads: Mutex<Vec<JoinHandle<()>>>,
@@ -87,7 +86,6 @@ impl Log {
     pub fn open(dir: &Path, options: Options, metrics: Metrics) -> Result<Self, OpenError> {
         let store = Store::open(dir, &options)?;
         let storage = |source| OpenError::Storage { dir: dir.into(), source };
-        let present = Mutex::new(store.read_presence().map_err(storage)?);
         let shared = Arc::new(Shared {
             store,
             queue: Queue::new(options.queue_bytes, metrics.queue_events.clone()),
@@ -105,7 +103,6 @@ impl Log {
         let (watching, stop_watching) = mpsc::channel();
         let inner = Inner {
             shared: Arc::clone(&shared),
-            present,
             epochs: Mutex::new(rand::make_rng()),
             threads: Mutex::default(),
             alive: Mutex::new(vec![sweeping, watching]),
@@ -173,18 +170,15 @@ impl Log {
         self.0.shared.queue.append(append).await;
     }
 
-    /// Who was present when the log was opened, by their objects. Given once.
-    pub fn take_present(&self) -> HashMap<ObjectName, Vec<PresenceRow>> {
-        std::mem::take(&mut *self.0.present.lock())
+    /// All pairs of a keyspace, in the order of their keys. Blocks.
+    pub fn pairs(&self, keyspace: Keyspace) -> Result<Vec<(Bytes, Bytes)>, ReadError> {
+        self.counted(self.0.shared.store.pairs(keyspace))
     }
 
-    /// Queues a change of a roster, to be written with the next commit; never waits. It is left out where the queue or the
-    /// disk is full or the log takes nothing any more: a roster on disk may be wrong by that.
-    pub fn store_presence(&self, change: PresenceChange) {
-        let shared = &self.0.shared;
-        if self.is_full() || shared.queue.change_presence(change).is_err() {
-            shared.metrics.presence_skipped.inc();
-        }
+    /// Queues changes to be written with the next commit, all or none of them; never waits, and causes no fsync. False if they are
+    /// left out, because the queue or the disk is full or the log takes nothing any more.
+    pub fn change_lazily(&self, changes: Vec<Change>) -> bool {
+        !self.is_full() && self.0.shared.queue.change(changes).is_ok()
     }
 
     /// Makes the writer wait so long before every commit of events, as a slow disk would; the wait under way changes too.

@@ -14,7 +14,6 @@ pub struct Metrics {
     pub(super) events_per_commit: Histogram,
     pub(super) queue_events: IntGauge,
     pub(super) trimmed_events: IntCounter,
-    pub(super) presence_skipped: IntCounter,
     pub(super) failed: IntGauge,
     pub(super) read_errors: IntCounter,
     pub(super) free_bytes: IntGauge,
@@ -58,10 +57,6 @@ impl Metrics {
             trimmed_events: counter(
                 "dormouse_log_trimmed_events_total",
                 "Events removed by retention",
-            )?,
-            presence_skipped: counter(
-                "dormouse_log_presence_skipped_total",
-                "Changes of rosters that were not stored because the log was full or had failed",
             )?,
             failed: gauge(
                 "dormouse_log_failed",

@@ -9,12 +9,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+use fjall::{Database, KeyspaceCreateOptions, PersistMode};
 
-use super::Options;
 use super::inspect::{self, Trouble};
 use super::keys::{format, next_id};
 use super::store::Store;
+use super::{Keyspace, Options};
 
 /// Why the log can't be opened; says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -102,7 +102,7 @@ const EVENTS_MEMTABLE_BYTES: u64 = 32 << 20;
 const RECORDS_MEMTABLE_BYTES: u64 = 8 << 20;
 
 /// A row for each member that is present, read at the next start only: they are better on disk.
-const PRESENCE_MEMTABLE_BYTES: u64 = 256 << 10;
+const PAIRS_MEMTABLE_BYTES: u64 = 256 << 10;
 
 /// One worker may be busy with a long compaction while the other writes out memtables.
 const WORKERS: usize = 2;
@@ -162,7 +162,7 @@ impl Store {
         }
         let objects = records(&db, "objects").map_err(storage)?;
         let events = events(&db).map_err(storage)?;
-        let presence = presence(&db).map_err(storage)?;
+        let keyspaces = pairs(&db).map_err(storage)?;
         // The database leaves out the name of a keyspace that it has just made.
         sync_names(&place.join("keyspaces")).map_err(|error| storage(error.into()))?;
         let next_id = match meta.get(next_id::KEY).map_err(storage)? {
@@ -173,7 +173,7 @@ impl Store {
             }
         };
         let (next_id, unsynced) = (AtomicU64::new(next_id), AtomicBool::new(false));
-        Ok(Self { db, meta, objects, events, presence, next_id, unsynced, _lock: lock })
+        Ok(Self { db, meta, objects, events, keyspaces, next_id, unsynced, _lock: lock })
     }
 }
 
@@ -228,7 +228,7 @@ fn create(dir: &Path, place: &Path, options: &Options) -> Result<(), fjall::Erro
         let meta = records(&db, "meta")?;
         records(&db, "objects")?;
         events(&db)?;
-        presence(&db)?;
+        pairs(&db)?;
         let mut batch = db.batch().durability(Some(PersistMode::SyncAll));
         batch.insert(&meta, format::KEY, format::encode(format::VERSION));
         batch.commit()?;
@@ -251,17 +251,20 @@ fn database(place: &Path, options: &Options) -> Result<Database, fjall::Error> {
         .open()
 }
 
-fn records(db: &Database, name: &str) -> Result<Keyspace, fjall::Error> {
+fn records(db: &Database, name: &str) -> Result<fjall::Keyspace, fjall::Error> {
     db.keyspace(name, || KeyspaceCreateOptions::default().max_memtable_size(RECORDS_MEMTABLE_BYTES))
 }
 
-fn presence(db: &Database) -> Result<Keyspace, fjall::Error> {
-    db.keyspace("presence", || {
-        KeyspaceCreateOptions::default().max_memtable_size(PRESENCE_MEMTABLE_BYTES)
-    })
+fn pairs(db: &Database) -> Result<[fjall::Keyspace; Keyspace::ALL.len()], fjall::Error> {
+    let [presence] = Keyspace::ALL.map(|keyspace| {
+        db.keyspace(keyspace.name(), || {
+            KeyspaceCreateOptions::default().max_memtable_size(PAIRS_MEMTABLE_BYTES)
+        })
+    });
+    Ok([presence?])
 }
 
-fn events(db: &Database) -> Result<Keyspace, fjall::Error> {
+fn events(db: &Database) -> Result<fjall::Keyspace, fjall::Error> {
     db.keyspace("events", || {
         KeyspaceCreateOptions::default()
             .max_memtable_size(EVENTS_MEMTABLE_BYTES)

@@ -1,5 +1,5 @@
 //! The queue into the writer: bounded in bytes, each event counting [`EVENT_OVERHEAD`] on top of its own, so that the
-//! number of events is bounded too. Appends wait while it is full, changes of rosters are left out; trims, of which one
+//! number of events is bounded too. Appends wait while it is full, lazy changes are left out; trims, of which one
 //! waits at a time, need no room.
 
 use std::collections::VecDeque;
@@ -10,7 +10,7 @@ use prometheus::IntGauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::trim::Trim;
-use super::{Entry, Identity, PresenceChange, Unavailable};
+use super::{Change, Entry, Identity, Unavailable};
 use crate::memory;
 
 /// What an event costs in the queue beyond its stored bytes, generously.
@@ -28,14 +28,17 @@ pub(super) type Callback = Box<dyn FnOnce(Result<(), Unavailable>) + Send>;
 #[derive(Debug)]
 pub(super) struct Full;
 
-/// Events of one object to be stored.
+/// What is to be stored of one object: all of it in one commit.
 pub struct Append {
     /// The object. Its first append stores it as well.
     pub object: Arc<Identity>,
     /// The offset of the first entry: the one after the last entry that was appended to the object.
     pub first: u64,
-    /// What [`Tail::push`](super::Tail::push) returned, in order. None: then `done` is told when all that was queued before is on disk.
+    /// What [`Tail::push`](super::Tail::push) returned, in order. Without entries and changes, `done` is called when all that was
+    /// queued before is on disk.
     pub entries: Vec<Entry>,
+    /// Changes of pairs that come with the events.
+    pub changes: Vec<Change>,
     /// Told when the events are on disk, or that the log failed before it knew. Runs on the writer thread,
     /// in the order of commits: must be quick and must not panic, wait or close the log.
     pub done: Box<dyn FnOnce(Result<(), Unavailable>) + Send>,
@@ -43,9 +46,15 @@ pub struct Append {
 
 /// What the writer is to write.
 pub(super) enum Task {
-    Append { object: Arc<Identity>, first: u64, entries: Vec<Entry> },
+    Append {
+        object: Arc<Identity>,
+        first: u64,
+        entries: Vec<Entry>,
+        changes: Vec<Change>,
+    },
     Trim(Trim),
-    Presence(PresenceChange),
+    /// Changes of pairs that need not be durable at once.
+    Changes(Vec<Change>),
 }
 
 impl Task {
@@ -53,21 +62,25 @@ impl Task {
     pub(super) fn events(&self) -> u32 {
         match self {
             Self::Append { entries, .. } => entries.len() as u32,
-            Self::Trim(_) | Self::Presence(_) => 0,
+            Self::Trim(_) | Self::Changes(_) => 0,
         }
     }
 
     fn bytes(&self) -> usize {
         match self {
-            Self::Append { entries, .. } => weight(entries),
+            Self::Append { entries, changes, .. } => weight(entries) + change_bytes(changes),
             Self::Trim(_) => 0,
-            Self::Presence(change) => change.bytes(),
+            Self::Changes(changes) => change_bytes(changes),
         }
     }
 }
 
 fn weight(entries: &[Entry]) -> usize {
     entries.iter().map(|entry| entry.stored().len() + EVENT_OVERHEAD as usize).sum()
+}
+
+fn change_bytes(changes: &[Change]) -> usize {
+    changes.iter().map(Change::bytes).sum()
 }
 
 /// The callback of a task. Reports a failure if it is dropped.
@@ -131,23 +144,23 @@ impl Queue {
 
     /// Queues an append, waiting for room. One that is larger than the whole queue waits until the queue is empty.
     pub(super) async fn append(&self, append: Append) {
-        let Append { object, first, entries, done } = append;
-        let weight = weight(&entries).min(self.capacity);
+        let Append { object, first, entries, changes, done } = append;
+        let weight = (weight(&entries) + change_bytes(&changes)).min(self.capacity);
         // It is refused when the queue is closed; then so is the push.
         let room = Arc::clone(&self.room).acquire_many_owned(weight as u32).await.ok();
-        self.push(Task::Append { object, first, entries }, done, room);
+        self.push(Task::Append { object, first, entries, changes }, done, room);
     }
 
     pub(super) fn trim(&self, trim: Trim, done: Callback) {
         self.push(Task::Trim(trim), done, None);
     }
 
-    /// Queues a change of a roster, if there is room for it.
-    pub(super) fn change_presence(&self, change: PresenceChange) -> Result<(), Full> {
-        let weight = change.bytes().min(self.capacity);
+    /// Queues changes that need not be durable at once, if there is room for them.
+    pub(super) fn change(&self, changes: Vec<Change>) -> Result<(), Full> {
+        let weight = change_bytes(&changes).min(self.capacity);
         let room = Arc::clone(&self.room).try_acquire_many_owned(weight as u32);
         let room = room.map_err(|_| Full)?;
-        self.push(Task::Presence(change), Box::new(|_| ()), Some(room));
+        self.push(Task::Changes(changes), Box::new(|_| ()), Some(room));
         Ok(())
     }
 
@@ -243,6 +256,7 @@ mod tests {
             object: Arc::new(Identity { id: ObjectId(1), epoch: 1, name }),
             first: 1,
             entries: (0..events).map(|_| tail.push(&mut event, 1)).collect(),
+            changes: Vec::new(),
             done: Box::new(|_| ()),
         }
     }

@@ -3,18 +3,19 @@
 use std::fs::File;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use fjall::{Database, Keyspace, OwnedWriteBatch, PersistMode};
+use fjall::{Database, OwnedWriteBatch, PersistMode};
 
-use super::keys::{event, next_id, object, presence, unsynced};
+use super::keys::{event, next_id, object, unsynced};
 use super::trim::Trim;
-use super::{Entry, Identity, ObjectId, PresenceChange, Tail};
+use super::{Change, Entry, Identity, Keyspace, ObjectId, Tail};
 
 pub(super) struct Store {
     pub(super) db: Database,
-    pub(super) meta: Keyspace,
-    pub(super) objects: Keyspace,
-    pub(super) events: Keyspace,
-    pub(super) presence: Keyspace,
+    pub(super) meta: fjall::Keyspace,
+    pub(super) objects: fjall::Keyspace,
+    pub(super) events: fjall::Keyspace,
+    /// Those of pairs, in the order of [`Keyspace::ALL`].
+    pub(super) keyspaces: [fjall::Keyspace; Keyspace::ALL.len()],
     /// The id of the next new object: greater than all that are stored.
     pub(super) next_id: AtomicU64,
     /// Whether something was written since the last sync.
@@ -77,14 +78,13 @@ impl Batch<'_> {
         }
     }
 
-    pub(super) fn change_presence(&mut self, change: &PresenceChange) {
-        for row in &change.put {
-            let key = presence::encode_key(&change.object, row.member);
-            self.writes.insert(&self.store.presence, key, presence::encode(row));
-        }
-        for member in &change.removed {
-            let key = presence::encode_key(&change.object, *member);
-            self.writes.remove(&self.store.presence, key);
+    pub(super) fn change(&mut self, changes: &[Change]) {
+        for Change { keyspace, key, value } in changes {
+            let keyspace = &self.store.keyspaces[*keyspace as usize];
+            match value {
+                Some(value) => self.writes.insert(keyspace, &**key, &**value),
+                None => self.writes.remove(keyspace, &**key),
+            }
         }
     }
 

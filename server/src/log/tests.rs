@@ -4,7 +4,7 @@ mod damage;
 mod failure;
 mod model;
 mod open;
-mod presence;
+mod pairs;
 mod retention;
 mod survival;
 mod torn;
@@ -78,7 +78,13 @@ impl Object {
     ) -> Append {
         let first = self.tail.offset + 1;
         let entries = texts.iter().map(|text| self.tail.push(&mut event(text), now_ms)).collect();
-        Append { object: Arc::clone(&self.identity), first, entries, done: Box::new(done) }
+        Append {
+            object: Arc::clone(&self.identity),
+            first,
+            entries,
+            changes: Vec::new(),
+            done: Box::new(done),
+        }
     }
 }
 

@@ -81,10 +81,15 @@ fn commit(shared: &Shared, heads: &mut Heads, queued: &[Queued]) -> Result<u64, 
     let started = Instant::now();
     let mut batch = shared.store.batch();
     let (mut stored, mut bytes, mut removed) = (0_u32, 0, 0);
+    let mut is_durable = false;
     for queued in queued {
         match &queued.task {
-            Task::Append { entries, .. } if entries.is_empty() => {}
-            Task::Append { object, first, entries } => {
+            Task::Append { object, first, entries, changes } => {
+                is_durable |= !entries.is_empty() || !changes.is_empty();
+                batch.change(changes);
+                if entries.is_empty() {
+                    continue;
+                }
                 heads.advance(object.id, *first, entries.len());
                 // A log begins once: after a full trim it goes on from its tail, and after a failed write nothing
                 // is written any more.
@@ -95,14 +100,14 @@ fn commit(shared: &Shared, heads: &mut Heads, queued: &[Queued]) -> Result<u64, 
                 stored += entries.len() as u32;
                 bytes += entries.iter().map(|entry| entry.wire().len() as u64).sum::<u64>();
             }
-            Task::Presence(change) => batch.change_presence(change),
+            Task::Changes(changes) => batch.change(changes),
             Task::Trim(trim) => {
                 batch.trim(trim);
                 removed += trim.events();
             }
         }
     }
-    if stored > 0 {
+    if is_durable {
         batch.commit_durably()?;
         let metrics = &shared.metrics;
         metrics.commit_seconds.observe(started.elapsed().as_secs_f64());

@@ -134,6 +134,7 @@ impl Instance {
             object: handle.identity.clone(),
             first: frames.first,
             entries,
+            changes: Vec::new(),
             done: Box::new({
                 let handle = handle.clone();
                 move |result| match result {
@@ -184,6 +185,7 @@ pub(super) async fn settled(handle: &Arc<Handle>) {
         object: handle.identity.clone(),
         first: 0,
         entries: Vec::new(),
+        changes: Vec::new(),
         done: Box::new(move |_| {
             let _ = done.send(());
         }),

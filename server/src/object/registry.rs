@@ -17,6 +17,7 @@ use super::handle::Handle;
 use super::lifecycle::State;
 use super::metrics::Metrics;
 use super::presence;
+use super::presence::StoredRosters;
 use crate::clock::Clock;
 use crate::limits::Budget;
 use crate::log::{Log, ReadError, ReadPool, Stored};
@@ -121,19 +122,20 @@ impl HandleEntry {
 }
 
 impl Registry {
-    /// A registry of objects of these classes, which deliver through these sinks (at most 64). Instances run on
-    /// the current tokio runtime.
+    /// A registry of objects of these classes, which deliver through these sinks (at most 64), with the rosters that were stored
+    /// before this start. Instances run on the current tokio runtime.
     pub fn new(
         log: Log,
         classes: Classes,
         sinks: Box<[Arc<dyn Sink>]>,
         settings: Settings,
+        rosters: StoredRosters,
         metrics: Metrics,
     ) -> Self {
         assert!(sinks.len() <= 64, "the subscribed sinks are a 64-bit set");
         let presence = presence::Shared::new(
-            &log,
             settings.presence,
+            rosters,
             settings.clock.clone(),
             metrics.presence.clone(),
         );

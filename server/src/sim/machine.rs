@@ -20,6 +20,7 @@ use crate::clock::Clock;
 use crate::limits::{Budget, Permit};
 use crate::log::stepped::{Committed, Disk, Stepped as Writer};
 use crate::log::{Job, ReadPool};
+use crate::object::presence::StoredRosters;
 use crate::object::{Classes, Handle, Registry};
 use crate::session::Session;
 use crate::socket::{Accepted, ConnectionPermits, ReactorBuilders, Stepped as Reactor, WireFormat};
@@ -125,7 +126,9 @@ impl Machine {
         });
         let settings = bounds.objects(&budget, clock.clone(), pool);
         let object_metrics = metrics.object.clone();
-        let registry = Registry::new(log, classes, builders.sinks(), settings, object_metrics);
+        let rosters = StoredRosters::read(&log).expect("they can be read");
+        let registry =
+            Registry::new(log, classes, builders.sinks(), settings, rosters, object_metrics);
         let reactors =
             Reactor::all(builders, &registry, bounds.sockets(), &budget, &metrics.socket);
         drop(guard);

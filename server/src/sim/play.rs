@@ -94,7 +94,7 @@ impl<'a> World<'a> {
     fn new(stage: &'a Stage, seed: u64, trace: Trace) -> Self {
         chance::seed(seed);
         let Stage { disk, metrics, played, .. } = stage;
-        disk.clear_presence();
+        disk.clear_pairs();
         let bounds = Bounds::new();
         let rooms = (0..bounds.rooms).map(|room| {
             let name = format!("room/{played:08}-{room}");

@@ -24,7 +24,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("descriptors", &["config"]),
-    ("fuzz", &["http", "log", "socket"]),
+    ("fuzz", &["http", "log", "object", "socket"]),
     ("http", &["clock", "config", "limits", "log", "metrics", "object", "session", "socket"]),
     ("socket", &["limits", "log", "memory", "object", "session"]),
     ("object", &["clock", "limits", "log", "session"]),

@@ -15,6 +15,7 @@ use dormouse::http::{HandOver, Health, HttpServer, Inside};
 use dormouse::limits::{Budget, Pressure};
 use dormouse::log::{self, Log, ReadPool};
 use dormouse::metrics::Metrics;
+use dormouse::object::presence::StoredRosters;
 use dormouse::object::{self, Classes, Registry};
 use dormouse::session::Sessions;
 use dormouse::socket::{self, Accepted, ReactorBuilders, Reactors};
@@ -164,7 +165,14 @@ fn inside(data: &Path, metrics: &Metrics) -> Inside {
         reads: ReadPool::current(),
     };
     let counts = object::Metrics::register(metrics.registry()).unwrap();
-    let registry = Registry::new(log.clone(), Classes::new(), builders.sinks(), settings, counts);
+    let registry = Registry::new(
+        log.clone(),
+        Classes::new(),
+        builders.sinks(),
+        settings,
+        StoredRosters::default(),
+        counts,
+    );
     let settings = socket::Settings {
         limits: Limits {
             message_bytes: 1,

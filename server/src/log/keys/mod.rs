@@ -7,9 +7,9 @@
 //! | `meta` | `unsynced` | nothing: [`unsynced`] marks a batch in the journal | from the first such batch |
 //! | `objects` | object name | [`object::Record`] | from the object's first event, for ever |
 //! | `events` | object id u64, offset u64 | [`Entry`](super::Entry) | until retention trims it |
-//! | `presence` | object name, 0u8, member u64 | user, data | while the member is in the roster |
+//! | a [`Keyspace`](super::Keyspace) | of the layer above | of the layer above | until that layer removes it |
 //!
-//! `presence` and `unsynced` came later. They are made where they are missing, and a program that doesn't know them leaves them
+//! The keyspace `presence` and `unsynced` came later. They are made where they are missing, and a program that doesn't know them leaves them
 //! alone, so the format is the same: rosters left behind are those of members that were lost.
 //!
 //! Numbers in keys and values are big-endian.
@@ -18,5 +18,4 @@ pub(super) mod event;
 pub(super) mod format;
 pub(super) mod next_id;
 pub(super) mod object;
-pub(super) mod presence;
 pub(super) mod unsynced;

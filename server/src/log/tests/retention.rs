@@ -14,7 +14,13 @@ fn filled(dir: &Path, count: u64) -> (Log, Object) {
     let entries = (1..=count).map(|n| object.tail.push(&mut event("text"), n * 1000)).collect();
     let (done, waiting) = mpsc::channel();
     let done = Box::new(move |result| done.send(result).unwrap());
-    let append = Append { object: Arc::clone(&object.identity), first: 1, entries, done };
+    let append = Append {
+        object: Arc::clone(&object.identity),
+        first: 1,
+        entries,
+        changes: Vec::new(),
+        done,
+    };
     wait(log.append(append));
     waiting.recv().unwrap().unwrap();
     (log, object)

@@ -144,9 +144,8 @@ fn what_was_written_lazily_may_be_lost_before_what_follows_it() {
     let mut object = Object::new(&log, "room/a");
     object.append(&log, &["one"], 1).unwrap();
     let synced = len();
-    let row = PresenceRow { member: 1, user: "user".into(), data: [0xc0].as_slice().into() };
-    let change = PresenceChange { object: name("room/a"), put: vec![row], removed: Vec::new() };
-    log.store_presence(change);
+    let (key, value) = ("key".into(), Some("value".into()));
+    log.change_lazily(vec![Change { keyspace: Keyspace::Presence, key, value }]);
     while len() == synced {
         std::thread::yield_now();
     }

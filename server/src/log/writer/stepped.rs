@@ -50,17 +50,19 @@ impl Disk {
         Self(Store::open(dir, &Options::default()).expect("a new directory"))
     }
 
-    /// Forgets who was present.
-    pub(crate) fn clear_presence(&self) {
-        for row in self.0.presence.iter() {
-            let key = row.key().expect("it can be read");
-            self.0.presence.remove(key).expect("it can be written");
+    /// Removes all pairs.
+    pub(crate) fn clear_pairs(&self) {
+        for keyspace in &self.0.keyspaces {
+            for pair in keyspace.iter() {
+                let key = pair.key().expect("it can be read");
+                keyspace.remove(key).expect("it can be written");
+            }
         }
     }
 
     /// Starts a log on what is on disk by now. `epochs` is the seed of new epochs.
     pub(crate) fn start(&self, metrics: Metrics, epochs: u64) -> (Log, Stepped) {
-        let Store { db, meta, objects, events, presence, _lock: lock, .. } = &self.0;
+        let Store { db, meta, objects, events, keyspaces, _lock: lock, .. } = &self.0;
         let next_id = meta.get(next_id::KEY).expect("it can be read");
         let next_id = next_id.map_or(FIRST_ID, |id| next_id::decode(&id).expect("it is an id"));
         let store = Store {
@@ -68,12 +70,11 @@ impl Disk {
             meta: meta.clone(),
             objects: objects.clone(),
             events: events.clone(),
-            presence: presence.clone(),
+            keyspaces: keyspaces.clone(),
             next_id: AtomicU64::new(next_id),
             unsynced: AtomicBool::default(),
             _lock: lock.try_clone().expect("there are descriptors"),
         };
-        let present = store.read_presence().expect("it can be read");
         let queue = Queue::new(Options::default().queue_bytes, metrics.queue_events.clone());
         let shared = Arc::new(Shared {
             store,
@@ -90,7 +91,6 @@ impl Disk {
         });
         let inner = Inner {
             shared: shared.clone(),
-            present: Mutex::new(present),
             epochs: Mutex::new(StdRng::seed_from_u64(epochs)),
             threads: Mutex::default(),
             alive: Mutex::default(),
@@ -126,7 +126,7 @@ impl Stepped {
                 Task::Trim(trim) => {
                     committed.trimmed.push((trim.object.clone(), trim.to.offset));
                 }
-                Task::Presence(_) => {}
+                Task::Changes(_) => {}
             }
         }
         self.stored = queued.into();

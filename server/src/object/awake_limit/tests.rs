@@ -10,6 +10,7 @@ use tokio::task::coop::consume_budget;
 use super::*;
 use crate::log::{self, Log, Options};
 use crate::object::lifecycle::WakeCause;
+use crate::object::presence::StoredRosters;
 use crate::object::{Registry, metrics, registry};
 
 /// Waking objects without a task.
@@ -26,7 +27,17 @@ impl World {
         let log = Log::open(data.path(), Options::default(), log_metrics).unwrap();
         let settings = registry::Settings { max_awake, ..registry::Settings::least() };
         let metrics = metrics::Metrics::register(&prometheus).unwrap();
-        Self { registry: Registry::new(log, [].into(), [].into(), settings, metrics), _data: data }
+        Self {
+            registry: Registry::new(
+                log,
+                [].into(),
+                [].into(),
+                settings,
+                StoredRosters::default(),
+                metrics,
+            ),
+            _data: data,
+        }
     }
 
     async fn waking(&self, name: &str) -> Arc<Handle> {

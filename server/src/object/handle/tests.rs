@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 
 use super::*;
 use crate::log::{self, Log, Options};
+use crate::object::presence::StoredRosters;
 use crate::object::{Registry, Sink, metrics, registry};
 
 /// An sink that looks at the head from another thread while it is given something.
@@ -48,7 +49,14 @@ async fn the_new_head_is_not_seen_before_the_delivery() {
     let settings = registry::Settings::least();
     let sink = Arc::new(Onlooker::default());
     let metrics = metrics::Metrics::register(&prometheus).unwrap();
-    let registry = Registry::new(log, [].into(), [sink.clone() as _].into(), settings, metrics);
+    let registry = Registry::new(
+        log,
+        [].into(),
+        [sink.clone() as _].into(),
+        settings,
+        StoredRosters::default(),
+        metrics,
+    );
     let (done, opened) = oneshot::channel();
     registry.open(&"room/a".parse().unwrap(), move |opened| drop(done.send(opened)));
     let handle = opened.await.unwrap().unwrap();

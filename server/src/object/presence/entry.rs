@@ -109,13 +109,13 @@ pub(super) enum State {
 }
 
 impl Entry {
-    pub(super) fn is_told(&self) -> bool {
+    pub(super) fn is_published(&self) -> bool {
         self.changed > 0
     }
 
     /// Whether it is in the roster as last published.
     pub(super) fn is_seen(&self) -> bool {
-        self.is_told() && self.state != State::Gone
+        self.is_published() && self.state != State::Gone
     }
 
     pub(super) fn seen(&self) -> Seen {

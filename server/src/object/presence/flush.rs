@@ -61,12 +61,12 @@ impl Roster {
             let (before, after) = (touched.before > 0, touched.after() > 0);
             self.users = self.users + u32::from(after) - u32::from(before);
         }
-        self.members = self.members + self.untold - self.leaving;
+        self.members = self.members + self.unpublished - self.leaving;
         let mut delta = Delta {
             version: self.version,
             members: self.members,
             users: self.users,
-            join: Vec::with_capacity(self.untold as usize),
+            join: Vec::with_capacity(self.unpublished as usize),
             update: Vec::with_capacity(self.updates.len()),
             leave: Vec::with_capacity(self.leaving as usize),
         };
@@ -74,7 +74,7 @@ impl Roster {
         for entry in &mut self.entries {
             // Only present, published members have updates, so none is skipped.
             let update = updates.next_if(|(member, _)| *member == entry.member);
-            if !entry.is_told() {
+            if !entry.is_published() {
                 entry.changed = self.version;
                 delta.join.push(Arrival { seen: entry.seen(), first: false });
             } else if entry.state == State::Leaving {
@@ -89,7 +89,7 @@ impl Roster {
                 delta.update.push(entry.seen());
             }
         }
-        (self.untold, self.leaving) = (0, 0);
+        (self.unpublished, self.leaving) = (0, 0);
         mark(&mut delta, users);
         if !delta.leave.is_empty() {
             self.forget_departures();
@@ -100,11 +100,11 @@ impl Roster {
     /// The users with members that join or leave in this flush.
     fn touched_users(&self) -> HashMap<SessionId, Touched> {
         let mut users: HashMap<SessionId, Touched> = HashMap::new();
-        if self.untold + self.leaving == 0 {
+        if self.unpublished + self.leaving == 0 {
             return users;
         }
         for entry in &self.entries {
-            if !entry.is_told() {
+            if !entry.is_published() {
                 users.entry(entry.user).or_default().joins += 1;
             } else if entry.state == State::Leaving {
                 users.entry(entry.user).or_default().leaves += 1;

@@ -13,6 +13,7 @@ pub(in crate::object) struct Metrics {
     pub(super) returns: IntCounter,
     pub(super) lost: IntCounter,
     pub(super) full: IntCounter,
+    pub(super) skipped: IntCounter,
 }
 
 impl Metrics {
@@ -46,6 +47,10 @@ impl Metrics {
             full: counter(
                 "dormouse_presence_full_total",
                 "Members that did not fit into a roster.",
+            )?,
+            skipped: counter(
+                "dormouse_presence_skipped_total",
+                "Changes of rosters that were not stored because the log was full or had failed.",
             )?,
         })
     }

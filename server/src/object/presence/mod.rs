@@ -15,6 +15,7 @@ mod metrics;
 mod page;
 mod restored;
 mod roster;
+mod stored;
 mod timer;
 
 #[cfg(test)]
@@ -27,7 +28,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::log::Log;
+use crate::log::{Change, Log};
 
 use entry::Millis;
 pub use entry::{Data, Holder};
@@ -36,6 +37,9 @@ pub use handle::{Departing, Entrant};
 pub(super) use metrics::Metrics;
 use restored::Restored;
 pub use roster::RosterFull;
+pub use stored::StoredRosters;
+#[cfg(any(test, fuzzing))]
+pub use stored::fuzz as stored_rosters;
 pub(super) use timer::RosterCell;
 
 /// Configuration of presence.
@@ -65,9 +69,14 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(log: &Log, settings: Settings, clock: Clock, metrics: Metrics) -> Self {
+    pub(super) fn new(
+        settings: Settings,
+        stored: StoredRosters,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> Self {
         assert!(settings.interval >= Duration::from_millis(1), "a version is at least 1 ms");
-        let restored = Restored::new(log.take_present());
+        let restored = Restored::new(stored);
         let beyond_stored = restored.last_member().map_or(0, |last| last + 1);
         Self {
             settings,
@@ -83,6 +92,13 @@ impl Shared {
     /// Flushes pending changes and ends the timers. Rosters stay stored for the next start.
     pub(super) fn end(&self) {
         self.end.cancel();
+    }
+
+    /// Stores changes of rosters, as far as nobody has to wait for it: a roster on disk may be wrong by a change that was left out.
+    fn store(&self, log: &Log, changes: Vec<Change>) {
+        if !log.change_lazily(changes) {
+            self.metrics.skipped.inc();
+        }
     }
 
     fn new_member(&self) -> u64 {

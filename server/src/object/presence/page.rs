@@ -69,7 +69,7 @@ impl Roster {
             return None;
         }
         let (mut present, mut left, mut bytes) = (Vec::new(), Vec::new(), 0);
-        let changed = |entry: &&Entry| entry.is_told() && entry.changed > since;
+        let changed = |entry: &&Entry| entry.is_published() && entry.changed > since;
         for entry in self.entries.iter().filter(changed) {
             bytes += entry.data.bytes().len();
             if entry.state == State::Gone {

@@ -7,19 +7,19 @@ use dormouse_protocol::ObjectName;
 use parking_lot::Mutex;
 
 use super::entry::{Data, Seen};
-use crate::log::{PresenceChange, PresenceRow};
+use super::stored::{self, Row, StoredRosters};
 use crate::object::handle::Handle;
 use crate::object::registry;
 use crate::session::SessionId;
 
-type Rows = HashMap<ObjectName, Vec<PresenceRow>>;
+type Rows = HashMap<ObjectName, Vec<Row>>;
 
 /// Members stored before the start, until their object opens or the grace period ends.
 pub(super) struct Restored(Mutex<Rows>);
 
 impl Restored {
-    pub(super) fn new(rows: Rows) -> Self {
-        Self(Mutex::new(rows))
+    pub(super) fn new(rosters: StoredRosters) -> Self {
+        Self(Mutex::new(rosters.0))
     }
 
     /// The greatest number that a member has.
@@ -45,8 +45,8 @@ impl registry::Shared {
             }
             let absent = std::mem::take(&mut *presence.restored.0.lock());
             for (object, rows) in absent {
-                let removed = rows.iter().map(|row| row.member).collect();
-                shared.log.store_presence(PresenceChange { object, put: Vec::new(), removed });
+                let removals = rows.iter().map(|row| stored::remove(&object, row.member));
+                presence.store(&shared.log, removals.collect());
             }
         };
         self.instances.spawn_on(forget, &self.runtime);

@@ -28,7 +28,7 @@ pub(super) struct Roster {
     /// Users as last published.
     pub(super) users: u32,
     /// Entries that are not yet published.
-    pub(super) untold: u32,
+    pub(super) unpublished: u32,
     pub(super) leaving: u32,
     lost: u32,
     /// No lost member expires before this time.
@@ -53,7 +53,7 @@ impl Roster {
             updates: BTreeMap::new(),
             members: 0,
             users: 0,
-            untold: 0,
+            unpublished: 0,
             leaving: 0,
             lost: 0,
             soonest: Millis::MAX,
@@ -62,11 +62,11 @@ impl Roster {
 
     /// Whether there is no member and no pending change.
     pub(super) fn is_empty(&self) -> bool {
-        self.members == 0 && self.untold == 0
+        self.members == 0 && self.unpublished == 0
     }
 
     pub(super) fn has_changes(&self) -> bool {
-        self.untold > 0 || self.leaving > 0 || !self.updates.is_empty()
+        self.unpublished > 0 || self.leaving > 0 || !self.updates.is_empty()
     }
 
     /// When the next lost member may have to leave.
@@ -137,12 +137,12 @@ impl Roster {
     /// Removes a member; returns whether `holder` held it.
     pub(super) fn leave(&mut self, member: u64, holder: Holder) -> bool {
         let Some(at) = self.held(member, holder) else { return false };
-        if self.entries[at].is_told() {
+        if self.entries[at].is_published() {
             self.set(at, State::Leaving);
             self.updates.remove(&member);
         } else {
             self.entries.remove(at);
-            self.untold -= 1;
+            self.unpublished -= 1;
         }
         true
     }
@@ -175,12 +175,12 @@ impl Roster {
             return;
         }
         self.soonest = Millis::MAX;
-        let (mut over, mut untold) = (0, 0);
+        let (mut over, mut unpublished) = (0, 0);
         self.entries.retain_mut(|entry| match entry.state {
             State::Lost(until) if until <= now => {
                 over += 1;
-                if !entry.is_told() {
-                    untold += 1;
+                if !entry.is_published() {
+                    unpublished += 1;
                     return false;
                 }
                 entry.state = State::Leaving;
@@ -194,8 +194,8 @@ impl Roster {
             _ => true,
         });
         self.lost -= over;
-        self.untold -= untold;
-        self.leaving += over - untold;
+        self.unpublished -= unpublished;
+        self.leaving += over - unpublished;
     }
 
     pub(super) fn find(&self, member: u64) -> Result<usize, usize> {
@@ -234,7 +234,7 @@ impl Roster {
 
     /// Members present now, published or not.
     fn present_count(&self) -> usize {
-        (self.members + self.untold - self.leaving) as usize
+        (self.members + self.unpublished - self.leaving) as usize
     }
 
     fn insert(
@@ -262,7 +262,7 @@ impl Roster {
                 self.entries.insert(at, entry);
             }
         }
-        self.untold += 1;
+        self.unpublished += 1;
         Ok(())
     }
 
@@ -286,7 +286,7 @@ impl Roster {
 
     fn say(&mut self, at: usize, data: Data) {
         let entry = &mut self.entries[at];
-        if !entry.is_told() {
+        if !entry.is_published() {
             entry.data = data;
         } else if entry.data == data {
             self.updates.remove(&entry.member);

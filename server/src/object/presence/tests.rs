@@ -115,7 +115,8 @@ impl World {
         let sinks: [Arc<RecordingSink>; 2] = Default::default();
         let dyn_sinks = sinks.iter().map(|sink| sink.clone() as Arc<dyn Sink>).collect();
         let metrics = metrics::Metrics::register(&prometheus).unwrap();
-        let registry = Registry::new(log.clone(), [].into(), dyn_sinks, settings, metrics);
+        let rosters = StoredRosters::read(&log).unwrap();
+        let registry = Registry::new(log.clone(), [].into(), dyn_sinks, settings, rosters, metrics);
         Self { registry, log, sinks }
     }
 

@@ -13,8 +13,8 @@ use super::entry::{Millis, Seen};
 use super::flush::Delta;
 use super::frames::{PresenceFrames, RosterFrames};
 use super::roster::Roster;
+use super::stored::{self, Row};
 use crate::clock::Clock;
-use crate::log::{PresenceChange, PresenceRow};
 use crate::object::delivery::Delivery;
 use crate::object::handle::Handle;
 
@@ -154,17 +154,16 @@ impl Handle {
     }
 
     fn store(&self, delta: &Delta) {
-        let row = |seen: &Seen| PresenceRow {
-            member: seen.member,
-            user: (&*seen.user).into(),
-            data: seen.data.shared(),
+        let name = &self.identity.name;
+        let put = |seen: &Seen| {
+            let (user, data) = ((&*seen.user).into(), seen.data.shared());
+            stored::put(name, &Row { member: seen.member, user, data })
         };
-        let joined = delta.join.iter().map(|arrival| row(&arrival.seen));
-        self.shared.log.store_presence(PresenceChange {
-            object: self.identity.name.clone(),
-            put: joined.chain(delta.update.iter().map(row)).collect(),
-            removed: delta.leave.iter().map(|departure| departure.member).collect(),
-        });
+        let joins = delta.join.iter().map(|arrival| put(&arrival.seen));
+        let updates = delta.update.iter().map(put);
+        let leaves = delta.leave.iter().map(|departure| stored::remove(name, departure.member));
+        let changes = joins.chain(updates).chain(leaves).collect();
+        self.shared.presence.store(&self.shared.log, changes);
     }
 
     /// Runs due work for the timer; returns the next due time, or `None` to end the timer.

@@ -297,9 +297,9 @@ impl World {
             }
             assert_eq!(copy, self.told, "since {version}");
         }
-        let gone = self.roster.entries.len() - self.told.len() - self.roster.untold as usize;
+        let gone = self.roster.entries.len() - self.told.len() - self.roster.unpublished as usize;
         assert!(gone <= 4, "departures are forgotten");
-        assert_eq!(self.roster.is_empty(), self.told.is_empty() && self.roster.untold == 0);
+        assert_eq!(self.roster.is_empty(), self.told.is_empty() && self.roster.unpublished == 0);
     }
 }
 

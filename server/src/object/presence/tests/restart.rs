@@ -3,6 +3,7 @@
 use tokio::time::sleep;
 
 use super::*;
+use crate::log::{Change, Keyspace};
 
 /// Two users in one object, one in another; then the server ends.
 async fn leave_behind(dir: &Path) -> [u64; 3] {
@@ -108,4 +109,30 @@ async fn versions_grow_over_restarts() {
     let roster = world.sinks[0].take_roster();
     assert!(roster.version > before);
     assert_eq!((roster.since, roster.members), (None, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_that_cannot_be_read_are_removed_and_keep_no_server_from_starting() {
+    let dir = tempfile::tempdir().unwrap();
+    let [a, b, _] = leave_behind(dir.path()).await;
+    let world = World::start(dir.path());
+    let damaged = [(&b"room/a"[..], "half a key"), (b"room/a\x00\0\0\0\0\0\0\0\x07", "no row")];
+    let change = |(key, value): (&'static [u8], &'static str)| Change {
+        keyspace: Keyspace::Presence,
+        key: key.into(),
+        value: Some(value.into()),
+    };
+    assert!(world.log.change_lazily(damaged.map(change).into()));
+    world.stop().await;
+
+    for count in [5, 3] {
+        let prometheus = prometheus::Registry::new();
+        let metrics = log::Metrics::register(&prometheus).unwrap();
+        let log = Log::open(dir.path(), Options::default(), metrics).unwrap();
+        assert_eq!(log.pairs(Keyspace::Presence).unwrap().len(), count);
+        let rosters = StoredRosters::read(&log).unwrap();
+        let members = |name: &str| rosters.0[&name.parse().unwrap()].iter().map(|row| row.member);
+        assert_eq!(members("room/a").collect::<Vec<_>>(), [a, b]);
+        log.close();
+    }
 }

@@ -1,0 +1,56 @@
+//! Pairs of keys and values beside the events. The log stores them for the layers above, which alone know what they mean.
+
+use bytes::Bytes;
+
+use super::ReadError;
+use super::store::Store;
+
+/// A set of pairs with an order of its own. It is made where it is missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keyspace {
+    /// The members of rosters.
+    Presence,
+}
+
+impl Keyspace {
+    pub(super) const ALL: [Self; 1] = [Self::Presence];
+
+    /// Its name on disk.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Presence => "presence",
+        }
+    }
+}
+
+/// A write to one pair.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Where.
+    pub keyspace: Keyspace,
+    /// The pair's key.
+    pub key: Bytes,
+    /// The new value; `None` removes the pair.
+    pub value: Option<Bytes>,
+}
+
+/// What a change costs in memory beyond its bytes, generously.
+const OVERHEAD: usize = 128;
+
+impl Change {
+    /// Its approximate size in memory, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        OVERHEAD + self.key.len() + self.value.as_ref().map_or(0, Bytes::len)
+    }
+}
+
+impl Store {
+    /// All pairs, in the order of their keys.
+    pub(super) fn pairs(&self, keyspace: Keyspace) -> Result<Vec<(Bytes, Bytes)>, ReadError> {
+        let pair = |guard: fjall::Guard| {
+            let (key, value) = guard.into_inner()?;
+            Ok((Bytes::copy_from_slice(&key), Bytes::copy_from_slice(&value)))
+        };
+        self.keyspaces[keyspace as usize].iter().map(pair).collect()
+    }
+}
