@@ -211,8 +211,9 @@ pub struct PresenceSet {
     pub id: u32,
     /// The object's id from [`crate::Joined`].
     pub object: u64,
-    /// What the roster is to say of this member; null takes the member out of it.
-    #[serde(default)]
+    /// The value that the roster shows for this member; null removes the member from the roster. A message without the field is
+    /// refused, because a forgotten field must not remove a member. (`deserialize_with` makes serde require the field.)
+    #[serde(deserialize_with = "Option::deserialize")]
     pub data: Option<Payload>,
 }
 

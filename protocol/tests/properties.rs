@@ -185,3 +185,15 @@ fn deep_nesting_is_an_error_and_no_overflow() {
     assert!(Encoding::Json.decode_client(deep.as_bytes()).is_err());
     assert_eq!(Encoding::Json.request_id(deep.as_bytes()), None);
 }
+
+/// A forgotten field must not remove a member from the roster; only an explicit null does.
+#[test]
+fn presence_set_needs_data_that_may_be_null() {
+    for (text, valid) in [
+        (r#"{"presence.set":{"id":1,"object":2}}"#, false),
+        (r#"{"presence.set":{"id":1,"object":2,"data":null}}"#, true),
+        (r#"{"presence.set":{"id":1,"object":2,"data":{"name":"Ada"}}}"#, true),
+    ] {
+        assert_eq!(serde_json::from_str::<ClientMessage>(text).is_ok(), valid, "{text}");
+    }
+}

@@ -342,6 +342,7 @@ async fn requests_that_make_no_sense() {
         (Some(7), "{\"dance\":{\"id\":7}}".into()),
         (Some(7), publish("\"data\":1,\"colour\":\"red\"")),
         (Some(7), publish("\"kind\":\"message\"")),
+        (Some(7), format!("{{\"presence.set\":{{\"id\":7,\"object\":{object}}}}}")),
         (Some(7), publish("\"data\":1,\"kind\":\"\"")),
         (Some(7), publish(&format!("\"data\":1,\"kind\":\"{}\"", "k".repeat(33)))),
         (Some(7), publish("\"data\":1,\"kind\":\"a b\"")),
