@@ -1,7 +1,6 @@
 //! The number of members of an object, and of connections at rest: for operators, and counted only when they ask, so that
 //! nothing is counted while there is work to do.
 
-use std::ops::Add;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,40 +8,18 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::Reactors;
-use super::connection::{Connection, Membership};
+use super::connections::connection::{Connection, Membership};
+use super::connections::wheel::Wheel;
 use super::inbox::Command;
+use super::memberships::Census;
+use super::memberships::subscribers::Member;
 use super::metrics::Surveyed;
 use super::reactor::Reactor;
-use super::subscribers::{Member, Subscribers};
-use super::wheel::Wheel;
 use crate::log::ObjectId;
 use crate::object::Address;
 
 /// A reactor answers within an iteration, unless it is overloaded or has ended.
 const PATIENCE: Duration = Duration::from_secs(2);
-
-/// The members of one object.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Census {
-    /// Connections that are joined to the object.
-    pub members: u64,
-    /// Those of them that nothing waits on.
-    pub at_rest: u64,
-    /// The memory that the memberships take, roughly: the connections themselves are left out.
-    pub bytes: usize,
-}
-
-impl Add for Census {
-    type Output = Self;
-
-    fn add(self, other: Self) -> Self {
-        Self {
-            members: self.members + other.members,
-            at_rest: self.at_rest + other.at_rest,
-            bytes: self.bytes + other.bytes,
-        }
-    }
-}
 
 /// All connections.
 #[derive(Default)]
@@ -65,7 +42,10 @@ impl Reactors {
         let mut sums = vec![Census::default(); objects.len()];
         let objects: Arc<[ObjectId]> = objects.into();
         let count = move |reactor: &Reactor| -> Vec<Census> {
-            objects.iter().map(|object| reactor.census(*object)).collect()
+            objects
+                .iter()
+                .map(|object| reactor.memberships.census(&reactor.connections, *object))
+                .collect()
         };
         for counts in self.ask(count).await? {
             for (sum, count) in sums.iter_mut().zip(counts) {
@@ -117,31 +97,12 @@ impl Reactors {
 }
 
 impl Reactor {
-    /// Counts the object's members on this reactor.
-    pub(super) fn census(&self, object: ObjectId) -> Census {
-        let Some(&key) = self.subscribers_of.get(&object) else { return Census::default() };
-        let members = &self.subscribers[key as usize].members;
-        let is_at_rest =
-            |member: &&Member| self.connections[member.connection as usize].activity.is_at_rest();
-        Census {
-            members: members.len() as u64,
-            at_rest: members.iter().filter(is_at_rest).count() as u64,
-            bytes: size_of::<Subscribers>()
-                + members.capacity() * size_of::<Member>()
-                + members.len() * size_of::<Membership>(),
-        }
-    }
-
     /// Counts the connections of this reactor, the memory of those at rest with their memberships and deadlines, and what is
     /// kept for the others and for who catches up. What objects take is not in it, nor what the kernel does.
     fn survey(&self) -> Survey {
-        let recent = self.subscribers.iter().map(|(_, subscribers)| subscribers.recent_bytes());
-        let mut survey = Survey {
-            subscribers: self.subscribers.len(),
-            recent_bytes: recent.sum(),
-            ..Survey::default()
-        };
-        for (_, connection) in &self.connections {
+        let (subscribers, recent_bytes) = self.memberships.survey();
+        let mut survey = Survey { subscribers, recent_bytes, ..Survey::default() };
+        for (_, connection) in self.connections.iter() {
             if connection.activity.is_at_rest() {
                 let memberships = connection.joins.len() * size_of::<Member>();
                 let spilled = if connection.joins.spilled() {

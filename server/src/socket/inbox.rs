@@ -23,11 +23,10 @@ mod atomic {
 
 use self::wake_flag::WakeFlag;
 use super::Accepted;
-use super::catch_up::PageRead;
 use super::census::Query;
-use super::history;
-use super::join::JoinOpened;
-use super::page::Page;
+use super::memberships::history;
+use super::memberships::join::JoinOpened;
+use super::memberships::page::{Page, PageRead};
 use crate::limits::Budget;
 use crate::log::ObjectId;
 use crate::object::input::Range;

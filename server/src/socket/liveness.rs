@@ -8,18 +8,16 @@ use std::time::Duration;
 
 use dormouse_protocol::CloseCode;
 
-use super::connection::Phase;
+use super::connections::connection::Phase;
+use super::connections::peer;
+use super::connections::wheel::{self, Tick};
+use super::connections::{CLOSE_CHECK, Connections};
 use super::frame;
-use super::peer;
 use super::reactor::Reactor;
-use super::wheel::{self, Tick};
 use crate::object::Address;
 
 /// A peer that was sent more than this since it was last heard may still be reading.
 const SLOW_BYTES: u32 = 16 * 1024;
-
-/// How often a stopping server looks whether a peer has its close frame.
-pub(super) const CLOSE_CHECK: Duration = Duration::from_millis(50);
 
 /// Pings go out together, up to a thirty-second of the interval early: their answers then come together too, and cost one turn
 /// of the loop instead of one each.
@@ -29,31 +27,24 @@ fn together(at: Tick, silence: Duration) -> Tick {
 }
 
 impl Reactor {
-    /// How long a connection may be silent before it is pinged: up to a thirty-second less than the interval, so
-    /// that not all of those that came together are pinged together.
-    pub(super) fn silence(&self, generation: u32) -> Duration {
-        let spread = generation.wrapping_mul(0x9E37_79B9) >> 27;
-        self.common.settings.ping_interval * (1024 - spread) / 1024
-    }
-
     /// Something of this connection may be due.
     pub(super) fn deadline(&mut self, address: Address) {
-        let Some(key) = self.find(address) else { return };
+        let Some(key) = self.connections.find(address) else { return };
         match self.connections[key].phase {
             Phase::Closing(due) | Phase::DiscardingInput(due) | Phase::Closed(due) => {
                 // Otherwise its own entry is still in the wheel.
-                if due <= self.wheel.now() {
+                if due <= self.connections.wheel.now() {
                     self.lost(key);
-                } else if self.draining.is_some() {
+                } else if self.connections.draining.is_some() {
                     self.end_if_told(key);
                 }
             }
-            Phase::Open => match self.judge(key) {
-                Ok(next) => self.wheel.insert(next, address),
+            Phase::Open => match self.connections.judge(key) {
+                Ok(next) => self.connections.wheel.insert(next, address),
                 Err(code) => {
                     self.close(key, code);
                     // No answer is expected.
-                    self.peer_closed(key);
+                    self.connections.peer_closed(key);
                 }
             },
         }
@@ -67,21 +58,24 @@ impl Reactor {
             return self.lost(key);
         }
         let address = connection.address(key, 0);
-        self.wheel.insert(self.wheel.after(CLOSE_CHECK), address);
+        self.connections.wheel.insert(self.connections.wheel.after(CLOSE_CHECK), address);
     }
+}
 
+impl Connections {
     /// When to look at an open connection again, or why it is to be closed.
     fn judge(&mut self, key: usize) -> Result<Tick, CloseCode> {
         let now = self.wheel.now();
-        let silence = self.silence(self.connections[key].generation);
-        let is_paused = self.is_paused(&self.connections[key]);
-        let connection = &mut self.connections[key];
+        let silence = self.silence(self[key].generation);
+        let is_paused = self.is_paused(key);
+        let settings = self.common.settings;
+        let after_pong_timeout = self.wheel.after(settings.pong_timeout);
+        let connection = &mut self[key];
         if let Some(work) = connection.activity.go_on()
             && (is_paused || work.blocked)
         {
             work.message_begun = now;
         }
-        let settings = &self.common.settings;
         let stalled = wheel::ticks(settings.stall_timeout);
         if connection.activity.blocked {
             if now - connection.activity.progress >= stalled {
@@ -90,7 +84,7 @@ impl Reactor {
             if peer::is_gone(&connection.socket, settings.ping_interval + settings.pong_timeout) {
                 return Err(CloseCode::PingTimeout);
             }
-            return Ok(self.wheel.after(settings.pong_timeout));
+            return Ok(after_pong_timeout);
         }
         if is_paused {
             connection.heard = now;
@@ -107,11 +101,11 @@ impl Reactor {
                     return Err(CloseCode::Stalled);
                 }
                 // The ping may wait behind what was sent before it, in buffers that are not ours.
-                Ok(self.wheel.after(settings.pong_timeout))
+                Ok(after_pong_timeout)
             }
             Some(due) => Ok(due.get()),
             None if ping_at <= now => {
-                let due = self.wheel.after(settings.pong_timeout);
+                let due = after_pong_timeout;
                 connection.pong_due = NonZero::new(due);
                 connection.activity.begin().outbox.push(frame::PING);
                 self.common.metrics.pings.inc();

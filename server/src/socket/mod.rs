@@ -4,36 +4,23 @@
 //! HTTP nor the rules of any class.
 
 mod accepted;
-mod activity;
-mod admit;
-mod batch;
 mod bounds;
-mod catch_up;
 mod census;
 mod close;
-mod connection;
+mod connections;
 mod decoder;
 mod deflate;
-mod fan_out;
 mod frame;
 mod framing;
-mod history;
 mod inbox;
-mod join;
 mod liveness;
+mod memberships;
 mod memory;
 mod metrics;
-mod outbox;
-mod page;
-mod peer;
-mod presence;
 mod reactor;
 mod read;
 mod requests;
 mod shed;
-mod signals;
-mod subscribers;
-mod wheel;
 mod wire_format;
 mod write;
 
@@ -48,15 +35,15 @@ use parking_lot::Mutex;
 
 pub use self::accepted::{Accepted, ConnectionPermit, ConnectionPermits, NoConnectionPermit};
 pub use self::bounds::Bounds;
-pub use self::census::Census;
 #[cfg(any(test, fuzzing))]
 pub use self::decoder::fuzz::frames;
 pub use self::deflate::WINDOW_BITS;
 use self::inbox::{Command, Inbox, ReactorBuilder};
+pub use self::memberships::Census;
 pub use self::metrics::Metrics;
+use self::reactor::Reactor;
 #[cfg(test)]
 pub(crate) use self::reactor::stepped::Stepped;
-use self::reactor::{Common, Reactor};
 pub use self::wire_format::WireFormat;
 use crate::limits::Budget;
 use crate::object::{Registry, Sink};
@@ -84,6 +71,15 @@ pub struct Settings {
     pub close_timeout: Duration,
     /// What operators do not decide.
     pub bounds: Bounds,
+}
+
+/// What all reactors share.
+#[derive(Clone)]
+struct Common {
+    registry: Registry,
+    settings: Settings,
+    budget: Budget,
+    metrics: Metrics,
 }
 
 /// Reactors that are yet to be started: their inboxes exist, so that objects can be given their way out.

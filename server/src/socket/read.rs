@@ -10,25 +10,18 @@ use mio::Token;
 use mio::event::Event;
 use tracing::debug;
 
-use super::activity::Unread;
-use super::connection::{Connection, Phase};
+use super::connections::activity::Unread;
+use super::connections::connection::Phase;
+use super::connections::wheel;
+use super::connections::{LINE_WORK, TURN_WORK};
 use super::decoder::{Decoder, Incoming};
 use super::frame::{self, Opcode, Violation};
-use super::framing;
 use super::inbox::WAKER;
 use super::reactor::Reactor;
-use super::wheel;
-use crate::limits::Held;
 use crate::object::presence::Departing;
 
-/// Work of one connection before others are served.
-const TURN_WORK: u64 = 4_096;
-/// Work of all queued connections together in one iteration.
-pub(super) const LINE_WORK: u64 = 4 * TURN_WORK;
 /// A request; what it costs beyond that is counted where it is carried out.
 const MESSAGE_WORK: u64 = 16;
-/// Bytes that are read at once while memory is short.
-const SHORT_READ: usize = 1 << 10;
 /// A ping, a pong or a close.
 const CONTROL_WORK: u64 = 2;
 /// Bytes of a message that may have been inflated which count like one more message: a few bytes can become many.
@@ -38,17 +31,18 @@ impl Reactor {
     /// The poller tells of a socket.
     pub(super) fn socket_ready(&mut self, event: &Event) {
         let Token(key) = event.token();
-        if event.token() == WAKER || !self.connections.contains(key) {
+        if event.token() == WAKER || self.connections.get_mut(key).is_none() {
             return;
         }
         if event.is_writable() {
+            let now = self.connections.wheel.now();
             let connection = &mut self.connections[key];
             if let Some(work) = connection.activity.go_on()
                 && std::mem::take(&mut work.blocked)
             {
-                connection.heard = self.wheel.now();
+                connection.heard = now;
                 connection.pong_due = None;
-                self.queue_write(key);
+                self.connections.queue_write(key);
             }
         }
         if event.is_readable() || event.is_read_closed() || event.is_error() {
@@ -62,44 +56,24 @@ impl Reactor {
         }
     }
 
-    /// Puts the connection in the line of those to read from, once.
-    pub(super) fn go_on(&mut self, key: usize) {
-        let connection = &mut self.connections[key];
-        if !std::mem::replace(&mut connection.in_line, true) {
-            self.ready.push_back(connection.address(key, 0));
-        }
-    }
-
     pub(super) fn go_on_reading(&mut self) {
-        let end = self.work + LINE_WORK;
-        for _ in 0..self.ready.len() {
-            if self.work >= end {
+        let end = self.connections.work + LINE_WORK;
+        for _ in 0..self.connections.ready.len() {
+            if self.connections.work >= end {
                 return;
             }
-            let Some(address) = self.ready.pop_front() else { return };
-            if let Some(key) = self.find(address) {
+            let Some(address) = self.connections.ready.pop_front() else { return };
+            if let Some(key) = self.connections.find(address) {
                 self.connections[key].in_line = false;
                 self.read(key);
             }
         }
     }
 
-    /// Requests of this connection wait: for room in an object, for a read of the log, for memory, or for its own socket. Once it is
-    /// closing there are none, and the peer's close frame must be seen.
-    pub(super) fn is_paused(&self, connection: &Connection) -> bool {
-        connection.is_open()
-            && (connection.activity.reading_log
-                || connection.activity.stalled.is_some()
-                || connection.activity.starved
-                || connection.activity.in_flight_bytes > self.common.settings.in_flight_bytes
-                || connection.activity.outbox.bytes() > self.common.settings.outbound_bytes
-                || self.draining.is_some())
-    }
-
     /// Goes on with what has arrived: what was left over first, then one read of the socket.
     fn read(&mut self, key: usize) {
         let connection = &self.connections[key];
-        if self.is_paused(connection) {
+        if self.connections.is_paused(key) {
             return;
         }
         if !connection.activity.unread.is_empty() {
@@ -114,7 +88,7 @@ impl Reactor {
         let address = connection.address(key, 0);
         let mut unread = std::mem::take(&mut connection.activity.begin().unread);
         let left = self.feed(key, unread.bytes());
-        let Some(key) = self.find(address) else { return };
+        let Some(key) = self.connections.find(address) else { return };
         unread.keep(left);
         let connection = &mut self.connections[key];
         if unread.is_empty() {
@@ -122,15 +96,16 @@ impl Reactor {
         } else {
             connection.activity.begin().unread = unread;
         }
-        self.go_on(key);
+        self.connections.go_on(key);
     }
 
     fn read_socket(&mut self, key: usize) {
-        let most = self.readable_bytes(key);
+        let most = self.connections.readable_bytes(key);
         if most == 0 {
-            return self.starve(key);
+            return self.connections.starve(key);
         }
-        let mut buffer = std::mem::take(&mut self.buffer);
+        let now = self.connections.wheel.now();
+        let mut buffer = std::mem::take(&mut self.connections.buffer);
         let connection = &mut self.connections[key];
         let address = connection.address(key, 0);
         match connection.socket.read(&mut buffer[..most]) {
@@ -139,19 +114,19 @@ impl Reactor {
             Ok(0) => {
                 connection.readable = false;
                 if !matches!(connection.phase, Phase::Closed(_)) {
-                    self.peer_closed(key);
+                    self.connections.peer_closed(key);
                 }
             }
             Ok(count) => {
                 // A short read has emptied the socket: the poller tells when there is more, but not of an end that
                 // it has told of already.
                 connection.readable = count == most || connection.hung_up;
-                connection.heard = self.wheel.now();
+                connection.heard = now;
                 connection.unanswered = 0;
                 connection.pong_due = None;
                 self.common.metrics.bytes_in.inc_by(count as u64);
                 let left = self.feed(key, &mut buffer[..count]);
-                if let Some(key) = self.find(address) {
+                if let Some(key) = self.connections.find(address) {
                     let connection = &mut self.connections[key];
                     if left > 0 {
                         connection.activity.begin().unread =
@@ -161,37 +136,20 @@ impl Reactor {
                     }
                     // There may be more: others go first.
                     if connection.readable || left > 0 {
-                        self.go_on(key);
+                        self.connections.go_on(key);
                     }
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 connection.readable = false;
             }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => self.go_on(key),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => self.connections.go_on(key),
             Err(error) => {
                 debug!(%error, "a connection is lost");
                 self.lost(key);
             }
         }
-        self.buffer = buffer;
-    }
-
-    /// How many bytes may be read at once: all that is read may have to be kept, and a message that has begun may need as much again
-    /// as it has. Where there is no memory for that, a few bytes still may, which the connection's own permit covers: short requests
-    /// find their way though others hold all memory.
-    fn readable_bytes(&mut self, key: usize) -> usize {
-        let (most, budget) = (self.buffer.len(), &self.common.budget);
-        let connection = &mut self.connections[key];
-        let has_room = match connection.activity.go_on() {
-            Some(work) => work.decoder.try_reserve(most, budget),
-            None => budget.has_room(most),
-        };
-        if has_room || !connection.is_open() {
-            return most;
-        }
-        let held = connection.activity.decoder.held_bytes();
-        if held + SHORT_READ <= Held::FREE { SHORT_READ } else { 0 }
+        self.connections.buffer = buffer;
     }
 
     /// Carries out what the bytes hold, and returns how many of them, at the end, have to wait: for the requests before
@@ -200,7 +158,7 @@ impl Reactor {
         let limit = self.common.settings.limits.message_bytes as usize;
         let deflates = self.connections[key].format.deflated;
         let address = self.connections[key].address(key, 0);
-        let now = self.wheel.now();
+        let now = self.connections.wheel.now();
         let work = self.connections[key].activity.go_on();
         let (mut decoder, mut begun) = work.map_or((Decoder::NEW, now), |work| {
             (std::mem::take(&mut work.decoder), work.message_begun)
@@ -209,18 +167,18 @@ impl Reactor {
             begun = now;
         }
         let mut rest = bytes;
-        let end = self.work + TURN_WORK;
+        let end = self.connections.work + TURN_WORK;
         let left = loop {
             let connection = &self.connections[key];
             if matches!(connection.phase, Phase::DiscardingInput(_) | Phase::Closed(_)) {
                 break 0;
             }
-            if self.is_paused(connection) || self.work >= end {
+            if self.connections.is_paused(key) || self.connections.work >= end {
                 break rest.len();
             }
             let connection = &mut self.connections[key];
             if connection.is_open() && !connection.activity.has_memory(&self.common.budget) {
-                self.starve(key);
+                self.connections.starve(key);
                 break rest.len();
             }
             match decoder.next(&mut rest, limit, deflates, &self.common.budget) {
@@ -229,17 +187,18 @@ impl Reactor {
                         begun = now;
                     }
                     if deflates {
-                        self.work += (incoming.len() / INFLATED_BYTES) as u64 * MESSAGE_WORK;
+                        self.connections.work +=
+                            (incoming.len() / INFLATED_BYTES) as u64 * MESSAGE_WORK;
                     }
                     self.incoming(key, incoming);
                 }
                 Ok(None) => break 0,
                 Err(Violation(code)) => {
                     self.close(key, code);
-                    self.discard_input(key);
+                    self.connections.discard_input(key);
                 }
             }
-            if self.find(address).is_none() {
+            if self.connections.find(address).is_none() {
                 return 0;
             }
         };
@@ -251,17 +210,17 @@ impl Reactor {
             (work.decoder, work.message_begun) = (decoder, begun);
         } else if self.connections[key].is_open() {
             self.close(key, CloseCode::SlowMessage);
-            self.discard_input(key);
+            self.connections.discard_input(key);
         }
         left
     }
 
     fn incoming(&mut self, key: usize, incoming: Incoming<'_>) {
         if incoming.is_control() {
-            self.work += CONTROL_WORK;
+            self.connections.work += CONTROL_WORK;
             self.common.metrics.control_frames.inc();
         } else {
-            self.work += MESSAGE_WORK;
+            self.connections.work += MESSAGE_WORK;
         }
         let connection = &mut self.connections[key];
         match (incoming, connection.format.encoding) {
@@ -269,13 +228,13 @@ impl Reactor {
                 debug!(?code, "the client closes");
                 if code == Some(CloseCode::Normal.number()) {
                     // It takes its leave; with any other code it may be a page that is loaded again.
-                    self.leave_all(key, Departing::Leave);
+                    self.memberships.leave_all(&mut self.connections, key, Departing::Leave);
                 }
                 let connection = &self.connections[key];
                 if connection.is_open() {
                     self.close(key, CloseCode::Normal);
                 }
-                self.peer_closed(key);
+                self.connections.peer_closed(key);
             }
             // After our close frame nothing but the peer's matters: RFC 6455, section 1.4.
             _ if !connection.is_open() => {}
@@ -283,13 +242,13 @@ impl Reactor {
             (Incoming::Ping(payload), _) => {
                 let pong = frame::control(Opcode::Pong, payload);
                 connection.activity.begin().outbox.push(pong);
-                self.queue_write(key);
+                self.connections.queue_write(key);
             }
             (Incoming::Text(text), _) if connection.echoes => {
-                self.echo(key, Opcode::Text, text.as_bytes());
+                self.connections.echo(key, Opcode::Text, text.as_bytes());
             }
             (Incoming::Binary(bytes), _) if connection.echoes => {
-                self.echo(key, Opcode::Binary, bytes);
+                self.connections.echo(key, Opcode::Binary, bytes);
             }
             (Incoming::Text(text), Encoding::Json) => self.request(key, text.as_bytes()),
             (Incoming::Binary(bytes), Encoding::Msgpack) => self.request(key, bytes),
@@ -297,12 +256,5 @@ impl Reactor {
                 self.close(key, CloseCode::UnsupportedData);
             }
         }
-    }
-
-    /// Sends a message back as it came.
-    fn echo(&mut self, key: usize, opcode: Opcode, payload: &[u8]) {
-        let connection = &mut self.connections[key];
-        connection.queue_frame(framing::data(opcode, connection.format.deflated, payload));
-        self.queue_write(key);
     }
 }

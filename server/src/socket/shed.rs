@@ -5,7 +5,7 @@ use std::time::Duration;
 use dormouse_protocol::CloseCode;
 
 use super::Reactors;
-use super::connection::Connection;
+use super::connections::connection::Connection;
 use super::inbox::Command;
 use super::reactor::Reactor;
 use crate::memory;
@@ -26,9 +26,7 @@ impl Reactors {
 
 impl Reactor {
     pub(super) fn shed(&mut self, bytes: usize) {
-        for (_, subscribers) in &mut self.subscribers {
-            subscribers.forget_recent();
-        }
+        self.memberships.forget_recent();
         let mut hoarders: Vec<_> = self
             .connections
             .iter()
@@ -46,7 +44,7 @@ impl Reactor {
                 self.cut(key);
             } else if self.connections[key].is_open() {
                 self.close(key, CloseCode::Overloaded);
-                self.discard_input(key);
+                self.connections.discard_input(key);
                 self.connections[key].activity.forget_input();
             }
         }

@@ -30,23 +30,6 @@ const CYCLES: &[(&str, &[&str], &str)] = &[
         ],
         "a handle, its roster and the task of its instances are one state with one owner",
     ),
-    (
-        "socket",
-        &[
-            "admit",
-            "batch",
-            "catch_up",
-            "join",
-            "memory",
-            "page",
-            "reactor",
-            "read",
-            "signals",
-            "subscribers",
-            "write",
-        ],
-        "a reactor is one state; its files are the things that it does",
-    ),
     ("table", &["column", "server", "summary"], "what is shown of a list, and the list"),
 ];
 

@@ -6,11 +6,11 @@ use std::time::Duration;
 use mio::Events;
 use tokio::time::Instant;
 
-use super::{Common, Reactor};
+use super::Reactor;
 use crate::limits::Budget;
 use crate::object::{Address, Registry};
 use crate::socket::inbox::Command;
-use crate::socket::{Accepted, Metrics, ReactorBuilders, Settings};
+use crate::socket::{Accepted, Common, Metrics, ReactorBuilders, Settings};
 
 pub(crate) struct Stepped {
     reactor: Reactor,
@@ -49,7 +49,7 @@ impl Stepped {
 
     /// Gives it a turn, unless it is asleep. `others` is what other threads do in the middle of it.
     pub(crate) fn turn(&mut self, others: impl FnMut()) -> bool {
-        let polled = self.reactor.poll.poll(&mut self.events, Some(Duration::ZERO));
+        let polled = self.reactor.connections.poll.poll(&mut self.events, Some(Duration::ZERO));
         polled.expect("the poller works");
         let is_due = self.wakes_at.is_some_and(|at| at <= Instant::now());
         if self.events.is_empty() && !is_due {

@@ -3,22 +3,19 @@
 //! A socket that takes nothing keeps the newest signal of each sender and key, up to a bound; the others it does not get.
 
 use bytes::Bytes;
-use dormouse_protocol::{Key, Signal};
+use dormouse_protocol::Signal;
 
-use super::Settings;
-use super::activity::{ActiveState, KeptSignal};
-use super::admit::Demand;
-use super::connection::Connection;
-use super::framing;
-use super::metrics::Metrics;
-use super::reactor::Reactor;
-use super::subscribers::Speakers;
-use super::wire_format::WireFormat;
+use super::Memberships;
+use super::frames::FramedSignal;
 use crate::limits::Budget;
-use crate::log::ObjectId;
 use crate::object::SignalFrames;
 use crate::object::input::{self, Action};
-use crate::session::SessionId;
+use crate::socket::Settings;
+use crate::socket::connections::Connections;
+use crate::socket::connections::activity::{ActiveState, KeptSignal};
+use crate::socket::connections::admit::Demand;
+use crate::socket::connections::connection::Connection;
+use crate::socket::metrics::Metrics;
 
 /// What became of a signal that its socket did not take.
 enum Kept {
@@ -62,13 +59,13 @@ impl ActiveState {
 
 impl Connection {
     /// Whether a signal can go into the outbox. While older ones are kept, a newer one must not overtake them.
-    pub(super) fn takes_signals(&self) -> bool {
+    pub(in crate::socket) fn takes_signals(&self) -> bool {
         !self.activity.blocked && self.activity.signals.is_empty()
     }
 }
 
 /// Keeps signals for a socket that takes nothing, the newest of each sender and key.
-pub(super) fn keep_signals(
+pub(in crate::socket) fn keep_signals(
     connection: &mut Connection,
     signals: &[FramedSignal],
     settings: &Settings,
@@ -91,45 +88,19 @@ pub(super) fn keep_signals(
     }
 }
 
-/// A signal as WebSocket frames, made once for all members of a reactor.
-pub(super) struct FramedSignal {
-    object: ObjectId,
-    sender: SessionId,
-    key: Option<Key>,
-    /// By format; none where nobody speaks it, or the budget has no room.
-    frames: [Option<Bytes>; WireFormat::COUNT],
-}
-
-impl FramedSignal {
-    pub(super) fn new(signal: &SignalFrames, speakers: &Speakers, budget: &Budget) -> Self {
-        let in_form = |format: WireFormat| {
-            let is_spoken = speakers[format.index()] > 0;
-            is_spoken
-                .then(|| framing::encoded(format, signal.encoded(format.encoding), budget))
-                .flatten()
-        };
-        let frames = WireFormat::ALL.map(in_form);
-        let SignalFrames { object, sender, ref key, .. } = *signal;
-        Self { object, sender, key: key.clone(), frames }
-    }
-
-    pub(super) fn frame(&self, format: WireFormat) -> Option<&Bytes> {
-        self.frames[format.index()].as_ref()
-    }
-
-    pub(super) fn size(&self) -> usize {
-        self.frames.iter().flatten().map(Bytes::len).sum()
-    }
-}
-
-impl Reactor {
+impl Memberships {
     /// Posts a member's signal, for the members on all reactors.
-    pub(super) fn signal(&mut self, key: usize, signal: Signal) {
-        let Some(joined) = self.member(key, signal.object, signal.id) else { return };
-        if !self.admit(key, signal.id, &Demand::Signal) {
+    pub(in crate::socket) fn signal(
+        &mut self,
+        connections: &mut Connections,
+        key: usize,
+        signal: Signal,
+    ) {
+        let Some(joined) = connections.member(key, signal.object, signal.id) else { return };
+        if !connections.admit(key, signal.id, &Demand::Signal) {
             return;
         }
-        let connection = &mut self.connections[key];
+        let connection = &mut connections[key];
         let action = Action::Signal(input::Signal {
             sender: connection.session,
             data: signal.data,
@@ -139,28 +110,23 @@ impl Reactor {
         if signal.id.is_some() {
             connection.activity.begin().in_flight += 1;
         }
-        self.post(key, signal.id.unwrap_or_default(), joined.object, action);
+        self.post(connections, key, signal.id.unwrap_or_default(), joined.object, action);
     }
 
     /// A signal for the members here. It goes out together with what else there is for them.
-    pub(super) fn take_signal(&mut self, signal: &SignalFrames) {
+    pub(in crate::socket) fn take_signal(
+        &mut self,
+        connections: &mut Connections,
+        signal: &SignalFrames,
+    ) {
         let object = signal.object;
         let Some(&key) = self.subscribers_of.get(&object) else { return };
         let subscribers = &self.subscribers[key as usize];
-        self.work += subscribers.members.len() as u64;
+        connections.work += subscribers.members.len() as u64;
         let signal = FramedSignal::new(signal, &subscribers.speakers, &self.common.budget);
         if self.batch_for(key, object).is_full() {
-            self.fan_out(object);
+            self.fan_out(connections, object);
         }
         self.batch_for(key, object).add_signal(signal);
-    }
-
-    /// The socket takes more: what it still has to know of signals goes first.
-    pub(super) fn release_signals(&mut self, key: usize) {
-        let Some(work) = self.connections[key].activity.go_on() else { return };
-        for kept in std::mem::take(&mut work.signals) {
-            work.outbox.push_shared(kept.frame);
-            self.common.metrics.delivered_signals.inc();
-        }
     }
 }

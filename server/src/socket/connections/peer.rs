@@ -9,7 +9,7 @@ use mio::net::TcpStream;
 ///
 /// A reader that takes nothing still acknowledges the probes of its closed window, if at growing intervals.
 #[cfg(target_os = "linux")]
-pub(super) fn is_gone(socket: &TcpStream, patience: Duration) -> bool {
+pub(in crate::socket) fn is_gone(socket: &TcpStream, patience: Duration) -> bool {
     info(socket).is_some_and(|info| {
         let is_silent = Duration::from_millis(info.tcpi_last_ack_recv.into()) > patience;
         is_silent && (info.tcpi_retransmits > 0 || info.tcpi_probes > 1)
@@ -44,7 +44,7 @@ fn info(socket: &TcpStream) -> Option<libc::tcp_info> {
 /// Whether the peer's system has acknowledged everything that was written. Where the system does not tell, it has not.
 #[cfg(target_os = "linux")]
 #[expect(unsafe_code, reason = "no safe wrapper of SIOCOUTQ; asked only while the server stops")]
-pub(super) fn has_everything(socket: &TcpStream) -> bool {
+pub(in crate::socket) fn has_everything(socket: &TcpStream) -> bool {
     use std::os::fd::AsRawFd as _;
 
     let mut unacknowledged: libc::c_int = 0;
@@ -57,12 +57,12 @@ pub(super) fn has_everything(socket: &TcpStream) -> bool {
 
 /// Other systems don't tell.
 #[cfg(not(target_os = "linux"))]
-pub(super) fn has_everything(_socket: &TcpStream) -> bool {
+pub(in crate::socket) fn has_everything(_socket: &TcpStream) -> bool {
     false
 }
 
 /// Other systems don't tell.
 #[cfg(not(target_os = "linux"))]
-pub(super) fn is_gone(_socket: &TcpStream, _patience: Duration) -> bool {
+pub(in crate::socket) fn is_gone(_socket: &TcpStream, _patience: Duration) -> bool {
     false
 }

@@ -11,10 +11,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::signals::FramedSignal;
-use super::subscribers::{Delivered, Speakers};
-use super::wire_format::WireFormat;
+use super::frames::{Delivered, FramedSignal, Speakers};
 use crate::limits::{Budget, Purpose};
+use crate::socket::wire_format::WireFormat;
 
 /// A linger lasts for the duration of the last flush, divided by this.
 const LINGER_DIVISOR: u32 = 2;
@@ -26,7 +25,7 @@ const BATCH_BYTES: usize = 128 * 1024;
 
 /// The events and signals for an object's members on one reactor.
 #[derive(Default)]
-pub(super) struct Batch {
+pub(in crate::socket) struct Batch {
     /// In order; each begins with the offset after the one before.
     deliveries: Vec<Arc<Delivered>>,
     signals: Vec<FramedSignal>,
@@ -48,7 +47,7 @@ enum Pace {
 }
 
 /// When a batch may be flushed.
-pub(super) enum When {
+pub(in crate::socket) enum When {
     Now,
     /// When the flush that is under way has ended.
     AfterFlush,
@@ -56,9 +55,9 @@ pub(super) enum When {
 }
 
 /// The frames of a batch, joined into one piece for all members.
-pub(super) struct JoinedFrames {
+pub(in crate::socket) struct JoinedFrames {
     deliveries: Vec<Arc<Delivered>>,
-    pub(super) signals: Vec<FramedSignal>,
+    pub(in crate::socket) signals: Vec<FramedSignal>,
     /// By format.
     event_frames: [Option<Arc<Bytes>>; WireFormat::COUNT],
     /// The frames for a member that lacked only the later events: many members catch up at the same offset.
@@ -68,34 +67,34 @@ pub(super) struct JoinedFrames {
 }
 
 impl Batch {
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::socket) fn is_empty(&self) -> bool {
         self.deliveries.is_empty() && self.signals.is_empty()
     }
 
     /// Whether a delivery directly follows the batched ones. It does not if the reactor has missed a delivery.
-    pub(super) fn precedes(&self, next: &Delivered) -> bool {
+    pub(in crate::socket) fn precedes(&self, next: &Delivered) -> bool {
         self.deliveries.last().is_none_or(|last| last.last + 1 == next.first)
     }
 
-    pub(super) fn add_delivery(&mut self, delivered: Arc<Delivered>) {
+    pub(in crate::socket) fn add_delivery(&mut self, delivered: Arc<Delivered>) {
         self.bytes += delivered.size();
         self.count += delivered.last + 1 - delivered.first;
         self.deliveries.push(delivered);
     }
 
-    pub(super) fn add_signal(&mut self, signal: FramedSignal) {
+    pub(in crate::socket) fn add_signal(&mut self, signal: FramedSignal) {
         self.bytes += signal.size();
         self.count += 1;
         self.signals.push(signal);
     }
 
     /// Whether the batch must be flushed before more is added.
-    pub(super) fn is_full(&self) -> bool {
+    pub(in crate::socket) fn is_full(&self) -> bool {
         self.bytes > BATCH_BYTES
     }
 
     /// When the batch may be flushed.
-    pub(super) fn when(&self) -> When {
+    pub(in crate::socket) fn when(&self) -> When {
         match self.pace {
             _ if self.is_full() => When::Now,
             Pace::Free => When::Now,
@@ -107,7 +106,7 @@ impl Batch {
     }
 
     /// Takes the frames for so many members. True, with `flush_members` and more, if the caller must report the end of the flush.
-    pub(super) fn take(
+    pub(in crate::socket) fn take(
         &mut self,
         members: &Speakers,
         flush_members: u32,
@@ -122,7 +121,7 @@ impl Batch {
     }
 
     /// The flush has ended.
-    pub(super) fn end_flush(&mut self) {
+    pub(in crate::socket) fn end_flush(&mut self) {
         self.pace = match self.pace {
             Pace::Flushing(since, carried) if carried > 1 || !self.is_empty() => {
                 let now = Instant::now();
@@ -156,12 +155,16 @@ impl Batch {
 
 impl JoinedFrames {
     /// The last event's offset, if there are events.
-    pub(super) fn last(&self) -> Option<u64> {
+    pub(in crate::socket) fn last(&self) -> Option<u64> {
         self.deliveries.last().map(|delivered| delivered.last)
     }
 
     /// The events after an offset. `None` if they do not directly follow it, are not encoded in this format, or the budget has no room.
-    pub(super) fn events_after(&mut self, offset: u64, format: WireFormat) -> Option<Arc<Bytes>> {
+    pub(in crate::socket) fn events_after(
+        &mut self,
+        offset: u64,
+        format: WireFormat,
+    ) -> Option<Arc<Bytes>> {
         let whole = self.deliveries.first()?;
         if whole.first == offset + 1 {
             return self.event_frames[format.index()].clone();
@@ -186,7 +189,7 @@ impl JoinedFrames {
         join_events(rest, format, &self.budget).filter(|_| follows)
     }
 
-    pub(super) fn signal_frames(&self, format: WireFormat) -> Option<&Arc<Bytes>> {
+    pub(in crate::socket) fn signal_frames(&self, format: WireFormat) -> Option<&Arc<Bytes>> {
         self.signal_frames[format.index()].as_ref()
     }
 }

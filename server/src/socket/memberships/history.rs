@@ -3,30 +3,38 @@
 use bytes::Bytes;
 use dormouse_protocol::{DecodeError, ErrorCode, Event, History, HistoryPage, ServerMessage};
 
-use super::admit::Demand;
-use super::framing;
-use super::reactor::Reactor;
-use super::wire_format::WireFormat;
+use super::Memberships;
 use crate::log::{Entry, PageLimit};
 use crate::object::input::{Action, Range, Read};
 use crate::object::{Address, EventsRead, ReadReply, Refusal};
+use crate::socket::connections::Connections;
+use crate::socket::connections::admit::Demand;
+use crate::socket::framing;
+use crate::socket::wire_format::WireFormat;
 
 /// Bytes of one page of history.
 const HISTORY_BYTES: usize = 64 * 1024;
 /// A page of history is held as events, decoded, as a message and as a frame while it is made.
 const COPIES: usize = 4;
 
-impl Reactor {
-    pub(super) fn history(&mut self, key: usize, request: &History) {
-        let Some(joined) = self.member(key, request.object, Some(request.id)) else { return };
+impl Memberships {
+    pub(in crate::socket) fn history(
+        &mut self,
+        connections: &mut Connections,
+        key: usize,
+        request: &History,
+    ) {
+        let Some(joined) = connections.member(key, request.object, Some(request.id)) else {
+            return;
+        };
         if request.limit == Some(0) {
             let why = "a page holds at least one event: `limit` is 1 or more";
-            return self.refuse(key, Some(request.id), ErrorCode::BadRequest, why);
+            return connections.refuse(key, Some(request.id), ErrorCode::BadRequest, why);
         }
-        if !self.admit(key, Some(request.id), &Demand::Read) {
+        if !connections.admit(key, Some(request.id), &Demand::Read) {
             return;
         }
-        let connection = &mut self.connections[key];
+        let connection = &mut connections[key];
         connection.read_log();
         let most = self.common.settings.limits.history_events;
         let limit = PageLimit {
@@ -38,14 +46,20 @@ impl Reactor {
         let event_bytes = self.common.settings.limits.message_bytes as usize;
         let bytes = COPIES * HISTORY_BYTES.max(event_bytes);
         let read = Read { range, limit, bytes, tag: connection.format.tag() };
-        self.post(key, request.id, joined.object, Action::Read(read));
+        self.post(connections, key, request.id, joined.object, Action::Read(read));
     }
+}
 
+impl Connections {
     /// The log was read for a request.
-    pub(super) fn history_read(&mut self, address: Address, reply: Result<Bytes, Refusal>) {
+    pub(in crate::socket) fn history_read(
+        &mut self,
+        address: Address,
+        reply: Result<Bytes, Refusal>,
+    ) {
         let Some(key) = self.find(address) else { return };
         match reply {
-            Ok(frame) => self.connections[key].queue_shared(frame),
+            Ok(frame) => self[key].queue_shared(frame),
             Err(Refusal { code, message }) => {
                 self.refuse(key, Some(address.request), code, &message);
             }
@@ -56,7 +70,7 @@ impl Reactor {
 }
 
 /// The reply to a request for history, as a frame that carries the permit for its memory.
-pub(super) fn frame(reply: ReadReply) -> Result<Bytes, Refusal> {
+pub(in crate::socket) fn frame(reply: ReadReply) -> Result<Bytes, Refusal> {
     let ReadReply { to, tag, epoch, outcome, permit, .. } = reply;
     let format = WireFormat::of_tag(tag);
     let page = ServerMessage::History(page(to.request, epoch, outcome?)?);

@@ -7,44 +7,44 @@ use dormouse_protocol::ServerMessage;
 use mio::net::TcpStream;
 use smallvec::SmallVec;
 
-use super::accepted::ConnectionPermit;
 use super::activity::Activity;
-use super::framing;
 use super::wheel::Tick;
-use super::wire_format::WireFormat;
 use crate::log::ObjectId;
 use crate::object::Address;
 use crate::session::SessionId;
+use crate::socket::accepted::ConnectionPermit;
+use crate::socket::framing;
+use crate::socket::wire_format::WireFormat;
 
 /// A client's connection: all there is of it while it is at rest.
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
-pub(super) struct Connection {
-    pub(super) socket: TcpStream,
+pub(in crate::socket) struct Connection {
+    pub(in crate::socket) socket: TcpStream,
     /// Tells this connection from others that had the same key.
-    pub(super) generation: u32,
-    pub(super) session: SessionId,
-    pub(super) format: WireFormat,
+    pub(in crate::socket) generation: u32,
+    pub(in crate::socket) session: SessionId,
+    pub(in crate::socket) format: WireFormat,
     /// Its messages go back as they come.
-    pub(super) echoes: bool,
+    pub(in crate::socket) echoes: bool,
     /// The socket may have more to read.
-    pub(super) readable: bool,
+    pub(in crate::socket) readable: bool,
     /// The peer has sent its last byte.
-    pub(super) hung_up: bool,
+    pub(in crate::socket) hung_up: bool,
     /// The connection is in the list of those to write to.
-    pub(super) write_queued: bool,
+    pub(in crate::socket) write_queued: bool,
     /// The connection is in the line of those to read from.
-    pub(super) in_line: bool,
-    pub(super) phase: Phase,
+    pub(in crate::socket) in_line: bool,
+    pub(in crate::socket) phase: Phase,
     /// When the peer was last heard.
-    pub(super) heard: Tick,
+    pub(in crate::socket) heard: Tick,
     /// Bytes sent since then, as far as they can be counted here.
-    pub(super) unanswered: u32,
+    pub(in crate::socket) unanswered: u32,
     /// Until when the peer must be heard after a ping.
-    pub(super) pong_due: Option<NonZero<Tick>>,
-    pub(super) joins: SmallVec<[Membership; 1]>,
-    pub(super) activity: Activity,
+    pub(in crate::socket) pong_due: Option<NonZero<Tick>>,
+    pub(in crate::socket) joins: SmallVec<[Membership; 1]>,
+    pub(in crate::socket) activity: Activity,
     /// Counts against the server's bound on connections, and tells which of two came first.
-    pub(super) slot: ConnectionPermit,
+    pub(in crate::socket) slot: ConnectionPermit,
 }
 
 /// There are many at rest, so that each byte counts.
@@ -53,7 +53,7 @@ const _: () = assert!(size_of::<Connection>() <= 104);
 
 /// How far a connection is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Phase {
+pub(in crate::socket) enum Phase {
     Open,
     /// Our close frame is on its way; the peer must answer until then.
     Closing(Tick),
@@ -65,55 +65,55 @@ pub(super) enum Phase {
 
 /// Where a connection's membership stands.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Membership {
-    pub(super) object: ObjectId,
+pub(in crate::socket) struct Membership {
+    pub(in crate::socket) object: ObjectId,
     /// The key of the object's subscribers on this reactor.
-    pub(super) subscribers: u32,
+    pub(in crate::socket) subscribers: u32,
     /// The index among the subscribers.
-    pub(super) member: u32,
+    pub(in crate::socket) member: u32,
     /// Tells this membership from an earlier one of the same object.
-    pub(super) serial: u32,
+    pub(in crate::socket) serial: u32,
 }
 
 impl Connection {
     /// The address of a request on this connection.
-    pub(super) fn address(&self, key: usize, request: u32) -> Address {
+    pub(in crate::socket) fn address(&self, key: usize, request: u32) -> Address {
         Address { connection: key as u32, generation: self.generation, request }
     }
 
     /// Queues a message.
-    pub(super) fn queue(&mut self, message: &ServerMessage) {
+    pub(in crate::socket) fn queue(&mut self, message: &ServerMessage) {
         let payload = self.format.encoding.encode_server(message);
         self.queue_frame(framing::message(self.format, &payload));
     }
 
     /// Queues a frame for this connection alone. After a close frame nothing may follow: RFC 6455, section 5.5.1.
-    pub(super) fn queue_frame(&mut self, frame: Bytes) {
+    pub(in crate::socket) fn queue_frame(&mut self, frame: Bytes) {
         if self.is_open() {
             self.activity.begin().outbox.push(frame);
         }
     }
 
     /// Queues a frame that carries the permit for its memory.
-    pub(super) fn queue_shared(&mut self, frame: Bytes) {
+    pub(in crate::socket) fn queue_shared(&mut self, frame: Bytes) {
         if self.is_open() {
             self.activity.begin().outbox.push_shared(frame);
         }
     }
 
     /// Begins a request that reads the log or a roster.
-    pub(super) fn read_log(&mut self) {
+    pub(in crate::socket) fn read_log(&mut self) {
         let work = self.activity.begin();
         work.reading_log = true;
         work.in_flight += 1;
     }
 
     /// Where the connection's membership of an object stands.
-    pub(super) fn joined(&self, object: ObjectId) -> Option<Membership> {
+    pub(in crate::socket) fn joined(&self, object: ObjectId) -> Option<Membership> {
         self.joins.iter().find(|joined| joined.object == object).copied()
     }
 
-    pub(super) fn is_open(&self) -> bool {
+    pub(in crate::socket) fn is_open(&self) -> bool {
         self.phase == Phase::Open
     }
 }

@@ -3,16 +3,17 @@
 
 use dormouse_protocol::{ErrorCode, Join, Payload};
 
+use super::Connections;
 use super::connection::Membership;
-use super::reactor::Reactor;
 use crate::log::ObjectId;
 use crate::object::Refusal;
 
 /// Why a request is refused for which the budget has no room.
-pub(super) const SHORT_OF_MEMORY: &str = "the server is short of memory; try again later";
+pub(in crate::socket) const SHORT_OF_MEMORY: &str =
+    "the server is short of memory; try again later";
 
 /// What a request wants, with what it costs.
-pub(super) enum Demand<'a> {
+pub(in crate::socket) enum Demand<'a> {
     Join(&'a Join),
     Publish,
     Signal,
@@ -22,15 +23,15 @@ pub(super) enum Demand<'a> {
     Read,
 }
 
-impl Reactor {
+impl Connections {
     /// The connection's membership of an object. Without one the request is refused.
-    pub(super) fn member(
+    pub(in crate::socket) fn member(
         &mut self,
         key: usize,
         object: u64,
         request: Option<u32>,
     ) -> Option<Membership> {
-        let joined = self.connections[key].joined(ObjectId(object));
+        let joined = self[key].joined(ObjectId(object));
         if joined.is_none() {
             let why =
                 "this connection has not joined that object; `object` is the number in `joined`";
@@ -40,7 +41,12 @@ impl Reactor {
     }
 
     /// Whether a request may be posted. Otherwise it is refused here.
-    pub(super) fn admit(&mut self, key: usize, request: Option<u32>, demand: &Demand<'_>) -> bool {
+    pub(in crate::socket) fn admit(
+        &mut self,
+        key: usize,
+        request: Option<u32>,
+        demand: &Demand<'_>,
+    ) -> bool {
         match self.decide(key, demand) {
             Ok(()) => true,
             Err(Refusal { code, message }) => {
@@ -51,7 +57,7 @@ impl Reactor {
     }
 
     fn decide(&self, key: usize, demand: &Demand<'_>) -> Result<(), Refusal> {
-        let connection = &self.connections[key];
+        let connection = &self[key];
         let limits = &self.common.settings.limits;
         match demand {
             Demand::Join(join) => {

@@ -4,63 +4,47 @@
 //! connection has at most one page on its way, besides the first of a join, and the next is read once its socket takes more.
 
 use std::collections::hash_map::Entry;
-use std::sync::Arc;
 
 use dormouse_protocol::{
     CaughtUp, CloseCode, ErrorCode, Joined as JoinReply, Reset, ResetReason, ServerMessage, Watch,
 };
 
-use super::admit::SHORT_OF_MEMORY;
-use super::connection::Membership;
-use super::inbox::Command;
-use super::page::{Page, PageKey};
-use super::reactor::Reactor;
+use super::Memberships;
+use super::page::{NoPage, Page, PageKey, PageRead};
 use super::subscribers::{DeliveryMode, NOWHERE};
 use crate::object::Address;
 use crate::object::input::Action;
 use crate::object::presence::Departing;
+use crate::socket::connections::Connections;
+use crate::socket::connections::admit::SHORT_OF_MEMORY;
+use crate::socket::connections::connection::Membership;
+use crate::socket::inbox::Command;
 
 /// A join whose reply waits for the first page.
-pub(super) struct FirstPage {
-    pub(super) request: u32,
+pub(in crate::socket) struct FirstPage {
+    pub(in crate::socket) request: u32,
     /// The newest event when the connection became a member.
-    pub(super) head: u64,
+    pub(in crate::socket) head: u64,
     /// The position was asked for by offset and epoch: the reply says whether it is continued.
-    pub(super) is_resume: bool,
+    pub(in crate::socket) is_resume: bool,
     /// Why it is known not to be.
-    pub(super) reset: Option<ResetReason>,
+    pub(in crate::socket) reset: Option<ResetReason>,
     /// What the member wants to watch of the roster.
-    pub(super) watch: Watch,
+    pub(in crate::socket) watch: Watch,
 }
 
 /// A membership that waits for a page.
-pub(super) struct Reader {
+pub(in crate::socket) struct Reader {
     connection: Address,
     /// Of the membership that reads.
     serial: u32,
     join: Option<FirstPage>,
 }
 
-/// A page that was read, for all members that wait for it.
-#[derive(Clone)]
-pub(super) struct PageRead {
-    pub(super) key: PageKey,
-    pub(super) page: Result<Arc<Page>, NoPage>,
-}
-
-/// Why there is no page.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum NoPage {
-    /// There is no memory for it now.
-    Memory,
-    /// The log can't be read.
-    Failed,
-}
-
-impl Reactor {
+impl Memberships {
     /// Reads a page for some membership of the connection that stands behind, if its socket takes more.
-    pub(super) fn catch_up(&mut self, key: usize) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
+    pub(in crate::socket) fn catch_up(&mut self, connections: &mut Connections, key: usize) {
+        let Some(connection) = connections.get_mut(key) else { return };
         let is_full = connection.activity.outbox.bytes() > self.common.settings.outbound_bytes;
         let waits = connection.activity.reading_page || connection.activity.starved;
         if waits || is_full || !connection.is_open() {
@@ -77,19 +61,20 @@ impl Reactor {
         connection.joins.push(joined);
         let subscribers = &mut self.subscribers[joined.subscribers as usize];
         let after = subscribers.members[joined.member as usize].position;
-        self.read_page(key, joined, after, None);
+        self.read_page(connections, key, joined, after, None);
     }
 
     /// Reads the page after an offset for a membership.
-    pub(super) fn read_page(
+    pub(in crate::socket) fn read_page(
         &mut self,
+        connections: &mut Connections,
         key: usize,
         joined: Membership,
         after: u64,
         join: Option<FirstPage>,
     ) {
         let Membership { object, serial, .. } = joined;
-        let connection = &mut self.connections[key];
+        let connection = &mut connections[key];
         let subscribers = &mut self.subscribers[joined.subscribers as usize];
         let mode = if join.is_some() { DeliveryMode::Joining } else { DeliveryMode::Reading };
         subscribers.set_mode(joined.member, mode);
@@ -112,7 +97,7 @@ impl Reactor {
     }
 
     /// A page has been read.
-    pub(super) fn page_read(&mut self, read: PageRead) {
+    pub(in crate::socket) fn page_read(&mut self, connections: &mut Connections, read: PageRead) {
         let PageRead { key: page_key, page } = read;
         let has_room = || self.common.budget.has_room(self.common.budget.limit() / 2);
         if let Ok(page) = &page
@@ -123,15 +108,21 @@ impl Reactor {
             self.subscribers[subscribers as usize].keep_page(page_key, page, bounds);
         }
         for reader in self.readers.remove(&page_key).unwrap_or_default() {
-            self.page_read_for(reader, page_key, page.as_deref().map_err(|why| *why));
+            self.page_read_for(connections, reader, page_key, page.as_deref().map_err(|why| *why));
         }
     }
 
     /// A page has come for a reader, or can't be read.
-    fn page_read_for(&mut self, reader: Reader, page_key: PageKey, page: Result<&Page, NoPage>) {
+    fn page_read_for(
+        &mut self,
+        connections: &mut Connections,
+        reader: Reader,
+        page_key: PageKey,
+        page: Result<&Page, NoPage>,
+    ) {
         let Reader { connection, serial, join } = reader;
-        let Some(key) = self.find(connection) else { return };
-        let connection = &mut self.connections[key];
+        let Some(key) = connections.find(connection) else { return };
+        let connection = &mut connections[key];
         if join.is_none()
             && let Some(work) = connection.activity.go_on()
         {
@@ -140,41 +131,48 @@ impl Reactor {
         let joined = connection.joined(page_key.object).filter(|joined| joined.serial == serial);
         // Left meanwhile; a joining connection only by its end, since its requests wait for the reply.
         let Some(joined) = joined else {
-            self.catch_up(key);
-            return self.connections[key].activity.rest();
+            self.catch_up(connections, key);
+            return connections[key].activity.rest();
         };
         match (page, join) {
             (Ok(page), join) => {
-                self.take_page(key, joined, page, join);
-                self.catch_up(key);
+                self.take_page(connections, key, joined, page, join);
+                self.catch_up(connections, key);
             }
             (Err(why), Some(first)) => {
                 // It may try again, and its place in the roster may be one that it came back to.
-                self.leave(key, page_key.object, Departing::Lost);
+                self.leave(connections, key, page_key.object, Departing::Lost);
                 match why {
                     NoPage::Memory => {
                         let request = Some(first.request);
-                        self.refuse(key, request, ErrorCode::Overloaded, SHORT_OF_MEMORY);
+                        connections.refuse(key, request, ErrorCode::Overloaded, SHORT_OF_MEMORY);
                     }
                     NoPage::Failed => {
                         let why = "the log can't be read at present; try again later";
-                        self.refuse(key, Some(first.request), ErrorCode::Unavailable, why);
+                        connections.refuse(key, Some(first.request), ErrorCode::Unavailable, why);
                     }
                 }
-                self.finish_reading(key);
+                connections.finish_reading(key);
             }
             (Err(NoPage::Memory), None) => {
                 self.subscribers[joined.subscribers as usize]
                     .set_mode(joined.member, DeliveryMode::Behind);
-                self.starve(key);
+                connections.starve(key);
             }
             // To go on without the page would be a hole.
-            (Err(NoPage::Failed), None) => self.close(key, CloseCode::Internal),
+            (Err(NoPage::Failed), None) => connections.ask_close(key, CloseCode::Internal),
         }
     }
 
-    fn take_page(&mut self, key: usize, joined: Membership, page: &Page, join: Option<FirstPage>) {
-        let connection = &mut self.connections[key];
+    fn take_page(
+        &mut self,
+        connections: &mut Connections,
+        key: usize,
+        joined: Membership,
+        page: &Page,
+        join: Option<FirstPage>,
+    ) {
+        let connection = &mut connections[key];
         let subscribers = &mut self.subscribers[joined.subscribers as usize];
         let epoch = subscribers.handle.identity().epoch;
         let from = page.after.max(page.trimmed);
@@ -208,17 +206,22 @@ impl Reactor {
         subscribers.members[joined.member as usize].position = page.last.max(from);
         // It may have ended within events whose delivery is still on its way.
         subscribers.newest = subscribers.newest.max(page.head);
-        self.go_live(key, joined);
-        self.queue_write(key);
+        self.go_live(connections, key, joined);
+        connections.queue_write(key);
         if let Some(watch) = watch {
-            self.watch(key, joined, watch);
-            self.finish_reading(key);
+            self.watch(connections, key, joined, watch);
+            connections.finish_reading(key);
         }
     }
 
     /// Makes a member live, if it has every event or lacks only recent ones.
-    pub(super) fn go_live(&mut self, key: usize, joined: Membership) {
-        let connection = &mut self.connections[key];
+    pub(in crate::socket) fn go_live(
+        &mut self,
+        connections: &mut Connections,
+        key: usize,
+        joined: Membership,
+    ) {
+        let connection = &mut connections[key];
         let subscribers = &mut self.subscribers[joined.subscribers as usize];
         let Some(missed) = subscribers.rejoin(joined.member, connection.format) else { return };
         for frame in missed {

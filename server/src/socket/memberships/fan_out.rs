@@ -6,54 +6,63 @@
 use dormouse_protocol::{Done, Published, ServerMessage};
 use tokio::time::Instant;
 
+use super::Memberships;
 use super::batch::{Batch, When};
-use super::inbox::Lagging;
-use super::reactor::Reactor;
 use super::signals::keep_signals;
 use super::subscribers::DeliveryMode;
 use crate::log::ObjectId;
 use crate::object::{Answer, Answered, Delivery, EventFrames, Refusal, Verb};
+use crate::socket::connections::Connections;
+use crate::socket::inbox::Lagging;
 
-impl Reactor {
-    pub(super) fn delivery(&mut self, delivery: Delivery) {
+impl Memberships {
+    pub(in crate::socket) fn delivery(
+        &mut self,
+        connections: &mut Connections,
+        delivery: Delivery,
+    ) {
         match delivery {
-            Delivery::Answer(answered) => self.answer(answered),
+            Delivery::Answer(answered) => self.answer(connections, answered),
             Delivery::Commit { answers, events } => {
                 self.inbox.taken_events(&events);
                 for answered in answers {
-                    self.answer(answered);
+                    self.answer(connections, answered);
                 }
-                self.take_events(&events);
+                self.take_events(connections, &events);
             }
             Delivery::Signal(signal) => {
                 self.inbox.taken_signal(&signal);
-                self.take_signal(&signal);
+                self.take_signal(connections, &signal);
             }
             // The inbox has turned reads into pages and replies.
             Delivery::Read(_) => debug_assert!(false, "reads are framed where they are delivered"),
             Delivery::Presence(changes) => {
                 self.inbox.taken_presence(&changes);
-                self.fan_out_presence(&changes);
+                self.fan_out_presence(connections, &changes);
             }
-            Delivery::Roster { to, roster } => self.roster(to, &roster),
+            Delivery::Roster { to, roster } => self.roster(connections, to, &roster),
         }
     }
 
-    fn take_events(&mut self, events: &EventFrames) {
+    fn take_events(&mut self, connections: &mut Connections, events: &EventFrames) {
         let object = events.object;
         let Some(&key) = self.subscribers_of.get(&object) else { return };
-        let super::Common { settings, budget, .. } = &self.common;
+        let crate::socket::Common { settings, budget, .. } = &self.common;
         let delivered = self.subscribers[key as usize].take(events, settings.bounds, budget);
         let Some(delivered) = delivered else { return self.fall_behind(key) };
         let batch = self.batch_for(key, object);
         if batch.is_full() || !batch.precedes(&delivered) {
-            self.fan_out(object);
+            self.fan_out(connections, object);
         }
         self.batch_for(key, object).add_delivery(delivered);
     }
 
     /// The batch of an object, to add to. It is flushed at the end of the iteration, or after a flush that is under way.
-    pub(super) fn batch_for(&mut self, subscribers: u32, object: ObjectId) -> &mut Batch {
+    pub(in crate::socket) fn batch_for(
+        &mut self,
+        subscribers: u32,
+        object: ObjectId,
+    ) -> &mut Batch {
         let batch = self.subscribers[subscribers as usize].batch.get_or_insert_default();
         if batch.is_empty() {
             self.batch.push(object);
@@ -62,7 +71,7 @@ impl Reactor {
     }
 
     /// Flushes the batches that are due.
-    pub(super) fn fan_out_all(&mut self) {
+    pub(in crate::socket) fn fan_out_all(&mut self, connections: &mut Connections) {
         self.next_flush = None;
         for object in std::mem::take(&mut self.batch) {
             let Some(&subscribers) = self.subscribers_of.get(&object) else { continue };
@@ -70,7 +79,7 @@ impl Reactor {
             // It was flushed early, because a delivery did not follow it.
             let Some(batch) = batch.filter(|batch| !batch.is_empty()) else { continue };
             match batch.when() {
-                When::Now => self.fan_out(object),
+                When::Now => self.fan_out(connections, object),
                 When::AfterFlush => self.batch.push(object),
                 When::At(at) => {
                     self.batch.push(object);
@@ -81,13 +90,13 @@ impl Reactor {
     }
 
     /// Queues the batch of an object for its members.
-    pub(super) fn fan_out(&mut self, object: ObjectId) {
+    pub(in crate::socket) fn fan_out(&mut self, connections: &mut Connections, object: ObjectId) {
         let Some(&subscribers) = self.subscribers_of.get(&object) else { return };
         let subscribers = &mut self.subscribers[subscribers as usize];
         let Some(batch) = subscribers.batch.as_mut().filter(|batch| !batch.is_empty()) else {
             return;
         };
-        let super::Common { settings, budget, .. } = &self.common;
+        let crate::socket::Common { settings, budget, .. } = &self.common;
         let flush_members = settings.bounds.flush_members;
         let (mut joined, is_flush) = batch.take(&subscribers.speakers, flush_members, budget);
         if !is_flush {
@@ -97,7 +106,7 @@ impl Reactor {
         let (mut events, mut signals) = (0, 0);
         for place in 0..subscribers.members.len() {
             let member = subscribers.members[place];
-            let connection = &mut self.connections[member.connection as usize];
+            let (connection, write_queue) = connections.with_write_queue(member.connection);
             let has_room = connection.activity.outbox.bytes() <= settings.outbound_bytes
                 && connection.activity.has_memory(&self.common.budget);
             if let Some(last) = joined.last()
@@ -106,7 +115,7 @@ impl Reactor {
             {
                 let frames = joined.events_after(member.position, connection.format);
                 if let Some(frames) = frames.filter(|_| has_room) {
-                    self.write_queue.add_shared(member.connection, connection, &frames);
+                    write_queue.add_shared(member.connection, connection, &frames);
                     subscribers.members[place].position = last;
                     events += last - member.position;
                 } else {
@@ -120,7 +129,7 @@ impl Reactor {
                 && member.mode != DeliveryMode::Joining
             {
                 if has_room && connection.takes_signals() {
-                    self.write_queue.add_shared(member.connection, connection, frames);
+                    write_queue.add_shared(member.connection, connection, frames);
                     signals += joined.signals.len() as u64;
                 } else {
                     keep_signals(
@@ -136,12 +145,12 @@ impl Reactor {
         metrics.delivered_events.inc_by(events);
         metrics.delivered_signals.inc_by(signals);
         if is_flush {
-            self.write_queue.add_end(object);
+            connections.write_queue.add_end(object);
         }
     }
 
     /// The flush of an object has ended: all its members were written to.
-    pub(super) fn flush_ended(&mut self, object: ObjectId) {
+    pub(in crate::socket) fn flush_ended(&mut self, object: ObjectId) {
         let Some(&subscribers) = self.subscribers_of.get(&object) else { return };
         if let Some(batch) = &mut self.subscribers[subscribers as usize].batch {
             batch.end_flush();
@@ -153,11 +162,11 @@ impl Reactor {
     }
 
     /// Deliveries of some objects did not fit into the inbox. Their members read the log, and members that watch get a new roster.
-    pub(super) fn lagging(&mut self) {
+    pub(in crate::socket) fn lagging(&mut self, connections: &mut Connections) {
         let Lagging { events, presence } = self.inbox.take_lagging();
         for object in presence {
             self.common.metrics.lagged.inc();
-            self.miss_presence(object);
+            self.miss_presence(connections, object);
         }
         for (object, last) in events {
             self.common.metrics.lagged.inc();
@@ -181,33 +190,33 @@ impl Reactor {
     }
 
     /// An object has answered a request, or it is refused here.
-    pub(super) fn answer(&mut self, answered: Answered) {
+    pub(in crate::socket) fn answer(&mut self, connections: &mut Connections, answered: Answered) {
         let Answered { to: address, verb, held, answer } = answered;
         if verb == Verb::Join {
-            return self.join_answered(address, answer);
+            return self.join_answered(connections, address, answer);
         }
-        let Some(key) = self.find(address) else { return };
-        let was_paused = self.is_paused(&self.connections[key]);
-        self.connections[key].activity.begin().in_flight_bytes -= held as usize;
+        let Some(key) = connections.find(address) else { return };
+        let was_paused = connections.is_paused(key);
+        connections[key].activity.begin().in_flight_bytes -= held as usize;
         let id = address.request;
         match answer {
             Answer::Published { offset, time, duplicate } => {
                 let reply = Published { id, offset, time, duplicate };
-                self.connections[key].queue(&ServerMessage::Published(reply));
+                connections[key].queue(&ServerMessage::Published(reply));
             }
-            Answer::Done => self.connections[key].queue(&ServerMessage::Done(Done { id })),
+            Answer::Done => connections[key].queue(&ServerMessage::Done(Done { id })),
             Answer::Refused(Refusal { code, message }) => {
-                self.refuse(key, Some(id), code, &message);
+                connections.refuse(key, Some(id), code, &message);
             }
             Answer::Joined { .. } => debug_assert!(false, "only a join is answered so"),
         }
-        self.queue_write(key);
+        connections.queue_write(key);
         if verb == Verb::Read {
-            return self.finish_reading(key);
+            return connections.finish_reading(key);
         }
-        if was_paused && !self.is_paused(&self.connections[key]) {
-            self.go_on(key);
+        if was_paused && !connections.is_paused(key) {
+            connections.go_on(key);
         }
-        self.finish_request(key);
+        connections.finish_request(key);
     }
 }

@@ -5,31 +5,32 @@ use dormouse_protocol::{
 };
 use tracing::error;
 
-use super::admit::{Demand, SHORT_OF_MEMORY};
+use super::Memberships;
 use super::catch_up::FirstPage;
-use super::connection::Membership;
-use super::inbox::Command;
-use super::reactor::Reactor;
 use super::subscribers::Subscribers;
-use super::wire_format::WireFormat;
 use crate::limits::{Permit, Purpose};
 use crate::log::ObjectId;
 use crate::object::input::{self, Action, Leave};
 use crate::object::presence::{Departing, Holder};
 use crate::object::{Address, Answer, Opened};
+use crate::socket::connections::Connections;
+use crate::socket::connections::admit::{Demand, SHORT_OF_MEMORY};
+use crate::socket::connections::connection::Membership;
+use crate::socket::inbox::Command;
+use crate::socket::wire_format::WireFormat;
 
 /// An object was opened for a join.
-pub(super) struct JoinOpened {
+pub(in crate::socket) struct JoinOpened {
     joiner: Address,
     join: Join,
     opened: Opened,
 }
 
-/// To join or to leave, in the unit of [`super::read`].
+/// To join or to leave, in the unit of [`crate::socket::read`].
 const JOIN_WORK: u64 = 64;
 
 /// A join that its object has not answered yet.
-pub(super) struct PendingJoin {
+pub(in crate::socket) struct PendingJoin {
     object: ObjectId,
     join: Join,
     holder: Holder,
@@ -38,17 +39,24 @@ pub(super) struct PendingJoin {
     permit: Permit,
 }
 
-impl Reactor {
-    pub(super) fn join(&mut self, key: usize, join: Join) {
-        self.work += JOIN_WORK;
-        if !self.admit(key, Some(join.id), &Demand::Join(&join)) {
+impl Memberships {
+    pub(in crate::socket) fn join(
+        &mut self,
+        connections: &mut Connections,
+        key: usize,
+        join: Join,
+    ) {
+        connections.work += JOIN_WORK;
+        if !connections.admit(key, Some(join.id), &Demand::Join(&join)) {
             return;
         }
-        let connection = &mut self.connections[key];
+        let connection = &mut connections[key];
         connection.read_log();
         let joiner = connection.address(key, join.id);
         match self.common.registry.get(&join.object) {
-            Some(handle) => self.join_opened(JoinOpened { joiner, join, opened: Ok(handle) }),
+            Some(handle) => {
+                self.join_opened(connections, JoinOpened { joiner, join, opened: Ok(handle) });
+            }
             None => self.open(joiner, join),
         }
     }
@@ -61,34 +69,38 @@ impl Reactor {
         });
     }
 
-    pub(super) fn join_opened(&mut self, opened: JoinOpened) {
+    pub(in crate::socket) fn join_opened(
+        &mut self,
+        connections: &mut Connections,
+        opened: JoinOpened,
+    ) {
         let JoinOpened { joiner, join, opened } = opened;
         // One that is closing has left everything that it had joined, and joins nothing more.
-        let is_open = |key: &usize| self.connections[*key].is_open();
-        let Some(key) = self.find(joiner).filter(is_open) else { return };
+        let is_open = |key: &usize| connections[*key].is_open();
+        let Some(key) = connections.find(joiner).filter(is_open) else { return };
         let request = joiner.request;
         let handle = match opened {
             Ok(handle) => handle,
             Err(error) => {
                 error!(%error, object = %join.object, "an object can't be opened");
                 let why = "the log can't be read at present; try again later";
-                self.refuse(key, Some(request), ErrorCode::Unavailable, why);
-                return self.finish_reading(key);
+                connections.refuse(key, Some(request), ErrorCode::Unavailable, why);
+                return connections.finish_reading(key);
             }
         };
         let object = handle.id();
-        let connection = &mut self.connections[key];
+        let connection = &mut connections[key];
         if connection.joined(object).is_some() {
             let why = "this connection is a member already; leave first to join from elsewhere";
-            self.refuse(key, Some(request), ErrorCode::AlreadyJoined, why);
-            return self.finish_reading(key);
+            connections.refuse(key, Some(request), ErrorCode::AlreadyJoined, why);
+            return connections.finish_reading(key);
         }
         let format = connection.format;
         let is_new = !self.subscribers_of.contains_key(&object);
         let bytes = Subscribers::MEMBER_BYTES + if is_new { Subscribers::OBJECT_BYTES } else { 0 };
         let Some(permit) = self.common.budget.try_acquire(Purpose::Join, bytes) else {
-            self.refuse(key, Some(request), ErrorCode::Overloaded, SHORT_OF_MEMORY);
-            return self.finish_reading(key);
+            connections.refuse(key, Some(request), ErrorCode::Overloaded, SHORT_OF_MEMORY);
+            return connections.finish_reading(key);
         };
         let entry = self
             .subscribers_of
@@ -96,33 +108,38 @@ impl Reactor {
             .or_insert_with(|| self.subscribers.insert(Subscribers::new(handle)) as u32);
         // Before the object knows of it: nothing that it delivers from now on may find no subscribers.
         self.subscribers[*entry as usize].expect(format);
-        let holder = self.holder(key);
+        let holder = connections.holder(key);
         let action = Action::Join(input::Join {
-            session: self.connections[key].session,
+            session: connections[key].session,
             encoding: format.encoding,
             holder,
             member: join.member,
             presence: join.presence.clone(),
         });
         self.joining.insert(joiner, PendingJoin { object, join, holder, format, permit });
-        self.post(key, request, object, action);
+        self.post(connections, key, request, object, action);
     }
 
     /// The object has answered a join.
-    pub(super) fn join_answered(&mut self, to: Address, answer: Answer) {
+    pub(in crate::socket) fn join_answered(
+        &mut self,
+        connections: &mut Connections,
+        to: Address,
+        answer: Answer,
+    ) {
         let Some(pending) = self.joining.remove(&to) else { return };
         let PendingJoin { object, join, holder, format, permit } = pending;
         let Some(&entry) = self.subscribers_of.get(&object) else { return };
-        let connection = self.find(to).filter(|key| self.connections[*key].is_open());
+        let connection = connections.find(to).filter(|key| connections[*key].is_open());
         match (answer, connection) {
             (Answer::Joined { member: number, head }, Some(key)) => {
                 let subscribers = &mut self.subscribers[entry as usize];
                 let member = subscribers.add(key as u32, number, head, permit);
                 self.joins = self.joins.wrapping_add(1);
                 let joined = Membership { object, subscribers: entry, member, serial: self.joins };
-                self.connections[key].joins.push(joined);
+                connections[key].joins.push(joined);
                 self.common.metrics.members.inc();
-                self.start_member(key, joined, &join, head);
+                self.start_member(connections, key, joined, &join, head);
             }
             // The connection is gone, or has left all that it had joined and joins nothing more.
             (Answer::Joined { member, .. }, None) => {
@@ -133,8 +150,8 @@ impl Reactor {
             (answer, key) => {
                 self.speaker_gone(object, format);
                 if let (Answer::Refused(refusal), Some(key)) = (answer, key) {
-                    self.refuse(key, Some(to.request), refusal.code, &refusal.message);
-                    self.finish_reading(key);
+                    connections.refuse(key, Some(to.request), refusal.code, &refusal.message);
+                    connections.finish_reading(key);
                 }
             }
         }
@@ -155,7 +172,14 @@ impl Reactor {
     }
 
     /// Decides where a new member starts; `head` is the newest event when it became a member.
-    fn start_member(&mut self, key: usize, joined: Membership, join: &Join, head: u64) {
+    fn start_member(
+        &mut self,
+        connections: &mut Connections,
+        key: usize,
+        joined: Membership,
+        join: &Join,
+        head: u64,
+    ) {
         let subscribers = &mut self.subscribers[joined.subscribers as usize];
         let epoch = subscribers.handle.identity().epoch;
         let (after, is_resume, reset) = match join.from {
@@ -171,9 +195,9 @@ impl Reactor {
         };
         if after < head {
             let first = FirstPage { request: join.id, head, is_resume, reset, watch: join.watch };
-            return self.read_page(key, joined, after, Some(first));
+            return self.read_page(connections, key, joined, after, Some(first));
         }
-        let connection = &mut self.connections[key];
+        let connection = &mut connections[key];
         let member = &mut subscribers.members[joined.member as usize];
         member.position = head;
         connection.queue(&ServerMessage::Joined(Reply {
@@ -187,38 +211,55 @@ impl Reactor {
             reset,
         }));
         self.common.metrics.count_join(is_resume, reset);
-        self.watch(key, joined, join.watch);
-        self.go_live(key, joined);
-        self.queue_write(key);
-        self.finish_reading(key);
+        self.watch(connections, key, joined, join.watch);
+        self.go_live(connections, key, joined);
+        connections.queue_write(key);
+        connections.finish_reading(key);
     }
 
     /// A client leaves. The object answers, so that its answers to earlier requests go first.
-    pub(super) fn leave_request(&mut self, key: usize, request: &wire::Leave) {
-        if self.member(key, request.object, Some(request.id)).is_some() {
-            self.connections[key].activity.begin().in_flight += 1;
-            self.end_membership(key, ObjectId(request.object), Departing::Leave, Some(request.id));
+    pub(in crate::socket) fn leave_request(
+        &mut self,
+        connections: &mut Connections,
+        key: usize,
+        request: &wire::Leave,
+    ) {
+        if connections.member(key, request.object, Some(request.id)).is_some() {
+            connections[key].activity.begin().in_flight += 1;
+            self.end_membership(
+                connections,
+                key,
+                ObjectId(request.object),
+                Departing::Leave,
+                Some(request.id),
+            );
         }
     }
 
     /// Ends a membership, if there is one.
-    pub(super) fn leave(&mut self, key: usize, object: ObjectId, how: Departing) {
-        self.end_membership(key, object, how, None);
+    pub(in crate::socket) fn leave(
+        &mut self,
+        connections: &mut Connections,
+        key: usize,
+        object: ObjectId,
+        how: Departing,
+    ) {
+        self.end_membership(connections, key, object, how, None);
     }
 
     fn end_membership(
         &mut self,
+        connections: &mut Connections,
         key: usize,
         object: ObjectId,
         how: Departing,
         request: Option<u32>,
     ) {
-        let holder = self.holder(key);
-        let connection = &mut self.connections[key];
+        let holder = connections.holder(key);
+        let connection = &mut connections[key];
         let Some(index) = connection.joins.iter().position(|joined| joined.object == object) else {
             return;
         };
-        self.work += JOIN_WORK;
         let joined = connection.joins.swap_remove(index);
         if let Some(work) = connection.activity.go_on() {
             work.signals.retain(|kept| kept.object != object);
@@ -229,8 +270,9 @@ impl Reactor {
         let address = connection.address(key, request.unwrap_or_default());
         let leave = Leave { member: gone.number, holder, how, is_request: request.is_some() };
         subscribers.post(self.index, address, Action::Leave(leave));
+        connections.work += JOIN_WORK;
         if let Some(moved) = moved {
-            let joins = &mut self.connections[moved.connection as usize].joins;
+            let joins = &mut connections[moved.connection as usize].joins;
             if let Some(other) = joins.iter_mut().find(|other| other.object == object) {
                 other.member = joined.member;
             }

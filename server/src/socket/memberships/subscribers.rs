@@ -8,32 +8,30 @@ use std::sync::Arc;
 use bytes::Bytes;
 use dormouse_protocol::Encoding;
 
-use super::Bounds;
 use super::batch::Batch;
-use super::framing;
+use super::frames::{Delivered, Speakers};
 use super::page::{Page, PageKey, Pages};
-use super::wire_format::WireFormat;
 use crate::limits::{Budget, Permit};
 use crate::object::input::{Action, Watch};
 use crate::object::presence::View;
 use crate::object::{Address, EventFrames, Handle, Input, Source};
+use crate::socket::Bounds;
+use crate::socket::wire_format::WireFormat;
 
 /// Bytes of recent deliveries that are kept for members that catch up.
 const RECENT_BYTES: usize = 256 * 1024;
 
 /// The address of inputs that get no answer.
-pub(super) const NOWHERE: Address = Address { connection: u32::MAX, generation: 0, request: 0 };
-
-/// The number of members that use each format, with those whose join is not answered yet.
-pub(super) type Speakers = [u32; WireFormat::COUNT];
+pub(in crate::socket) const NOWHERE: Address =
+    Address { connection: u32::MAX, generation: 0, request: 0 };
 
 /// Members of one object.
-pub(super) struct Subscribers {
-    pub(super) handle: Arc<Handle>,
-    pub(super) members: Vec<Member>,
+pub(in crate::socket) struct Subscribers {
+    pub(in crate::socket) handle: Arc<Handle>,
+    pub(in crate::socket) members: Vec<Member>,
     /// The newest offset that this reactor knows. A member at this position is live.
-    pub(super) newest: u64,
-    pub(super) speakers: Speakers,
+    pub(in crate::socket) newest: u64,
+    pub(in crate::socket) speakers: Speakers,
     /// Members for which a page of the log is being read.
     reading: u32,
     /// Members that watch the roster.
@@ -41,7 +39,7 @@ pub(super) struct Subscribers {
     /// Recent deliveries and pages, shared by the members that catch up; exists only while a member does.
     recent: Option<Box<Recent>>,
     /// The frames that go to the members next.
-    pub(super) batch: Option<Box<Batch>>,
+    pub(in crate::socket) batch: Option<Box<Batch>>,
     /// For the memory of the memberships and of the object.
     permit: Option<Permit>,
 }
@@ -56,20 +54,20 @@ struct Recent {
 
 /// A connection that is a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Member {
+pub(in crate::socket) struct Member {
     /// The last event that was queued for it.
-    pub(super) position: u64,
+    pub(in crate::socket) position: u64,
     /// The number of the membership; the roster uses the same number.
-    pub(super) number: u64,
+    pub(in crate::socket) number: u64,
     /// The connection's key.
-    pub(super) connection: u32,
-    pub(super) mode: DeliveryMode,
-    pub(super) watching: Watching,
+    pub(in crate::socket) connection: u32,
+    pub(in crate::socket) mode: DeliveryMode,
+    pub(in crate::socket) watching: Watching,
 }
 
 /// What a member gets of the roster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Watching {
+pub(in crate::socket) enum Watching {
     /// Nothing.
     Nobody,
     /// A roster is on its way. It contains the changes that arrive before it.
@@ -84,7 +82,7 @@ pub(super) enum Watching {
 
 /// Where a member gets its events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum DeliveryMode {
+pub(in crate::socket) enum DeliveryMode {
     /// From the commits.
     Live,
     /// From the log. The next page is read when its outbox has room.
@@ -98,34 +96,6 @@ pub(super) enum DeliveryMode {
 impl DeliveryMode {
     fn is_reading(self) -> bool {
         matches!(self, Self::Reading | Self::Joining)
-    }
-}
-
-/// Events as WebSocket frames, made once for all members of a reactor.
-pub(super) struct Delivered {
-    pub(super) first: u64,
-    pub(super) last: u64,
-    /// By format; `None` for a format that no member uses.
-    pub(super) frames: [Option<Bytes>; WireFormat::COUNT],
-}
-
-impl Delivered {
-    /// `None` if the budget has no room for a frame.
-    fn new(events: &EventFrames, speakers: Speakers, budget: &Budget) -> Option<Self> {
-        let mut frames = [const { None }; WireFormat::COUNT];
-        for format in WireFormat::ALL.into_iter().filter(|format| speakers[format.index()] > 0) {
-            let frame = framing::encoded(format, events.encoded(format.encoding), budget)?;
-            frames[format.index()] = Some(frame);
-        }
-        Some(Self { first: events.first, last: events.last, frames })
-    }
-
-    pub(super) fn frame(&self, format: WireFormat) -> Option<&Bytes> {
-        self.frames[format.index()].as_ref()
-    }
-
-    pub(super) fn size(&self) -> usize {
-        self.frames.iter().flatten().map(Bytes::len).sum()
     }
 }
 
@@ -143,7 +113,7 @@ impl Recent {
 }
 
 impl Subscribers {
-    pub(super) fn new(handle: Arc<Handle>) -> Self {
+    pub(in crate::socket) fn new(handle: Arc<Handle>) -> Self {
         Self {
             handle,
             members: Vec::new(),
@@ -158,19 +128,25 @@ impl Subscribers {
     }
 
     /// Memory of a membership.
-    pub(super) const MEMBER_BYTES: usize = 128;
+    pub(in crate::socket) const MEMBER_BYTES: usize = 128;
     /// Memory of an object in use, besides: its handle, its subscribers and its name.
-    pub(super) const OBJECT_BYTES: usize = 2 << 10;
+    pub(in crate::socket) const OBJECT_BYTES: usize = 2 << 10;
 
     /// Counts a member of this format whose join will be posted. The reactor then accepts the object's deliveries until
     /// [`Subscribers::drop_speaker`].
-    pub(super) fn expect(&mut self, format: WireFormat) {
+    pub(in crate::socket) fn expect(&mut self, format: WireFormat) {
         self.speakers[format.index()] += 1;
     }
 
     /// Adds an expected member, which stands behind, and returns its index. The permit is for [`Subscribers::MEMBER_BYTES`], and of
     /// the first member also for [`Subscribers::OBJECT_BYTES`].
-    pub(super) fn add(&mut self, connection: u32, number: u64, head: u64, permit: Permit) -> u32 {
+    pub(in crate::socket) fn add(
+        &mut self,
+        connection: u32,
+        number: u64,
+        head: u64,
+        permit: Permit,
+    ) -> u32 {
         match &mut self.permit {
             Some(all) => all.merge(permit),
             none => *none = Some(permit),
@@ -191,7 +167,7 @@ impl Subscribers {
     }
 
     /// A member of this format has left, or its join was refused.
-    pub(super) fn drop_speaker(&mut self, sink: usize, format: WireFormat) {
+    pub(in crate::socket) fn drop_speaker(&mut self, sink: usize, format: WireFormat) {
         self.speakers[format.index()] -= 1;
         if !self.is_spoken(format.encoding) {
             self.post(sink, NOWHERE, Action::Unsubscribe(format.encoding));
@@ -199,7 +175,7 @@ impl Subscribers {
     }
 
     /// Removes a member. Returns it, and the member that has now its index.
-    pub(super) fn remove(
+    pub(in crate::socket) fn remove(
         &mut self,
         sink: usize,
         place: u32,
@@ -223,7 +199,7 @@ impl Subscribers {
     }
 
     /// Makes the member watch the roster: it gets the roster first, then every change. The roster goes to `to`.
-    pub(super) fn watch(
+    pub(in crate::socket) fn watch(
         &mut self,
         sink: usize,
         place: u32,
@@ -236,7 +212,7 @@ impl Subscribers {
     }
 
     /// Makes the member watch the roster when the budget has room for the first roster.
-    pub(super) fn watch_later(&mut self, place: u32, view: View) {
+    pub(in crate::socket) fn watch_later(&mut self, place: u32, view: View) {
         self.set_watching(place, Watching::Missed(view));
     }
 
@@ -254,18 +230,18 @@ impl Subscribers {
     }
 
     /// Whether there is no member and no expected member.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::socket) fn is_empty(&self) -> bool {
         self.speakers.iter().all(|count| *count == 0)
     }
 
     /// Posts an input that no class decides about.
-    pub(super) fn post(&self, sink: usize, address: Address, action: Action) {
+    pub(in crate::socket) fn post(&self, sink: usize, address: Address, action: Action) {
         let posted = self.handle.post(Input { source: Source { sink, address }, action });
         debug_assert!(posted.is_ok(), "no class decides about it");
     }
 
     /// Notes delivered events and frames them for the members. `None` if the budget has no room.
-    pub(super) fn take(
+    pub(in crate::socket) fn take(
         &mut self,
         events: &EventFrames,
         bounds: Bounds,
@@ -280,29 +256,29 @@ impl Subscribers {
     }
 
     /// Drops the recent deliveries and pages: members can read them again.
-    pub(super) fn forget_recent(&mut self) {
+    pub(in crate::socket) fn forget_recent(&mut self) {
         self.recent = None;
     }
 
     /// Bytes of the recent deliveries and pages.
-    pub(super) fn recent_bytes(&self) -> usize {
+    pub(in crate::socket) fn recent_bytes(&self) -> usize {
         self.recent.as_ref().map_or(0, |recent| recent.bytes + recent.pages.bytes())
     }
 
     /// A recent page that was read for another member.
-    pub(super) fn kept_page(&self, key: PageKey) -> Option<Arc<Page>> {
+    pub(in crate::socket) fn kept_page(&self, key: PageKey) -> Option<Arc<Page>> {
         self.recent.as_ref()?.pages.find(key)
     }
 
     /// Keeps a page for other members that catch up.
-    pub(super) fn keep_page(&mut self, key: PageKey, page: &Arc<Page>, bounds: Bounds) {
+    pub(in crate::socket) fn keep_page(&mut self, key: PageKey, page: &Arc<Page>, bounds: Bounds) {
         if self.reading > 0 {
             self.recent.get_or_insert_default().pages.keep(key, page, bounds.page_events);
         }
     }
 
     /// Changes the delivery mode of a member.
-    pub(super) fn set_mode(&mut self, place: u32, mode: DeliveryMode) {
+    pub(in crate::socket) fn set_mode(&mut self, place: u32, mode: DeliveryMode) {
         let member = &mut self.members[place as usize];
         let was_reading = std::mem::replace(&mut member.mode, mode).is_reading();
         match (was_reading, mode.is_reading()) {
@@ -314,7 +290,11 @@ impl Subscribers {
 
     /// Makes the member live if the recent deliveries contain all events that it lacks, and returns their frames. Otherwise `None`,
     /// and the member is behind.
-    pub(super) fn rejoin(&mut self, place: u32, format: WireFormat) -> Option<Vec<Bytes>> {
+    pub(in crate::socket) fn rejoin(
+        &mut self,
+        place: u32,
+        format: WireFormat,
+    ) -> Option<Vec<Bytes>> {
         let member = &mut self.members[place as usize];
         let mut position = member.position;
         let mut missed = Vec::new();

@@ -15,15 +15,15 @@ const FRAME_COST: usize = 64;
 
 /// What one call of [`Outbox::write_to`] has done.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Written {
-    pub(super) bytes: usize,
+pub(in crate::socket) struct Written {
+    pub(in crate::socket) bytes: usize,
     /// Nothing is left.
-    pub(super) all: bool,
+    pub(in crate::socket) all: bool,
 }
 
 /// Frames in order. Owns no memory for a single one, which is the common case.
 #[derive(Default)]
-pub(super) struct Outbox {
+pub(in crate::socket) struct Outbox {
     first: Option<Frame>,
     /// Those behind it.
     rest: VecDeque<Frame>,
@@ -47,25 +47,25 @@ impl Frame {
 }
 
 impl Outbox {
-    pub(super) const NEW: Self =
+    pub(in crate::socket) const NEW: Self =
         Self { first: None, rest: VecDeque::new(), bytes: 0, own_bytes: 0 };
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::socket) fn is_empty(&self) -> bool {
         self.first.is_none()
     }
 
     /// Queues a frame for this connection alone.
-    pub(super) fn push(&mut self, bytes: Bytes) {
+    pub(in crate::socket) fn push(&mut self, bytes: Bytes) {
         self.push_back(Frame { bytes, is_shared: false });
     }
 
     /// Queues a frame that carries the permit for its memory.
-    pub(super) fn push_shared(&mut self, bytes: Bytes) {
+    pub(in crate::socket) fn push_shared(&mut self, bytes: Bytes) {
         self.push_back(Frame { bytes, is_shared: true });
     }
 
     /// The same, before all others.
-    pub(super) fn push_shared_front(&mut self, bytes: Bytes) {
+    pub(in crate::socket) fn push_shared_front(&mut self, bytes: Bytes) {
         let frame = Frame { bytes, is_shared: true };
         self.count(&frame);
         if let Some(second) = self.first.replace(frame) {
@@ -74,12 +74,12 @@ impl Outbox {
     }
 
     /// Memory that what waits takes, roughly.
-    pub(super) fn bytes(&self) -> usize {
+    pub(in crate::socket) fn bytes(&self) -> usize {
         self.bytes
     }
 
     /// The part of it that no frame carries a permit for.
-    pub(super) fn own_bytes(&self) -> usize {
+    pub(in crate::socket) fn own_bytes(&self) -> usize {
         self.own_bytes
     }
 
@@ -97,7 +97,7 @@ impl Outbox {
     }
 
     /// Writes as much as the socket takes, many frames at a time, which are joined in `buffer`.
-    pub(super) fn write_to(
+    pub(in crate::socket) fn write_to(
         &mut self,
         socket: &mut impl Write,
         buffer: &mut [u8],
@@ -149,7 +149,7 @@ impl Outbox {
 }
 
 /// Writes until the socket takes nothing more; how much it took.
-pub(super) fn write(socket: &mut impl Write, bytes: &[u8]) -> io::Result<usize> {
+pub(in crate::socket) fn write(socket: &mut impl Write, bytes: &[u8]) -> io::Result<usize> {
     let mut written = 0;
     while written < bytes.len() {
         match socket.write(&bytes[written..]) {

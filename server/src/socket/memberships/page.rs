@@ -9,13 +9,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use dormouse_protocol::{ErrorCode, encode_events};
 
-use super::catch_up::{NoPage, PageRead};
-use super::framing;
-use super::wire_format::WireFormat;
 use crate::limits::Permit;
 use crate::log::{self, ObjectId, PageLimit};
 use crate::object::input::{Range, Read};
 use crate::object::{EventsRead, ReadReply};
+use crate::socket::framing;
+use crate::socket::wire_format::WireFormat;
 
 /// Bytes with which a page ends.
 const PAGE_BYTES: usize = 64 * 1024;
@@ -27,30 +26,46 @@ const COPIES: usize = 3;
 
 /// Which page it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct PageKey {
-    pub(super) object: ObjectId,
+pub(in crate::socket) struct PageKey {
+    pub(in crate::socket) object: ObjectId,
     /// It begins behind this offset.
-    pub(super) after: u64,
-    pub(super) format: WireFormat,
+    pub(in crate::socket) after: u64,
+    pub(in crate::socket) format: WireFormat,
 }
 
 /// A page of the log as a frame.
 #[derive(Debug)]
-pub(super) struct Page {
-    pub(super) after: u64,
+pub(in crate::socket) struct Page {
+    pub(in crate::socket) after: u64,
     /// The last event's offset, or `after` where there is none.
-    pub(super) last: u64,
+    pub(in crate::socket) last: u64,
     /// The newest event when it was read.
-    pub(super) head: u64,
+    pub(in crate::socket) head: u64,
     /// Events up to this offset are no longer kept.
-    pub(super) trimmed: u64,
-    pub(super) events: u64,
-    pub(super) frame: Option<Bytes>,
+    pub(in crate::socket) trimmed: u64,
+    pub(in crate::socket) events: u64,
+    pub(in crate::socket) frame: Option<Bytes>,
+}
+
+/// A page that was read, for all members that wait for it.
+#[derive(Clone)]
+pub(in crate::socket) struct PageRead {
+    pub(in crate::socket) key: PageKey,
+    pub(in crate::socket) page: Result<Arc<Page>, NoPage>,
+}
+
+/// Why there is no page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::socket) enum NoPage {
+    /// There is no memory for it now.
+    Memory,
+    /// The log can't be read.
+    Failed,
 }
 
 impl PageKey {
     /// The read that brings the page, of events that have at most `event_bytes` each. It ends at a multiple of `stride`.
-    pub(super) fn read(self, stride: u64, event_bytes: usize) -> Read {
+    pub(in crate::socket) fn read(self, stride: u64, event_bytes: usize) -> Read {
         let events = (stride - self.after % stride) as usize;
         let limit = PageLimit { events, bytes: PAGE_BYTES };
         let bytes = COPIES * PAGE_BYTES.max(event_bytes);
@@ -60,7 +75,7 @@ impl PageKey {
 
 impl Page {
     /// Makes a page of what was read after an offset.
-    pub(super) fn frame(reply: ReadReply, after: u64) -> PageRead {
+    pub(in crate::socket) fn frame(reply: ReadReply, after: u64) -> PageRead {
         let format = WireFormat::of_tag(reply.tag);
         let key = PageKey { object: reply.object, after, format };
         let page = match reply.outcome {
@@ -113,24 +128,24 @@ impl Page {
 
 /// Recent pages of one object, oldest first.
 #[derive(Default)]
-pub(super) struct Pages {
+pub(in crate::socket) struct Pages {
     pages: VecDeque<(PageKey, Arc<Page>)>,
     bytes: usize,
 }
 
 impl Pages {
-    pub(super) fn find(&self, key: PageKey) -> Option<Arc<Page>> {
+    pub(in crate::socket) fn find(&self, key: PageKey) -> Option<Arc<Page>> {
         let page = self.pages.iter().find(|(kept, _)| *kept == key);
         page.map(|(_, page)| page.clone())
     }
 
     /// Bytes of all of them.
-    pub(super) fn bytes(&self) -> usize {
+    pub(in crate::socket) fn bytes(&self) -> usize {
         self.bytes
     }
 
     /// Keeps a page for later readers, unless it could grow or is kept already.
-    pub(super) fn keep(&mut self, key: PageKey, page: &Arc<Page>, stride: u64) {
+    pub(in crate::socket) fn keep(&mut self, key: PageKey, page: &Arc<Page>, stride: u64) {
         if !page.is_full(stride) || self.find(key).is_some() {
             return;
         }

@@ -8,88 +8,112 @@ use std::sync::Arc;
 use bytes::Bytes;
 use dormouse_protocol::{PresenceGet, PresenceSet, Watch};
 
-use super::admit::Demand;
-use super::connection::{Connection, Membership};
-use super::framing;
-use super::metrics::Metrics;
-use super::reactor::Reactor;
+use super::Memberships;
 use super::subscribers::{Member, Watching};
-use super::wire_format::WireFormat;
 use crate::limits::Budget;
 use crate::log::ObjectId;
 use crate::object::Address;
 use crate::object::input::{Action, ReadRoster, SetPresence};
-use crate::object::presence::{Holder, PresenceFrames, RosterFrames, View};
+use crate::object::presence::{PresenceFrames, RosterFrames, View};
+use crate::socket::connections::Connections;
+use crate::socket::connections::admit::Demand;
+use crate::socket::connections::connection::{Connection, Membership};
+use crate::socket::framing;
+use crate::socket::metrics::Metrics;
+use crate::socket::wire_format::WireFormat;
 
-impl Reactor {
-    /// The connection as rosters know it.
-    pub(super) fn holder(&self, key: usize) -> Holder {
-        Holder(self.connections[key].slot.number())
-    }
-
+impl Memberships {
     /// The member is told from now on what it wants to know. Comes after the reply to its join.
-    pub(super) fn watch(&mut self, key: usize, joined: Membership, watch: Watch) {
+    pub(in crate::socket) fn watch(
+        &mut self,
+        connections: &mut Connections,
+        key: usize,
+        joined: Membership,
+        watch: Watch,
+    ) {
         let (view, since) = match watch {
             Watch::None => return,
             Watch::Count => (View::Counts, None),
             Watch::Roster => (View::Members, None),
             Watch::Since(version) => (View::Members, Some(version)),
         };
-        self.begin_watching(key, joined, view, since);
+        self.begin_watching(connections, key, joined, view, since);
     }
 
-    fn begin_watching(&mut self, key: usize, joined: Membership, view: View, since: Option<u64>) {
-        let to = self.connections[key].address(key, joined.serial);
+    fn begin_watching(
+        &mut self,
+        connections: &mut Connections,
+        key: usize,
+        joined: Membership,
+        view: View,
+        since: Option<u64>,
+    ) {
+        let to = connections[key].address(key, joined.serial);
         let subscribers = &mut self.subscribers[joined.subscribers as usize];
         let bytes = RosterFrames::most_bytes(view);
         if self.common.budget.has_room(bytes) {
             return subscribers.watch(self.index, joined.member, to, view, since);
         }
         subscribers.watch_later(joined.member, view);
-        self.connections[key].activity.begin().missed_presence = true;
-        self.starve(key);
+        connections[key].activity.begin().missed_presence = true;
+        connections.starve(key);
     }
 
-    pub(super) fn set_presence(&mut self, key: usize, set: PresenceSet) {
-        let Some(joined) = self.member(key, set.object, Some(set.id)) else { return };
-        if !self.admit(key, Some(set.id), &Demand::SetPresence(set.data.as_ref())) {
+    pub(in crate::socket) fn set_presence(
+        &mut self,
+        connections: &mut Connections,
+        key: usize,
+        set: PresenceSet,
+    ) {
+        let Some(joined) = connections.member(key, set.object, Some(set.id)) else { return };
+        if !connections.admit(key, Some(set.id), &Demand::SetPresence(set.data.as_ref())) {
             return;
         }
         let subscribers = &self.subscribers[joined.subscribers as usize];
         let action = Action::SetPresence(SetPresence {
             member: subscribers.members[joined.member as usize].number,
-            session: self.connections[key].session,
-            holder: self.holder(key),
+            session: connections[key].session,
+            holder: connections.holder(key),
             data: set.data,
         });
-        self.connections[key].activity.begin().in_flight += 1;
-        self.post(key, set.id, joined.object, action);
+        connections[key].activity.begin().in_flight += 1;
+        self.post(connections, key, set.id, joined.object, action);
     }
 
-    pub(super) fn read_roster(&mut self, key: usize, get: &PresenceGet) {
-        let Some(joined) = self.member(key, get.object, Some(get.id)) else { return };
-        if !self.admit(key, Some(get.id), &Demand::Read) {
+    pub(in crate::socket) fn read_roster(
+        &mut self,
+        connections: &mut Connections,
+        key: usize,
+        get: &PresenceGet,
+    ) {
+        let Some(joined) = connections.member(key, get.object, Some(get.id)) else { return };
+        if !connections.admit(key, Some(get.id), &Demand::Read) {
             return;
         }
         // Like a page of the log, so that there is one at a time: many could be more than the outbox is meant to hold.
-        self.connections[key].read_log();
+        connections[key].read_log();
         let PresenceGet { since, after, limit, .. } = *get;
         let action = Action::ReadRoster(ReadRoster { since, after, limit });
-        self.post(key, get.id, joined.object, action);
+        self.post(connections, key, get.id, joined.object, action);
     }
 
     /// A roster has come for one member: the reply to its request, or what it has to know before it follows the changes.
-    pub(super) fn roster(&mut self, to: Address, roster: &Arc<RosterFrames>) {
-        let Some(key) = self.find(to) else { return };
+    pub(in crate::socket) fn roster(
+        &mut self,
+        connections: &mut Connections,
+        to: Address,
+        roster: &Arc<RosterFrames>,
+    ) {
+        let Some(key) = connections.find(to) else { return };
         if roster.id.is_some() {
-            self.queue_roster(key, roster);
-            return self.finish_reading(key);
+            connections.queue_roster(key, roster);
+            return connections.finish_reading(key);
         }
-        let joined = self.connections[key].joined(roster.object);
+        let joined = connections[key].joined(roster.object);
         let Some(joined) = joined.filter(|joined| joined.serial == to.request) else { return };
         let subscribers = &mut self.subscribers[joined.subscribers as usize];
         let member = &mut subscribers.members[joined.member as usize];
-        let connection = &mut self.connections[key];
+        let connection = &mut connections[key];
         let (view, is_good) = match member.watching {
             Watching::FromNext(view) => (view, true),
             Watching::FromOneAfterNext(view) => (view, false),
@@ -97,31 +121,25 @@ impl Reactor {
         };
         if is_good && connection.activity.outbox.bytes() <= self.common.settings.outbound_bytes {
             member.watching = Watching::Following(view);
-            self.queue_roster(key, roster);
+            connections.queue_roster(key, roster);
         } else {
             miss(member, view, connection, &self.common.metrics);
-            self.tell_missed(key);
+            self.tell_missed(connections, key);
         }
     }
 
-    /// Members that join at once share the same bytes.
-    fn queue_roster(&mut self, key: usize, roster: &Arc<RosterFrames>) {
-        let connection = &mut self.connections[key];
-        let format = connection.format;
-        let [header, payload] = framing::roster(format, roster);
-        connection.queue_frame(header);
-        connection.queue_shared(payload);
-        self.queue_write(key);
-    }
-
     /// Queues the changes of a roster for the members here that watch.
-    pub(super) fn fan_out_presence(&mut self, changes: &PresenceFrames) {
+    pub(in crate::socket) fn fan_out_presence(
+        &mut self,
+        connections: &mut Connections,
+        changes: &PresenceFrames,
+    ) {
         let Some(&subscribers) = self.subscribers_of.get(&changes.object) else { return };
         let mut missed = Vec::new();
         let mut frames = Frames::new(changes, &self.common.budget);
         for member in &mut self.subscribers[subscribers as usize].members {
             let Watching::Following(view) = member.watching else { continue };
-            let connection = &mut self.connections[member.connection as usize];
+            let (connection, write_queue) = connections.with_write_queue(member.connection);
             let has_room = connection.activity.outbox.bytes()
                 <= self.common.settings.outbound_bytes
                 && connection.activity.has_memory(&self.common.budget);
@@ -131,24 +149,28 @@ impl Reactor {
                 continue;
             };
             connection.queue_shared(frame);
-            self.write_queue.add(member.connection, connection);
+            write_queue.add(member.connection, connection);
             self.common.metrics.delivered_presence.inc();
         }
         for key in missed {
-            self.tell_missed(key);
+            self.tell_missed(connections, key);
         }
     }
 
     /// The members here that watch have missed a change.
-    pub(super) fn miss_presence(&mut self, object: ObjectId) {
+    pub(in crate::socket) fn miss_presence(
+        &mut self,
+        connections: &mut Connections,
+        object: ObjectId,
+    ) {
         let Some(&subscribers) = self.subscribers_of.get(&object) else { return };
         for place in 0..self.subscribers[subscribers as usize].members.len() {
             let member = &mut self.subscribers[subscribers as usize].members[place];
             let key = member.connection as usize;
             match member.watching {
                 Watching::Following(view) => {
-                    miss(member, view, &mut self.connections[key], &self.common.metrics);
-                    self.tell_missed(key);
+                    miss(member, view, &mut connections[key], &self.common.metrics);
+                    self.tell_missed(connections, key);
                 }
                 // The roster may be older than the change.
                 Watching::FromNext(view) => member.watching = Watching::FromOneAfterNext(view),
@@ -158,8 +180,8 @@ impl Reactor {
     }
 
     /// Asks for one roster of which the connection has missed a change, if its socket takes more.
-    pub(super) fn tell_missed(&mut self, key: usize) {
-        let connection = &self.connections[key];
+    pub(in crate::socket) fn tell_missed(&mut self, connections: &mut Connections, key: usize) {
+        let connection = &connections[key];
         let work = &connection.activity;
         let is_full = work.outbox.bytes() > self.common.settings.outbound_bytes;
         if !work.missed_presence || is_full || work.starved || !connection.is_open() {
@@ -175,9 +197,21 @@ impl Reactor {
         });
         match missed {
             // The next one when this one has been written.
-            Some((joined, view)) => self.begin_watching(key, joined, view, None),
-            None => self.connections[key].activity.begin().missed_presence = false,
+            Some((joined, view)) => self.begin_watching(connections, key, joined, view, None),
+            None => connections[key].activity.begin().missed_presence = false,
         }
+    }
+}
+
+impl Connections {
+    /// Members that join at once share the same bytes.
+    fn queue_roster(&mut self, key: usize, roster: &Arc<RosterFrames>) {
+        let connection = &mut self[key];
+        let format = connection.format;
+        let [header, payload] = framing::roster(format, roster);
+        connection.queue_frame(header);
+        connection.queue_shared(payload);
+        self.queue_write(key);
     }
 }
 

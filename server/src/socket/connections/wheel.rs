@@ -8,19 +8,19 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// The length of a tick, and so how late a deadline can be.
-pub(super) const TICK: Duration = Duration::from_millis(50);
+pub(in crate::socket) const TICK: Duration = Duration::from_millis(50);
 const SLOTS: usize = 1024;
 
 /// A point in time: ticks since the wheel began.
-pub(super) type Tick = u32;
+pub(in crate::socket) type Tick = u32;
 
 /// A length of time in ticks, rounded up.
-pub(super) fn ticks(time: Duration) -> Tick {
+pub(in crate::socket) fn ticks(time: Duration) -> Tick {
     u32::try_from(time.as_nanos().div_ceil(TICK.as_nanos())).unwrap_or(u32::MAX)
 }
 
 /// A wheel of entries.
-pub(super) struct Wheel<T> {
+pub(in crate::socket) struct Wheel<T> {
     start: Instant,
     now: Tick,
     slots: Vec<Vec<(Tick, T)>>,
@@ -29,9 +29,9 @@ pub(super) struct Wheel<T> {
 
 impl<T> Wheel<T> {
     /// The memory of an entry.
-    pub(super) const ENTRY_BYTES: usize = size_of::<(Tick, T)>();
+    pub(in crate::socket) const ENTRY_BYTES: usize = size_of::<(Tick, T)>();
 
-    pub(super) fn new(start: Instant) -> Self {
+    pub(in crate::socket) fn new(start: Instant) -> Self {
         Self {
             start,
             now: 0,
@@ -41,24 +41,24 @@ impl<T> Wheel<T> {
     }
 
     /// The current tick, as of the last [`Wheel::advance`].
-    pub(super) fn now(&self) -> Tick {
+    pub(in crate::socket) fn now(&self) -> Tick {
         self.now
     }
 
     /// The tick after `delay` has passed, rounded up.
-    pub(super) fn after(&self, delay: Duration) -> Tick {
+    pub(in crate::socket) fn after(&self, delay: Duration) -> Tick {
         self.now.saturating_add(ticks(delay)).max(self.now + 1)
     }
 
     /// Enters something that comes up at `due`.
-    pub(super) fn insert(&mut self, due: Tick, entry: T) {
+    pub(in crate::socket) fn insert(&mut self, due: Tick, entry: T) {
         let due = due.max(self.now + 1);
         self.slots[due as usize % SLOTS].push((due, entry));
         self.len += 1;
     }
 
     /// How long to wait for the next tick that may matter; `None` while nothing is entered.
-    pub(super) fn timeout(&self, now: Instant) -> Option<Duration> {
+    pub(in crate::socket) fn timeout(&self, now: Instant) -> Option<Duration> {
         if self.len == 0 {
             return None;
         }
@@ -69,7 +69,7 @@ impl<T> Wheel<T> {
     }
 
     /// Moves on to `now` and takes out all that is due.
-    pub(super) fn advance(&mut self, now: Instant, due: &mut Vec<T>) {
+    pub(in crate::socket) fn advance(&mut self, now: Instant, due: &mut Vec<T>) {
         let elapsed = now.saturating_duration_since(self.start).as_nanos() / TICK.as_nanos();
         let target = u32::try_from(elapsed).unwrap_or(u32::MAX);
         // After a pause longer than a turn of the wheel, one turn visits every slot.
