@@ -27,7 +27,7 @@ pub struct SoakOptions {
     pub objects: usize,
     /// Members that stay, publish and are cut off now and then
     #[arg(long, default_value_t = 40, value_parser = objects)]
-    pub regulars: usize,
+    pub long_lived: usize,
     /// Publishes a second of all of them
     #[arg(long, default_value_t = 600.0, value_parser = rate)]
     pub rate: f64,
@@ -37,9 +37,9 @@ pub struct SoakOptions {
     /// Members that don't read for many seconds
     #[arg(long, default_value_t = 6)]
     pub slow: usize,
-    /// Bad clients a second
+    /// Malformed clients a second
     #[arg(long, default_value_t = 1.0, value_parser = rate)]
-    pub strangers: f64,
+    pub malformed: f64,
     /// Requests over HTTP a second
     #[arg(long, default_value_t = 2.0, value_parser = rate)]
     pub reads: f64,

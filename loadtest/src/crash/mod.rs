@@ -4,10 +4,10 @@
 //! is told everything. At the end everybody comes to rest, and what the rosters and the logs hold is compared with what was said.
 
 mod check;
-mod guest;
 mod killer;
 pub mod outcome;
 mod plan;
+mod player;
 mod reader;
 mod stage;
 
@@ -20,11 +20,11 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::bench::server::Site;
 use crate::cli::{CrashOptions, Encodings};
-use check::{Breach, Fault, Guest};
-use guest::{Figures, Player};
+use check::{Breach, ClientId, Fault};
 use killer::Killer;
 use outcome::{Counts, Outcome, median_and_longest_ms};
 use plan::{Fate, Plan};
+use player::{Figures, Player};
 use stage::{Pace, Stage, Standing};
 
 /// Short, so that the objects that little happens in fall asleep between.
@@ -59,7 +59,7 @@ pub async fn run(options: &CrashOptions) -> Result<Outcome> {
     };
     let mut players = JoinSet::new();
     for (nth, whims) in plan.whims.into_iter().enumerate() {
-        players.spawn(Player::new(&stage, Guest(nth), Encodings::Mixed.of(nth), whims).run());
+        players.spawn(Player::new(&stage, ClientId(nth), Encodings::Mixed.of(nth), whims).run());
     }
     let heads = end(&mut killer, &plan.fates, options.lose_log).await;
     let heads = heads.unwrap_or_else(|error| {
@@ -110,14 +110,14 @@ async fn end(killer: &mut Killer, fates: &[Fate], lose_log: bool) -> Result<Vec<
         let what = "not everybody gets an answer to everything at the end";
         stage.judge().note(Fault::new(Breach::Conduct, what));
     }
-    let (guests, places) = stage.settled();
+    let (clients, places) = stage.settled();
     // Who was there with the server before and is not any more, is there for the grace period.
-    until(|| stage.judge().rosters_show(&guests, &places)).await;
-    let reader = Guest(stage.standings.borrow().len());
+    until(|| stage.judge().rosters_show(&clients, &places)).await;
+    let reader = ClientId(stage.standings.borrow().len());
     let heads = timeout(PATIENCE, reader::read(stage, reader)).await;
     let heads = heads.context("the logs can't be read in time")??;
-    until(|| stage.judge().have_all(&guests, &heads)).await;
-    stage.judge().conclude(&guests, &places, &heads);
+    until(|| stage.judge().have_all(&clients, &heads)).await;
+    stage.judge().conclude(&clients, &places, &heads);
     Ok(heads)
 }
 

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use dormouse_protocol::{Encoding, Start};
 
-use super::check::{Breach, Fault, Guest, Room};
+use super::check::{Breach, ClientId, Fault, Room};
 use super::stage::Stage;
 use crate::client::{Client, Notice, Object};
 
@@ -18,7 +18,7 @@ struct Log {
 }
 
 /// Reads all, tells the judge as this client, and gives the ends of the logs.
-pub(super) async fn read(stage: &Stage, guest: Guest) -> Result<Vec<u64>> {
+pub(super) async fn read(stage: &Stage, id: ClientId) -> Result<Vec<u64>> {
     let mut client = Client::new(&stage.url, Encoding::Msgpack);
     let rooms: Vec<Object> =
         (0..stage.rooms).map(|room| client.join(Stage::name(Room(room)), Start::All)).collect();
@@ -27,7 +27,7 @@ pub(super) async fn read(stage: &Stage, guest: Guest) -> Result<Vec<u64>> {
         let notice = client.next().await?;
         let object = notice.object();
         let Some(room) = rooms.iter().position(|room| *room == object) else { continue };
-        stage.tell(guest, Room(room), &notice);
+        stage.tell(id, Room(room), &notice);
         let log = &mut logs[room];
         match notice {
             Notice::Joined { joined, .. } => log.head = joined.head,
@@ -42,7 +42,7 @@ pub(super) async fn read(stage: &Stage, guest: Guest) -> Result<Vec<u64>> {
                 if last != log.head {
                     let what = format!("history ends at {last}, and the log at {}", log.head);
                     let fault = Fault::new(Breach::Lost, what).room(Room(room)).offset(last + 1);
-                    stage.judge().note(fault.guest(guest));
+                    stage.judge().note(fault.client(id));
                 }
             }
             _ => {}

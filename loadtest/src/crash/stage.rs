@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use dormouse_protocol::ObjectName;
 use tokio::sync::watch;
 
-use super::check::{Guest, Judge, Place, Room};
+use super::check::{ClientId, Judge, Place, Room};
 use crate::bench::visit::object;
 use crate::client::Notice;
 
@@ -81,33 +81,33 @@ impl Stage {
     }
 
     /// The clients that have come to rest, and where they are in rosters.
-    pub(super) fn settled(&self) -> (Vec<Guest>, Vec<Place>) {
-        let (mut guests, mut all) = (Vec::new(), Vec::new());
+    pub(super) fn settled(&self) -> (Vec<ClientId>, Vec<Place>) {
+        let (mut clients, mut all) = (Vec::new(), Vec::new());
         for (nth, standing) in self.standings.borrow().iter().enumerate() {
             if let Standing::Settled(places) = standing {
-                guests.push(Guest(nth));
+                clients.push(ClientId(nth));
                 all.extend(places.iter().cloned());
             }
         }
-        (guests, all)
+        (clients, all)
     }
 
     /// Tells the judge what has happened to a client.
-    pub(super) fn tell(&self, guest: Guest, room: Room, notice: &Notice) {
+    pub(super) fn tell(&self, client: ClientId, room: Room, notice: &Notice) {
         let mut judge = self.judge();
         match notice {
-            Notice::Joined { asked, joined, .. } => judge.joined(guest, room, *asked, joined),
-            Notice::Reset { reason, position, .. } => judge.reset(guest, room, *reason, *position),
-            Notice::Left { .. } => judge.left(guest, room),
-            Notice::CaughtUp { offset, .. } => judge.caught_up(guest, room, *offset),
-            Notice::Events { events, .. } => judge.events(guest, room, events),
+            Notice::Joined { asked, joined, .. } => judge.joined(client, room, *asked, joined),
+            Notice::Reset { reason, position, .. } => judge.reset(client, room, *reason, *position),
+            Notice::Left { .. } => judge.left(client, room),
+            Notice::CaughtUp { offset, .. } => judge.caught_up(client, room, *offset),
+            Notice::Events { events, .. } => judge.events(client, room, events),
             Notice::Published { key, sent, published, .. } => {
-                judge.acknowledged(guest, room, key, *sent, published);
+                judge.acknowledged(client, room, key, *sent, published);
             }
-            Notice::Signals { signals, .. } => judge.signals(guest, room, signals),
-            Notice::Roster { roster, .. } => judge.roster(guest, room, roster),
-            Notice::Presence { changes, .. } => judge.presence(guest, room, changes),
-            Notice::History { after, page, .. } => judge.page(guest, room, *after, page),
+            Notice::Signals { signals, .. } => judge.signals(client, room, signals),
+            Notice::Roster { roster, .. } => judge.roster(client, room, roster),
+            Notice::Presence { changes, .. } => judge.presence(client, room, changes),
+            Notice::History { after, page, .. } => judge.page(client, room, *after, page),
         }
     }
 }

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::gaps::Gaps;
 use super::plan::Plan;
 
-/// The books.
+/// What every member has received so far.
 pub(crate) struct Ledger {
     plan: Plan,
     /// For each member, and each publisher of its room, the number that is to come.

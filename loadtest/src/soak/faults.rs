@@ -26,8 +26,8 @@ pub(super) enum Fault {
     Signal,
     /// A connection that ended or did not come about, a request that was refused, or an answer that is none.
     Refused,
-    /// A bad client was not treated as it should.
-    Stranger,
+    /// A malformed client was not treated as it should.
+    MalformedClient,
 }
 
 /// How often.
@@ -51,8 +51,8 @@ pub struct Faults {
     pub wrong_signals: u64,
     /// Connections that ended or did not come about, and requests that were refused.
     pub refused: u64,
-    /// Bad clients that were not treated as they should.
-    pub wrong_strangers: u64,
+    /// Malformed clients that were not treated as they should.
+    pub wrong_malformed_clients: u64,
     /// The first of them in words.
     #[serde(rename = "described_faults")]
     pub described: Vec<String>,
@@ -96,7 +96,7 @@ impl Faults {
             Fault::Presence => &mut self.wrong_presence,
             Fault::Signal => &mut self.wrong_signals,
             Fault::Refused => &mut self.refused,
-            Fault::Stranger => &mut self.wrong_strangers,
+            Fault::MalformedClient => &mut self.wrong_malformed_clients,
         }
     }
 }

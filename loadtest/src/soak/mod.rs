@@ -1,21 +1,21 @@
 //! Everything at once, for long: publishes, connections that come and go, resumes and resets, signals, presence, slow readers, reads,
-//! bad clients; objects that sleep and wake, and a log that is trimmed. Every delivery is checked, and the server is
+//! malformed clients; objects that sleep and wake, and a log that is trimmed. Every delivery is checked, and the server is
 //! sampled: what goes on growing is a leak, and what is left when everybody has gone is one too.
 
 #![expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
 
-mod books;
+mod checked_client;
 mod faults;
-mod guest;
+mod long_lived_client;
+mod malformed_client;
+mod oracle;
 mod outcome;
 mod plot;
 mod reads;
-mod regular;
 mod roster;
 mod sample;
 mod slow;
 mod stage;
-mod stranger;
 mod trend;
 mod visitor;
 
@@ -26,15 +26,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use tokio::task::JoinSet;
 
+use self::long_lived_client::LongLivedClient;
 use self::outcome::{Ended, Outcome};
-use self::regular::Regular;
 use self::sample::{Done, Lookout, Sample};
 use self::stage::{GRACE, HOT, Phase, SETTINGS, Stage};
 use self::visitor::Visitor;
 use crate::cli::{Encodings, SoakOptions};
 use crate::load::target::Target;
 
-/// Objects that a regular follows, besides the hot ones.
+/// Objects that a long-lived client follows, besides the hot ones.
 const FOLLOWED: usize = 10;
 /// Samples of a run, one a second or more seldom.
 const SAMPLES: f64 = 600.0;
@@ -52,11 +52,11 @@ pub fn run(options: &SoakOptions) -> Result<Outcome> {
         Target::start_with(&options.server, &settings)?
     };
     let pid = *target.processes.first().context("the server's process is not known")?;
-    let first = options.regulars * FOLLOWED + HOT;
+    let first = options.long_lived * FOLLOWED + HOT;
     ensure!(
         options.objects >= first,
-        "{} regulars follow {first} objects: --objects must be at least that",
-        options.regulars
+        "{} long-lived clients follow {first} objects: --objects must be at least that",
+        options.long_lived
     );
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -82,31 +82,31 @@ pub fn run(options: &SoakOptions) -> Result<Outcome> {
     let after = rest(&mut lookout, &before)?;
     let done = Done::by(target.internal)?;
     let ended = Ended { length, before, samples, after, done, version: target.version.clone() };
-    let books = stage.books();
-    Ok(Outcome::new(ended, books.counts, books.faults.clone()))
+    let oracle = stage.oracle();
+    Ok(Outcome::new(ended, oracle.counts, oracle.faults.clone()))
 }
 
 /// Everybody, until everything that was published is received.
 async fn play(stage: &Arc<Stage>, options: &SoakOptions) {
     let encoding = |nth| Encodings::Mixed.of(nth);
-    let interval = Duration::from_secs_f64(options.regulars as f64 / options.rate);
+    let interval = Duration::from_secs_f64(options.long_lived as f64 / options.rate);
     let mut followers = JoinSet::new();
-    for nth in 0..options.regulars {
+    for nth in 0..options.long_lived {
         let own = HOT + nth * FOLLOWED..HOT + (nth + 1) * FOLLOWED;
         let objects = (0..HOT).chain(own);
         let number = nth as u32;
-        let regular = Regular::new(stage.clone(), number, encoding(nth), objects, interval);
-        followers.spawn(regular.run());
+        let client = LongLivedClient::new(stage.clone(), number, encoding(nth), objects, interval);
+        followers.spawn(client.run());
     }
     for nth in 0..options.slow {
         followers.spawn(slow::run(stage.clone(), nth, encoding(nth / HOT)));
     }
     let mut crowd = JoinSet::new();
     for nth in 0..options.visitors {
-        let number = (options.regulars + nth) as u32;
+        let number = (options.long_lived + nth) as u32;
         crowd.spawn(Visitor::new(stage.clone(), number, encoding(nth)).run());
     }
-    crowd.spawn(stranger::run(stage.clone(), options.strangers));
+    crowd.spawn(malformed_client::run(stage.clone(), options.malformed));
     crowd.spawn(reads::run(stage.clone(), options.reads));
 
     stage.reached(Phase::Finishing).await;
@@ -114,7 +114,7 @@ async fn play(stage: &Arc<Stage>, options: &SoakOptions) {
         done.expect("nobody panics");
     }
     // Those who follow have published everything when they say so; then the heads are known.
-    stage.settled(options.regulars).await;
+    stage.settled(options.long_lived).await;
     stage.enter(Phase::Draining);
     while let Some(done) = followers.join_next().await {
         done.expect("nobody panics");
@@ -130,12 +130,12 @@ fn watch(lookout: &mut Lookout, stage: &Stage, length: Duration) -> Result<Vec<S
     let (mut tell_at, mut told) = (told_every, (Duration::ZERO, 0));
     while start.elapsed() < length && stage.is_running() {
         thread::sleep((start + step * (samples.len() as u32 + 1)) - Instant::now());
-        let deliveries = stage.books().counts.deliveries;
+        let deliveries = stage.oracle().counts.deliveries;
         let sample = lookout.sample(start.elapsed(), deliveries)?;
         if sample.at >= tell_at {
             let passed = sample.at.saturating_sub(told.0);
             let rate = (deliveries - told.1) as f64 / passed.as_secs_f64();
-            eprintln!("{}", outcome::progress(&sample, rate, &stage.books()));
+            eprintln!("{}", outcome::progress(&sample, rate, &stage.oracle()));
             tell_at += told_every;
             told = (sample.at, deliveries);
         }

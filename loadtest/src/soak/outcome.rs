@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::Result;
 use serde::Serialize;
 
-use super::books::{Books, Counts};
 use super::faults::Faults;
+use super::oracle::{Counts, Oracle};
 use super::plot;
 use super::sample::{Done, FIGURES, Sample};
 use super::trend::{SHORTEST, Trend, trend};
@@ -43,8 +43,8 @@ pub struct Outcome {
     pub presence_returns: u64,
     /// Pages of history and of rosters, and answers over HTTP.
     pub reads: u64,
-    /// Bad clients.
-    pub strangers: u64,
+    /// Malformed clients.
+    pub malformed_clients: u64,
     /// What the server tells that it has done.
     #[serde(flatten)]
     pub done: Done,
@@ -116,7 +116,7 @@ impl Outcome {
             presence_changes: counts.presence,
             presence_returns: counts.returns,
             reads: counts.reads,
-            strangers: counts.strangers,
+            malformed_clients: counts.malformed_clients,
             done,
             faults,
             series: (0..FIGURES.len()).map(|nth| series(nth, &before, &samples, length)).collect(),
@@ -173,8 +173,8 @@ fn tenths(value: f64) -> f64 {
 }
 
 /// A line for people who wait.
-pub(super) fn progress(sample: &Sample, rate: f64, books: &Books) -> String {
-    let Counts { publishes, connects, resumes, resets, .. } = books.counts;
+pub(super) fn progress(sample: &Sample, rate: f64, oracle: &Oracle) -> String {
+    let Counts { publishes, connects, resumes, resets, .. } = oracle.counts;
     let value = |name| thousands(sample.value(name));
     format!(
         "{:5.1} min: {} deliveries/s, {publishes} publishes, {connects} connects, {resumes} resumes, {resets} resets; \
@@ -194,7 +194,9 @@ pub(super) fn progress(sample: &Sample, rate: f64, books: &Books) -> String {
 
 impl Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { publishes, connects, resumes, resets, signals, reads, strangers, .. } = self;
+        let Self {
+            publishes, connects, resumes, resets, signals, reads, malformed_clients, ..
+        } = self;
         writeln!(
             f,
             "soak: {:.1} minutes, {} deliveries ({} a second)",
@@ -203,7 +205,7 @@ impl Display for Outcome {
         writeln!(
             f,
             "{publishes} publishes, {connects} connects, {resumes} resumes, {resets} resets, {signals} signals, {} roster changes, \
-             {} returns, {reads} reads, {strangers} bad clients",
+             {} returns, {reads} reads, {malformed_clients} malformed clients",
             self.presence_changes, self.presence_returns
         )?;
         let Done { wakes, trimmed_events, fell_behind, overtaken, duplicates } = self.done;

@@ -18,7 +18,7 @@ pub(super) async fn run(stage: Arc<Stage>, per_second: f64) {
     while stage.is_running() {
         let object = stage.any_object();
         // Before the question: what is acknowledged by now it has to tell.
-        let head = stage.books().head(object);
+        let head = stage.oracle().head(object);
         let path = format!("/v1/objects/{}", stage.name(object).as_str());
         let address = stage.internal;
         let which = nth % 3;
@@ -29,7 +29,7 @@ pub(super) async fn run(stage: Arc<Stage>, per_second: f64) {
         });
         nth += 1;
         match read.await.context("a read panicked").flatten() {
-            Ok(()) => stage.books().counts.reads += 1,
+            Ok(()) => stage.oracle().counts.reads += 1,
             Err(why) => stage.fault(Fault::Refused, || format!("a read failed: {why:#}")),
         }
         stage.pause(0.0..2.0 / per_second).await;

@@ -7,9 +7,9 @@ use anyhow::{Result, ensure};
 use dormouse_protocol::{Encoding, Join, Start, Watch};
 use tokio::time::Instant;
 
-use super::books::Reader;
+use super::checked_client::CheckedClient;
 use super::faults::Fault;
-use super::guest::Guest;
+use super::oracle::Reader;
 use super::stage::{HOT, Phase, Stage, random};
 
 /// What the system takes in for it: the least that Linux gives.
@@ -25,21 +25,21 @@ pub(super) async fn run(stage: Arc<Stage>, number: usize, encoding: Encoding) {
 }
 
 async fn read(stage: &Arc<Stage>, object: usize, encoding: Encoding) -> Result<()> {
-    let mut guest = Guest::connect(stage, None, encoding, Some(RECEIVE_BUFFER)).await?;
+    let mut client = CheckedClient::connect(stage, None, encoding, Some(RECEIVE_BUFFER)).await?;
     let mut join = Join::new(0, stage.name(object).clone(), Start::Now);
     join.watch = Watch::Roster;
-    guest.join(Reader::new(object), join).await?;
+    client.join(Reader::new(object), join).await?;
     while stage.is_running() {
         stage.pause(2.0..20.0).await;
-        guest.listen(Instant::now() + random(1.0..6.0)).await?;
+        client.listen(Instant::now() + random(1.0..6.0)).await?;
     }
     let until = Instant::now() + PATIENCE;
-    while stage.phase() < Phase::Draining || !guest.is_complete() {
+    while stage.phase() < Phase::Draining || !client.is_complete() {
         ensure!(Instant::now() < until, "it did not catch up in a minute");
-        guest.listen(Instant::now() + Duration::from_millis(100)).await?;
+        client.listen(Instant::now() + Duration::from_millis(100)).await?;
     }
-    if let Some((reader, _)) = guest.take_reader() {
-        reader.close(&mut stage.books());
+    if let Some((reader, _)) = client.take_reader() {
+        reader.close(&mut stage.oracle());
     }
-    guest.close().await
+    client.close().await
 }

@@ -1,4 +1,4 @@
-//! What everybody in a soak shares: the server, the objects, the books and how far the run has come.
+//! What everybody in a soak shares: the server, the objects, the oracle and how far the run has come.
 
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard};
@@ -8,8 +8,8 @@ use dormouse_protocol::ObjectName;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
-use super::books::{Books, Kept};
 use super::faults::Fault;
+use super::oracle::{Kept, Oracle};
 use crate::load::target::Target;
 
 /// How the server has to be configured. What members see of grace and retention is checked against it; the rest lets objects fall
@@ -57,7 +57,7 @@ pub(super) struct Stage {
     first: usize,
     started: Instant,
     grown: Duration,
-    books: Mutex<Books>,
+    oracle: Mutex<Oracle>,
     phase: watch::Sender<Phase>,
     /// Who has published all that he will.
     settled: watch::Sender<usize>,
@@ -81,18 +81,18 @@ impl Stage {
             first,
             started: Instant::now(),
             grown,
-            books: Mutex::new(Books::new(objects, KEPT, &PAYLOADS)),
+            oracle: Mutex::new(Oracle::new(objects, KEPT, &PAYLOADS)),
             phase: watch::Sender::new(Phase::Running),
             settled: watch::Sender::new(0),
         })
     }
 
-    pub(super) fn books(&self) -> MutexGuard<'_, Books> {
-        self.books.lock().expect("nobody panics over the books")
+    pub(super) fn oracle(&self) -> MutexGuard<'_, Oracle> {
+        self.oracle.lock().expect("nobody panics while it holds the oracle")
     }
 
     pub(super) fn fault(&self, fault: Fault, words: impl FnOnce() -> String) {
-        self.books().faults.add(fault, words);
+        self.oracle().faults.add(fault, words);
     }
 
     pub(super) fn name(&self, object: usize) -> &ObjectName {

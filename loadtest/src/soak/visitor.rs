@@ -9,9 +9,9 @@ use dormouse_protocol::{
 };
 use tokio::time::Instant;
 
-use super::books::Reader;
+use super::checked_client::CheckedClient;
 use super::faults::Fault;
-use super::guest::Guest;
+use super::oracle::Reader;
 use super::stage::{GRACE, HOT, Stage, random};
 
 /// One of so many visits is the last one to an object.
@@ -74,7 +74,8 @@ impl Visitor {
     async fn visit(&mut self, remembered: Option<Remembered>) -> Result<Option<Remembered>> {
         self.visits += 1;
         let token = remembered.as_ref().map(|remembered| remembered.token.clone());
-        let mut guest = Guest::connect(&self.stage, token.as_deref(), self.encoding, None).await?;
+        let mut client =
+            CheckedClient::connect(&self.stage, token.as_deref(), self.encoding, None).await?;
         let has_presence = rand::random_range(0..3) > 0;
         let (reader, start, place) = self.arrival(remembered);
         let object = reader.object();
@@ -88,14 +89,14 @@ impl Visitor {
         let mut join = Join::new(0, name, start);
         (join.presence, join.watch, join.member) =
             (presence, watch, place.map(|(member, _)| member));
-        let joined = guest.join(reader, join).await?;
+        let joined = client.join(reader, join).await?;
         if let Some((member, gone)) = place.filter(|_| has_presence) {
             self.check_place(member, gone, joined.member);
         }
 
         for nth in 0..rand::random_range(1..6) {
-            guest.listen(Instant::now() + random(0.0..0.5)).await?;
-            self.act(&mut guest, object, nth + 1).await?;
+            client.listen(Instant::now() + random(0.0..0.5)).await?;
+            self.act(&mut client, object, nth + 1).await?;
         }
         let parting = match rand::random_range(0..4) {
             0 => Parting::Leave,
@@ -103,14 +104,14 @@ impl Visitor {
             _ => Parting::Cut,
         };
         if parting == Parting::Leave {
-            guest.request(|id, object| ClientMessage::Leave(Leave { id, object })).await?;
+            client.request(|id, object| ClientMessage::Leave(Leave { id, object })).await?;
         }
-        let token = guest.welcome.token.clone();
-        let (reader, epoch) = guest.take_reader().context("nothing was joined")?;
+        let token = client.welcome.token.clone();
+        let (reader, epoch) = client.take_reader().context("nothing was joined")?;
         match parting {
-            Parting::Cut => drop(guest),
+            Parting::Cut => drop(client),
             // What comes before the end is nobody's any more.
-            Parting::Leave | Parting::Close => guest.close().await?,
+            Parting::Leave | Parting::Close => client.close().await?,
         }
         if rand::random_range(0..MOVES_ON) == 0 {
             return Ok(None);
@@ -136,50 +137,50 @@ impl Visitor {
 
     /// Within the grace period a member gets its place back.
     fn check_place(&self, before: u64, gone: Instant, now: u64) {
-        let mut books = self.stage.books();
-        books.counts.returns += u64::from(before == now);
+        let mut oracle = self.stage.oracle();
+        oracle.counts.returns += u64::from(before == now);
         // The server reckons from when it noticed: later than that.
         if before != now && gone.elapsed() < GRACE {
-            books.faults.add(Fault::Presence, || {
+            oracle.faults.add(Fault::Presence, || {
                 format!("{before} came back after {:?} and is {now}", gone.elapsed())
             });
         }
     }
 
-    async fn act(&mut self, guest: &mut Guest, object: usize, nth: u32) -> Result<()> {
+    async fn act(&mut self, client: &mut CheckedClient, object: usize, nth: u32) -> Result<()> {
         match rand::random_range(0..8) {
-            0 => self.publish(guest, object).await,
-            1 => self.history(guest, object).await,
+            0 => self.publish(client, object).await,
+            1 => self.history(client, object).await,
             2 => {
                 let ask = |id, object| {
                     let (since, after, limit) = (None, None, Some(50));
                     ClientMessage::PresenceGet(PresenceGet { id, object, since, after, limit })
                 };
-                let ServerMessage::Roster(_) = guest.request(ask).await? else {
+                let ServerMessage::Roster(_) = client.request(ask).await? else {
                     bail!("a roster was asked for, and something else came");
                 };
-                self.stage.books().counts.reads += 1;
+                self.stage.oracle().counts.reads += 1;
                 Ok(())
             }
             3 => {
                 let data = Some(Payload::of(&(self.number, nth))?);
                 let set = |id, object| ClientMessage::PresenceSet(PresenceSet { id, object, data });
-                guest.request(set).await.map(drop)
+                client.request(set).await.map(drop)
             }
             _ => {
                 let data = Payload::of(&[self.number, self.visits, nth])?;
                 let key = rand::random::<bool>().then(|| "cursor".parse::<Key>()).transpose()?;
-                guest.signal(data, key);
+                client.signal(data, key);
                 Ok(())
             }
         }
     }
 
     /// Waits for the acknowledgement: what is sent again later would be another event.
-    async fn publish(&mut self, guest: &mut Guest, object: usize) -> Result<()> {
+    async fn publish(&mut self, client: &mut CheckedClient, object: usize) -> Result<()> {
         self.sequence += 1;
         let (number, sequence) = (self.number, self.sequence);
-        let text = self.stage.books().payload(usize::from(object >= HOT), number, sequence);
+        let text = self.stage.oracle().payload(usize::from(object >= HOT), number, sequence);
         let data = Payload::of(&text)?;
         let key = Some(format!("{number}-{sequence}").parse::<Key>()?);
         let publish = |id, object| {
@@ -192,31 +193,31 @@ impl Visitor {
                 after: None,
             })
         };
-        let ServerMessage::Published(published) = guest.request(publish).await? else {
+        let ServerMessage::Published(published) = client.request(publish).await? else {
             bail!("a publish was answered with something else");
         };
         ensure!(!published.duplicate, "a publish that was never sent before is a duplicate");
         let time = Some(published.time);
-        self.stage.books().published(object, published.offset, time, (number, sequence));
+        self.stage.oracle().published(object, published.offset, time, (number, sequence));
         Ok(())
     }
 
     /// The end of the log, backwards.
-    async fn history(&mut self, guest: &mut Guest, object: usize) -> Result<()> {
+    async fn history(&mut self, client: &mut CheckedClient, object: usize) -> Result<()> {
         let ask = |id, object| {
             let (after, before, limit) = (None, None, Some(20));
             ClientMessage::History(History { id, object, after, before, limit, reverse: true })
         };
-        let ServerMessage::History(HistoryPage { events, .. }) = guest.request(ask).await? else {
+        let ServerMessage::History(HistoryPage { events, .. }) = client.request(ask).await? else {
             bail!("history was asked for, and something else came");
         };
-        let mut books = self.stage.books();
-        books.counts.reads += 1;
+        let mut oracle = self.stage.oracle();
+        oracle.counts.reads += 1;
         if !events.is_sorted_by(|later, earlier| later.offset == earlier.offset + 1) {
-            books.faults.add(Fault::Misplaced, || format!("object {object}: a page with holes"));
+            oracle.faults.add(Fault::Misplaced, || format!("object {object}: a page with holes"));
         }
         for event in &events {
-            books.read(object, event);
+            oracle.read(object, event);
         }
         Ok(())
     }

@@ -18,11 +18,11 @@ fn everything_at_once_is_exact_and_leaves_nothing_behind() {
         "soak",
         "--minutes=0.13",
         "--objects=80",
-        "--regulars=6",
+        "--long-lived=6",
         "--rate=500",
         "--visitors=20",
         "--slow=2",
-        "--strangers=6",
+        "--malformed=6",
         "--reads=10",
         &plot,
     ]);
@@ -42,7 +42,7 @@ fn everything_at_once_is_exact_and_leaves_nothing_behind() {
         "signals",
         "presence_changes",
         "reads",
-        "strangers",
+        "malformed_clients",
         "wakes",
         "trimmed_events",
     ] {

@@ -1,4 +1,4 @@
-//! A client: it does whatever a correct client may do, by chance. What it is told it judges in `hearing.rs`.
+//! A client: it does whatever a correct client may do, by chance. What it is told it judges in `checker.rs`.
 
 use std::collections::BTreeMap;
 

@@ -4,7 +4,7 @@
 //! does something (`client.rs`), time passes, or something goes wrong. A part moves by one turn of a reactor, one poll of one
 //! task, one read of the log, one commit, or the news of it to one who waits; in places where two threads meet, the others also move
 //! in between. Nothing runs by itself, and no clock but the simulated one is looked at, so
-//! the same seed is the same run to the last byte. What clients are told is judged at once (`hearing.rs`, `seat.rs`) by what is
+//! the same seed is the same run to the last byte. What clients are told is judged at once (`checker.rs`, `seat.rs`) by what is
 //! on disk (`truth.rs`); at the end nothing goes wrong any more, and everybody must get everything.
 //!
 //! `SIM_SCHEDULES=1000..9000` plays these seeds instead of the usual ones. A seed that breaks a promise is played again with
@@ -19,8 +19,8 @@
 
 mod bounds;
 mod chance;
+mod checker;
 mod client;
-mod hearing;
 mod instances;
 mod link;
 mod machine;

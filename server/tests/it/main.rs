@@ -3,13 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "a test that fails may panic")]
 
 mod architecture;
+mod checked_client;
 mod client;
 mod config;
 mod conformance;
 mod dashboard;
 #[cfg(target_os = "linux")]
 mod disk;
-mod guest;
 mod handshakes;
 mod hostile;
 mod http;

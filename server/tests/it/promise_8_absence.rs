@@ -6,8 +6,8 @@ use std::time::Duration;
 use dormouse::config::Config;
 use dormouse_protocol::{Encoding, Join, Joined, Watch};
 
+use crate::checked_client::{CheckedClient, all, arrive, enter, nobody_woke, present, watcher};
 use crate::client::ENCODINGS;
-use crate::guest::{Guest, all, arrive, enter, nobody_woke, present, watcher};
 use crate::raw::{PING, TEXT, frame};
 use crate::server::TestServer;
 
@@ -26,12 +26,12 @@ fn impatient(config: &mut Config) {
 }
 
 /// Another connection of the same session.
-async fn again(server: &TestServer, guest: &Guest) -> Guest {
-    Guest::again(server.address, Encoding::Msgpack, &guest.token).await
+async fn again(server: &TestServer, client: &CheckedClient) -> CheckedClient {
+    CheckedClient::again(server.address, Encoding::Msgpack, &client.token).await
 }
 
 /// Shows that nothing was told besides `count` changes: the next one is that of the mark.
-async fn only(server: &TestServer, watcher: &mut Guest, object: u64, count: usize) {
+async fn only(server: &TestServer, watcher: &mut CheckedClient, object: u64, count: usize) {
     let (_mark, mark) = arrive(server, "room/a", "mark").await;
     watcher.until(object, |seen| seen.present.contains_key(&mark.member)).await;
     let told = &watcher.sight(object).told;
@@ -183,7 +183,7 @@ async fn each_connection_of_a_user_has_its_own_place() {
     assert!(joined.member > desk_first.member);
     watcher.until_names(object, &["desk", "phone", "watch"]).await;
     // The phone's is not taken away by another session either.
-    let mut thief = Guest::connect(server.address, Encoding::Json).await;
+    let mut thief = CheckedClient::connect(server.address, Encoding::Json).await;
     let member = Some(desk_first.member);
     let joined = thief.join(Join { member, ..present("room/a", "thief") }).await;
     assert_ne!(joined.member, desk_first.member);
@@ -229,12 +229,12 @@ async fn a_place_is_taken_over_while_the_old_connection_is_open() {
 }
 
 /// Who is in `room/a` and does not answer any more.
-async fn three(server: &TestServer) -> [(Guest, Joined); 3] {
-    let mut guests = Vec::new();
+async fn three(server: &TestServer) -> [(CheckedClient, Joined); 3] {
+    let mut clients = Vec::new();
     for name in ["ann", "bob", "cat"] {
-        guests.push(arrive(server, "room/a", name).await);
+        clients.push(arrive(server, "room/a", name).await);
     }
-    guests.try_into().ok().unwrap()
+    clients.try_into().ok().unwrap()
 }
 
 /// Promises 8 and 6: presence survives a restart. Who comes back keeps its number, and nobody is told; who does not is still there
@@ -257,8 +257,8 @@ async fn a_restart_is_told_to_nobody() {
     assert_eq!((&sight.present, sight.users), (&seen.present, 3));
     assert!(sight.version > seen.version, "a version is not used twice");
     let [mut ann, mut bob] = [
-        Guest::again(server.address, Encoding::Json, &ann_token).await,
-        Guest::again(server.address, Encoding::Msgpack, &bob_token).await,
+        CheckedClient::again(server.address, Encoding::Json, &ann_token).await,
+        CheckedClient::again(server.address, Encoding::Msgpack, &bob_token).await,
     ];
     let member = Some(ann_first.member);
     let joined = ann.join(Join { member, ..present("room/a", "ann") }).await;
@@ -274,7 +274,7 @@ async fn a_restart_is_told_to_nobody() {
     watcher.until_names(object, &["Bob", "cat", "mark"]).await;
 
     // What had a version before the restart is not continued: the whole roster comes.
-    let mut late = Guest::connect(server.address, Encoding::Json).await;
+    let mut late = CheckedClient::connect(server.address, Encoding::Json).await;
     let watch = Watch::Since(seen.version);
     late.memory = Some(seen);
     late.join(enter("room/a", watch)).await;
@@ -288,10 +288,10 @@ async fn a_restart_is_told_to_nobody() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_does_not_come_back_after_a_restart_is_gone() {
     let mut server = TestServer::start(patient).await;
-    let guests = three(&server).await;
+    let clients = three(&server).await;
     let (mut before, object) = watcher(&server, "room/a").await;
     before.until_names(object, &["ann", "bob", "cat"]).await;
-    drop((guests, before));
+    drop((clients, before));
     server.stop().await;
     server.config.presence.grace = Duration::from_secs(3);
     server.start_again().await;
@@ -314,10 +314,10 @@ async fn who_does_not_come_back_after_a_restart_is_gone() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_roster_that_nobody_opens_after_a_restart_ends_too() {
     let mut server = TestServer::start(patient).await;
-    let guests = three(&server).await;
+    let clients = three(&server).await;
     let (mut before, object) = watcher(&server, "room/a").await;
     before.until_names(object, &["ann", "bob", "cat"]).await;
-    drop((guests, before));
+    drop((clients, before));
     server.stop().await;
     server.config.presence.grace = Duration::from_millis(50);
     server.start_again().await;
@@ -353,7 +353,7 @@ async fn what_was_not_told_before_a_restart_is_not_forgotten() {
     // The first change is told at once, the second not before the end.
     let (_mark, _) = arrive(&server, "room/a", "mark").await;
     watcher.until_names(object, &["Bob", "ann", "mark"]).await;
-    let mut bob = Guest::again(server.address, Encoding::Json, &bob_token).await;
+    let mut bob = CheckedClient::again(server.address, Encoding::Json, &bob_token).await;
     bob.join(present("room/a", "Bob")).await;
     bob.leave(object).await;
     drop((watcher, bob));
@@ -368,7 +368,7 @@ async fn who_was_not_in_the_roster_is_not_missed() {
     let server = TestServer::start(patient).await;
     let (mut watcher, object) = watcher(&server, "room/a").await;
     for encoding in ENCODINGS {
-        let mut mute = Guest::connect(server.address, encoding).await;
+        let mut mute = CheckedClient::connect(server.address, encoding).await;
         mute.join(enter("room/a", Watch::None)).await;
         // It was in it, and is not any more.
         mute.set(object, Some("mute")).await;

@@ -8,8 +8,8 @@ use dormouse_protocol::{Encoding, Join, Payload, PresenceGet, Watch};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
+use crate::checked_client::{CheckedClient, all, enter, nobody_woke, present, says};
 use crate::client::ENCODINGS;
-use crate::guest::{Guest, all, enter, nobody_woke, present, says};
 use crate::server::TestServer;
 use crate::support::PATIENCE;
 
@@ -18,7 +18,7 @@ const OBJECT: &str = "room/a";
 /// One tab of somebody, over its connections.
 struct Tab {
     token: String,
-    guest: Option<Guest>,
+    client: Option<CheckedClient>,
     /// Whether the connection has joined.
     joined: bool,
     /// Its place in the roster, with its connection or lost.
@@ -43,15 +43,15 @@ impl Play {
     async fn act(&mut self, server: &TestServer, tab: &mut Tab) {
         let object = self.object;
         let encoding = ENCODINGS[self.random.random_range(0..2)];
-        let again = Guest::again(server.address, encoding, &tab.token);
-        let Some(mut guest) = tab.guest.take() else {
-            let guest = tab.guest.insert(again.await);
+        let again = CheckedClient::again(server.address, encoding, &tab.token);
+        let Some(mut client) = tab.client.take() else {
+            let client = tab.client.insert(again.await);
             tab.joined = self.random.random_ratio(5, 6) || tab.place.is_some();
             if tab.joined {
                 let said = tab.place.as_ref().map(|(_, name)| name.clone());
                 let name = said.filter(|_| self.random.random()).unwrap_or_else(|| self.name());
                 let member = tab.place.as_ref().map(|(member, _)| *member);
-                let joined = guest.join(Join { member, ..present(OBJECT, &name) }).await;
+                let joined = client.join(Join { member, ..present(OBJECT, &name) }).await;
                 assert!(member.is_none_or(|member| member == joined.member), "{joined:?}");
                 tab.place = Some((joined.member, name));
             }
@@ -59,50 +59,50 @@ impl Play {
         };
         match self.random.random_range(0..8) {
             // The connection breaks: at once, or while the next one is there already.
-            0 => drop(guest),
+            0 => drop(client),
             1 => {
                 if let Some((member, name)) = &tab.place {
                     let mut next = again.await;
                     let join = Join { member: Some(*member), ..present(OBJECT, name) };
                     assert_eq!(next.join(join).await.member, *member);
-                    let _ = std::mem::replace(&mut guest, next);
+                    let _ = std::mem::replace(&mut client, next);
                 }
-                tab.guest = Some(guest);
+                tab.client = Some(client);
             }
             2 => {
-                guest.close(&1000_u16.to_be_bytes()).await;
+                client.close(&1000_u16.to_be_bytes()).await;
                 (tab.place, tab.joined) = (None, false);
             }
             3 if tab.joined => {
-                guest.leave(object).await;
+                client.leave(object).await;
                 (tab.place, tab.joined) = (None, false);
-                tab.guest = Some(guest);
+                tab.client = Some(client);
             }
             4 if tab.joined => {
-                guest.set(object, None).await;
+                client.set(object, None).await;
                 tab.place = None;
-                tab.guest = Some(guest);
+                tab.client = Some(client);
             }
             _ if tab.joined => {
                 let name = self.name();
-                guest.set(object, Some(&name)).await;
+                client.set(object, Some(&name)).await;
                 if let Some(place) = &mut tab.place {
                     place.1 = name;
                 } else {
                     // It comes back under the number of its membership; which this test learns like any other.
-                    tab.place = Some((self.number_of(&mut guest, &name).await, name));
+                    tab.place = Some((self.number_of(&mut client, &name).await, name));
                 }
-                tab.guest = Some(guest);
+                tab.client = Some(client);
             }
-            _ => tab.guest = Some(guest),
+            _ => tab.client = Some(client),
         }
     }
 
     /// The number of who says this, when everybody was told.
-    async fn number_of(&self, guest: &mut Guest, name: &str) -> u64 {
+    async fn number_of(&self, client: &mut CheckedClient, name: &str) -> u64 {
         let since = Instant::now();
         loop {
-            let roster = guest.get(all(self.object)).await;
+            let roster = client.get(all(self.object)).await;
             let found = roster.present.iter().find(|present| present.data == says(name));
             if let Some(present) = found {
                 return present.member;
@@ -117,29 +117,29 @@ fn dispossess(tabs: &mut [Tab], by: usize) {
     let Some((taken, _)) = tabs[by].place else { return };
     for (index, tab) in tabs.iter_mut().enumerate() {
         if index != by && tab.place.as_ref().is_some_and(|(member, _)| *member == taken) {
-            (tab.guest, tab.joined, tab.place) = (None, false, None);
+            (tab.client, tab.joined, tab.place) = (None, false, None);
         }
     }
 }
 
-async fn watch(server: &TestServer) -> Vec<Guest> {
+async fn watch(server: &TestServer) -> Vec<CheckedClient> {
     let mut watchers = Vec::new();
     for encoding in ENCODINGS {
         for watch in [Watch::Roster, Watch::Count] {
-            let mut guest = Guest::connect(server.address, encoding).await;
-            guest.join(enter(OBJECT, watch)).await;
-            watchers.push(guest);
+            let mut client = CheckedClient::connect(server.address, encoding).await;
+            client.join(enter(OBJECT, watch)).await;
+            watchers.push(client);
         }
     }
     watchers
 }
 
 /// All who watch see these, those who came last too, and so does who asks.
-async fn all_see(server: &TestServer, watchers: &mut [Guest], object: u64, tabs: &[Tab]) {
+async fn all_see(server: &TestServer, watchers: &mut [CheckedClient], object: u64, tabs: &[Tab]) {
     let mut truth: BTreeMap<u64, _> =
         tabs.iter().filter_map(|tab| tab.place.clone()).map(|(n, name)| (n, says(&name))).collect();
     // Somebody comes and goes: an older roster that happens to be the same must not be taken for the last one.
-    let mut mark = Guest::connect(server.address, Encoding::Json).await;
+    let mut mark = CheckedClient::connect(server.address, Encoding::Json).await;
     let marked = mark.join(present(OBJECT, "mark")).await.member;
     truth.insert(marked, says("mark"));
     all_agree(watchers, object, &truth).await;
@@ -148,10 +148,10 @@ async fn all_see(server: &TestServer, watchers: &mut [Guest], object: u64, tabs:
     all_agree(watchers, object, &truth).await;
 }
 
-async fn all_agree(watchers: &mut [Guest], object: u64, truth: &BTreeMap<u64, Payload>) {
+async fn all_agree(watchers: &mut [CheckedClient], object: u64, truth: &BTreeMap<u64, Payload>) {
     let members = truth.len() as u32;
     for watcher in &mut *watchers {
-        let is_true = |seen: &crate::guest::Sight| {
+        let is_true = |seen: &crate::checked_client::Sight| {
             let here = seen.present.iter().map(|(member, (_, data))| (member, data));
             // Who only counts can't tell that it is up to date: it is asked again below.
             seen.watch == Watch::Count || here.eq(truth.iter())
@@ -182,14 +182,14 @@ async fn all_who_watch_end_with_who_is_here() {
         let mut tabs = Vec::new();
         for number in 0..TABS {
             // Some are of one session.
-            let guest = match tabs.last() {
+            let client = match tabs.last() {
                 Some(Tab { token, .. }) if number % 3 == 1 => {
-                    Guest::again(server.address, Encoding::Json, token).await
+                    CheckedClient::again(server.address, Encoding::Json, token).await
                 }
-                _ => Guest::connect(server.address, Encoding::Msgpack).await,
+                _ => CheckedClient::connect(server.address, Encoding::Msgpack).await,
             };
-            let token = guest.token.clone();
-            tabs.push(Tab { token, guest: Some(guest), joined: false, place: None });
+            let token = client.token.clone();
+            tabs.push(Tab { token, client: Some(client), joined: false, place: None });
         }
         for _ in 0..2 {
             let mut watchers = watch(&server).await;
@@ -206,7 +206,7 @@ async fn all_who_watch_end_with_who_is_here() {
             nobody_woke(&server).await;
             drop(watchers);
             for tab in &mut tabs {
-                (tab.guest, tab.joined) = (None, false);
+                (tab.client, tab.joined) = (None, false);
             }
             server.restart().await;
         }

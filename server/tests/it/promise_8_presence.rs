@@ -7,8 +7,10 @@ use dormouse_protocol::{
     ClientMessage, Encoding, ErrorCode, Join, Leave, Payload, PresenceSet, Start, Watch,
 };
 
+use crate::checked_client::{
+    CheckedClient, arrive, enter, nobody_woke, present, says, wakes, watcher,
+};
 use crate::client::ENCODINGS;
-use crate::guest::{Guest, arrive, enter, nobody_woke, present, says, wakes, watcher};
 use crate::server::TestServer;
 
 /// Changes are told soon.
@@ -53,9 +55,9 @@ async fn all_who_watch_see_the_same_versions() {
     let object = joined.object;
     for round in 1..=6 {
         for encoding in ENCODINGS {
-            let mut guest = Guest::connect(server.address, encoding).await;
-            guest.join(enter("room/a", Watch::Roster)).await;
-            watchers.push(guest);
+            let mut client = CheckedClient::connect(server.address, encoding).await;
+            client.join(enter("room/a", Watch::Roster)).await;
+            watchers.push(client);
         }
         dot.set(object, Some(&round.to_string())).await;
         let (_, other) = arrive(&server, "room/a", "passer-by").await;
@@ -87,14 +89,14 @@ async fn who_watches_the_counts_is_told_the_same_versions_without_the_members() 
     let (_ann, _) = arrive(&server, "room/a", "ann").await;
     let (mut watcher, object) = watcher(&server, "room/a").await;
     watcher.until_names(object, &["ann"]).await;
-    let mut counter = Guest::connect(server.address, Encoding::Msgpack).await;
+    let mut counter = CheckedClient::connect(server.address, Encoding::Msgpack).await;
     counter.join(enter("room/a", Watch::Count)).await;
     let roster = counter.sight(object).rosters[0].clone();
     assert_eq!((roster.members, roster.users, roster.present.len()), (1, 1, 0));
 
     let (mut bob, _) = arrive(&server, "room/a", "bob").await;
     watcher.until_names(object, &["ann", "bob"]).await;
-    let mut bob_again = Guest::again(server.address, Encoding::Json, &bob.token).await;
+    let mut bob_again = CheckedClient::again(server.address, Encoding::Json, &bob.token).await;
     bob_again.join(present("room/a", "bob's")).await;
     watcher.until_names(object, &["ann", "bob", "bob's"]).await;
     bob.set(object, Some("Bob")).await;
@@ -104,8 +106,8 @@ async fn who_watches_the_counts_is_told_the_same_versions_without_the_members() 
 
     let version = watcher.sight(object).version;
     counter.until(object, |seen| seen.version == version).await;
-    let counts = |guest: &Guest| -> Vec<_> {
-        let told = guest.sight(object).told.iter();
+    let counts = |client: &CheckedClient| -> Vec<_> {
+        let told = client.sight(object).told.iter();
         told.map(|changes| (changes.version, changes.members, changes.users)).collect()
     };
     assert_eq!(counts(&counter), counts(&watcher));
@@ -122,7 +124,7 @@ async fn a_users_first_arrival_and_last_departure_are_marked() {
     let (mut watcher, object) = watcher(&server, "room/a").await;
     let (mut phone, _) = arrive(&server, "room/a", "phone").await;
     watcher.until_names(object, &["phone"]).await;
-    let mut desk = Guest::again(server.address, Encoding::Json, &phone.token).await;
+    let mut desk = CheckedClient::again(server.address, Encoding::Json, &phone.token).await;
     desk.join(present("room/a", "desk")).await;
     watcher.until_names(object, &["desk", "phone"]).await;
     assert_eq!((watcher.sight(object).members, watcher.sight(object).users), (2, 1));
@@ -141,7 +143,7 @@ async fn a_users_first_arrival_and_last_departure_are_marked() {
 async fn who_says_nothing_of_itself_is_not_in_the_roster() {
     let server = TestServer::start(quick).await;
     let (mut watcher, object) = watcher(&server, "room/a").await;
-    let mut mute = Guest::connect(server.address, Encoding::Msgpack).await;
+    let mut mute = CheckedClient::connect(server.address, Encoding::Msgpack).await;
     let joined = mute.join(enter("room/a", Watch::None)).await;
     let (mut mark, _) = arrive(&server, "room/a", "mark").await;
     watcher.until_names(object, &["mark"]).await;
@@ -194,19 +196,19 @@ async fn presence_and_rosters_have_bounds() {
     })
     .await;
     let (mut watcher, object) = watcher(&server, "room/a").await;
-    let mut guest = Guest::connect(server.address, Encoding::Msgpack).await;
+    let mut client = CheckedClient::connect(server.address, Encoding::Msgpack).await;
     // One byte of MessagePack goes before a text this short.
     let long = "x".repeat(16);
-    let id = guest.ask(|id| ClientMessage::Join(Join { id, ..present("room/a", &long) })).await;
-    assert_eq!(guest.refusal(id).await, ErrorCode::PresenceTooLarge);
-    guest.join(present("room/a", &long[1..])).await;
+    let id = client.ask(|id| ClientMessage::Join(Join { id, ..present("room/a", &long) })).await;
+    assert_eq!(client.refusal(id).await, ErrorCode::PresenceTooLarge);
+    client.join(present("room/a", &long[1..])).await;
     let data = Some(says(&long));
-    let id = guest.ask(|id| ClientMessage::PresenceSet(PresenceSet { id, object, data })).await;
-    assert_eq!(guest.refusal(id).await, ErrorCode::PresenceTooLarge);
+    let id = client.ask(|id| ClientMessage::PresenceSet(PresenceSet { id, object, data })).await;
+    assert_eq!(client.refusal(id).await, ErrorCode::PresenceTooLarge);
     watcher.until_names(object, &[&long[1..]]).await;
 
     let (mut bob, _) = arrive(&server, "room/a", "bob").await;
-    let mut cat = Guest::connect(server.address, Encoding::Json).await;
+    let mut cat = CheckedClient::connect(server.address, Encoding::Json).await;
     let id = cat.ask(|id| ClientMessage::Join(Join { id, ..present("room/a", "cat") })).await;
     assert_eq!(cat.refusal(id).await, ErrorCode::RosterFull);
     // It was not made a member: it can join, and still is not in the roster.
@@ -233,29 +235,29 @@ async fn presence_and_rosters_have_bounds() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_connection_watches_several_objects() {
     let server = TestServer::start(quick).await;
-    let mut guest = Guest::connect(server.address, Encoding::Json).await;
-    let a = guest.join(Join { watch: Watch::Roster, ..present("room/a", "me") }).await;
-    let b = guest.join(Join { watch: Watch::Count, ..present("room/b", "me") }).await;
-    let c = guest.join(enter("room/c", Watch::Roster)).await;
-    let d = guest.join(present("room/d", "me")).await;
-    let mut other = Guest::connect(server.address, Encoding::Msgpack).await;
+    let mut client = CheckedClient::connect(server.address, Encoding::Json).await;
+    let a = client.join(Join { watch: Watch::Roster, ..present("room/a", "me") }).await;
+    let b = client.join(Join { watch: Watch::Count, ..present("room/b", "me") }).await;
+    let c = client.join(enter("room/c", Watch::Roster)).await;
+    let d = client.join(present("room/d", "me")).await;
+    let mut other = CheckedClient::connect(server.address, Encoding::Msgpack).await;
     for name in ["room/a", "room/b", "room/c", "room/d"] {
         other.join(present(name, "other")).await;
     }
-    guest.until_names(a.object, &["me", "other"]).await;
-    guest.until(b.object, |seen| seen.members == 2).await;
-    guest.until_names(c.object, &["other"]).await;
+    client.until_names(a.object, &["me", "other"]).await;
+    client.until(b.object, |seen| seen.members == 2).await;
+    client.until_names(c.object, &["other"]).await;
     // To leave one of them is nothing to the others.
-    guest.leave(a.object).await;
+    client.leave(a.object).await;
     other.leave(b.object).await;
     other.leave(d.object).await;
-    guest.until(b.object, |seen| seen.members == 1).await;
+    client.until(b.object, |seen| seen.members == 1).await;
     // Whoever goes leaves them all.
     let (mut watcher, _) = watcher(&server, "room/d").await;
     watcher.until_names(d.object, &["me"]).await;
     watcher.join(enter("room/b", Watch::Roster)).await;
     watcher.until_names(b.object, &["me"]).await;
-    guest.close(&1000_u16.to_be_bytes()).await;
+    client.close(&1000_u16.to_be_bytes()).await;
     watcher.until_names(d.object, &[]).await;
     watcher.until_names(b.object, &[]).await;
     nobody_woke(&server).await;
@@ -267,25 +269,25 @@ async fn who_leaves_and_joins_at_once_sees_a_roster_of_its_own() {
     let server = TestServer::start(quick).await;
     let (mut busy, joined) = arrive(&server, "room/a", "0").await;
     let object = joined.object;
-    let mut guest = Guest::connect(server.address, Encoding::Msgpack).await;
+    let mut client = CheckedClient::connect(server.address, Encoding::Msgpack).await;
     for round in 0..50 {
         // Without waiting for what is on its way to the memberships that end here, which is of another kind.
-        let name = format!("guest {round}");
+        let name = format!("client {round}");
         let mut requests = Vec::new();
         for watch in [Watch::Count, Watch::Roster, Watch::Count, Watch::Roster] {
             let join = Join { watch, ..present("room/a", &name) };
-            requests.push(guest.note(|id| ClientMessage::Join(Join { id, ..join })));
-            requests.push(guest.note(|id| ClientMessage::Leave(Leave { id, object })));
+            requests.push(client.note(|id| ClientMessage::Join(Join { id, ..join })));
+            requests.push(client.note(|id| ClientMessage::Leave(Leave { id, object })));
         }
         requests.pop();
-        guest.raw.requests(&requests).await;
+        client.raw.requests(&requests).await;
         let spoken = round.to_string();
         busy.set(object, Some(&spoken)).await;
         let ClientMessage::Join(last) = requests.last().unwrap() else { unreachable!() };
-        guest.reply(last.id).await;
-        guest.until_names(object, &[&spoken, &name]).await;
-        assert_eq!(guest.sight(object).rosters.len(), 1);
-        guest.leave(object).await;
+        client.reply(last.id).await;
+        client.until_names(object, &[&spoken, &name]).await;
+        assert_eq!(client.sight(object).rosters.len(), 1);
+        client.leave(object).await;
     }
 }
 
@@ -298,11 +300,11 @@ async fn a_join_with_a_past_sees_the_roster_too() {
     publisher.publish_all(object, 0..50).await;
     let (_ann, _) = arrive(&server, "room/a", "ann").await;
     for encoding in ENCODINGS {
-        let mut guest = Guest::connect(server.address, encoding).await;
+        let mut client = CheckedClient::connect(server.address, encoding).await;
         let from = Start::All;
-        let joined = guest.join(Join { from, ..enter("room/a", Watch::Roster) }).await;
+        let joined = client.join(Join { from, ..enter("room/a", Watch::Roster) }).await;
         assert_eq!((joined.from, joined.head), (0, 50));
-        guest.until_names(object, &["ann"]).await;
+        client.until_names(object, &["ann"]).await;
     }
     // The publisher's, and none besides.
     assert_eq!(wakes(&server).await, 1);

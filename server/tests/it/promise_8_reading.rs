@@ -5,7 +5,7 @@ use std::time::Duration;
 use dormouse::config::Config;
 use dormouse_protocol::{ClientMessage, Encoding, ErrorCode, PresenceGet, Watch};
 
-use crate::guest::{Guest, all, arrive, enter, nobody_woke, says, watcher};
+use crate::checked_client::{CheckedClient, all, arrive, enter, nobody_woke, says, watcher};
 use crate::server::TestServer;
 
 /// Changes are told soon.
@@ -21,14 +21,14 @@ async fn the_roster_can_be_asked_for() {
         config.limits.roster_page = 4;
     })
     .await;
-    let (mut guest, joined) = arrive(&server, "room/a", "0").await;
+    let (mut client, joined) = arrive(&server, "room/a", "0").await;
     let object = joined.object;
     let mut others = Vec::new();
     for number in 1..=9 {
         others.push(arrive(&server, "room/a", &number.to_string()).await);
     }
     let counts = loop {
-        let counts = guest.get(PresenceGet { limit: Some(0), ..all(object) }).await;
+        let counts = client.get(PresenceGet { limit: Some(0), ..all(object) }).await;
         if counts.members == 10 {
             break counts;
         }
@@ -38,7 +38,7 @@ async fn the_roster_can_be_asked_for() {
     let (mut seen, mut pages) = (Vec::new(), Vec::new());
     loop {
         let after = seen.last().copied();
-        let page = guest.get(PresenceGet { after, ..all(object) }).await;
+        let page = client.get(PresenceGet { after, ..all(object) }).await;
         assert_eq!((page.version, page.members), (counts.version, 10));
         seen.extend(page.present.iter().map(|present| present.member));
         pages.push(page.present.len());
@@ -50,19 +50,19 @@ async fn the_roster_can_be_asked_for() {
     let mut numbers = vec![joined.member];
     numbers.extend(others.iter().map(|(_, other)| other.member));
     assert_eq!(seen, numbers);
-    let two = guest.get(PresenceGet { limit: Some(2), after: Some(seen[0]), ..all(object) }).await;
+    let two = client.get(PresenceGet { limit: Some(2), after: Some(seen[0]), ..all(object) }).await;
     assert_eq!(two.present.iter().map(|p| p.member).collect::<Vec<_>>(), seen[1..3]);
-    let many = guest.get(PresenceGet { limit: Some(1_000), ..all(object) }).await;
+    let many = client.get(PresenceGet { limit: Some(1_000), ..all(object) }).await;
     assert_eq!((many.present.len(), many.more), (4, true));
 
     // Nothing has changed since now; then one changes and one goes.
     let since = Some(counts.version);
-    let none = guest.get(PresenceGet { since, ..all(object) }).await;
+    let none = client.get(PresenceGet { since, ..all(object) }).await;
     assert_eq!((none.since, none.present.len(), none.left.len()), (since, 0, 0));
     others[0].0.set(object, Some("one")).await;
     others[1].0.leave(object).await;
     let changes = loop {
-        let changes = guest.get(PresenceGet { since, ..all(object) }).await;
+        let changes = client.get(PresenceGet { since, ..all(object) }).await;
         if changes.members == 9 && !changes.present.is_empty() {
             break changes;
         }
@@ -72,12 +72,12 @@ async fn the_roster_can_be_asked_for() {
     assert_eq!((changes.present[0].member, &changes.present[0].data), (seen[1], &says("one")));
     // What can't be told any more is the roster from its beginning, and so is what was never told.
     for since in [Some(1), Some(changes.version + 1)] {
-        let whole = guest.get(PresenceGet { since, ..all(object) }).await;
+        let whole = client.get(PresenceGet { since, ..all(object) }).await;
         assert_eq!((whole.since, whole.present.len(), whole.more), (None, 4, true));
     }
-    let mut stranger = Guest::connect(server.address, Encoding::Json).await;
-    let id = stranger.ask(|id| ClientMessage::PresenceGet(PresenceGet { id, ..all(object) })).await;
-    assert_eq!(stranger.refusal(id).await, ErrorCode::NotJoined);
+    let mut outsider = CheckedClient::connect(server.address, Encoding::Json).await;
+    let id = outsider.ask(|id| ClientMessage::PresenceGet(PresenceGet { id, ..all(object) })).await;
+    assert_eq!(outsider.refusal(id).await, ErrorCode::NotJoined);
     nobody_woke(&server).await;
 }
 
@@ -128,7 +128,7 @@ async fn who_was_here_before_gets_only_what_has_changed() {
     let (_dan, _) = arrive(&server, "room/a", "dan").await;
     first.until_names(object, &["Ann", "cat", "dan"]).await;
 
-    let mut second = Guest::connect(server.address, Encoding::Msgpack).await;
+    let mut second = CheckedClient::connect(server.address, Encoding::Msgpack).await;
     let watch = Watch::Since(seen.version);
     second.memory = Some(seen);
     second.join(enter("room/a", watch)).await;

@@ -5,8 +5,10 @@ use std::time::{Duration, Instant};
 
 use dormouse_protocol::{ClientMessage, Encoding, Join, PresenceGet, ServerMessage, Watch};
 
+use crate::checked_client::{
+    CheckedClient, Sight, all, arrive, enter, nobody_woke, present, watcher,
+};
 use crate::client::{ENCODINGS, noise};
-use crate::guest::{Guest, Sight, all, arrive, enter, nobody_woke, present, watcher};
 use crate::server::TestServer;
 use crate::support::PATIENCE;
 
@@ -22,15 +24,15 @@ async fn a_storm_of_joins_is_told_in_few_messages() {
     const INTERVAL: Duration = Duration::from_millis(500);
     let server = TestServer::start(|config| config.presence.interval = INTERVAL).await;
     let (mut watcher, object) = watcher(&server, "room/a").await;
-    let mut guests = Vec::new();
+    let mut clients = Vec::new();
     for number in 0..GUESTS {
         let encoding = ENCODINGS[number % 2];
-        guests.push(Guest::connect(server.address, encoding).await);
+        clients.push(CheckedClient::connect(server.address, encoding).await);
     }
     let begun = Instant::now();
-    for (number, guest) in guests.iter_mut().enumerate() {
+    for (number, client) in clients.iter_mut().enumerate() {
         let join = Join { watch: Watch::Roster, ..present("room/a", &number.to_string()) };
-        guest.ask(|id| ClientMessage::Join(Join { id, ..join })).await;
+        client.ask(|id| ClientMessage::Join(Join { id, ..join })).await;
     }
     watcher.until(object, |seen| seen.members as usize == GUESTS).await;
     let most = 2 + begun.elapsed().as_millis() / INTERVAL.as_millis();
@@ -41,13 +43,13 @@ async fn a_storm_of_joins_is_told_in_few_messages() {
     assert!(sight.told.len() as u128 <= most, "{} of at most {most}", sight.told.len());
     let joins: usize = sight.told.iter().map(|told| told.join.len()).sum();
     assert_eq!(joins, GUESTS, "each is told of once");
-    for guest in &mut guests {
-        while guest.try_sight(object).is_none() {
-            guest.arrive().await;
+    for client in &mut clients {
+        while client.try_sight(object).is_none() {
+            client.arrive().await;
         }
-        guest.until(object, |seen| seen.version == sight.version).await;
-        assert_eq!(guest.sight(object).present, sight.present);
-        assert!(sight.told.ends_with(&guest.sight(object).told));
+        client.until(object, |seen| seen.version == sight.version).await;
+        assert_eq!(client.sight(object).present, sight.present);
+        assert!(sight.told.ends_with(&client.sight(object).told));
     }
     assert_eq!(server.metric(MISSED).await, 0);
     nobody_woke(&server).await;
@@ -89,9 +91,9 @@ async fn who_is_too_slow_gets_the_roster_instead() {
     })
     .await;
     for encoding in ENCODINGS {
-        let mut slow = Guest::narrow(server.address, encoding).await;
-        let mut counting = Guest::narrow(server.address, encoding).await;
-        let mut fast = Guest::connect(server.address, Encoding::Msgpack).await;
+        let mut slow = CheckedClient::narrow(server.address, encoding).await;
+        let mut counting = CheckedClient::narrow(server.address, encoding).await;
+        let mut fast = CheckedClient::connect(server.address, Encoding::Msgpack).await;
         let mut objects = Vec::new();
         for name in OBJECTS {
             slow.join(enter(name, Watch::Roster)).await;
@@ -100,7 +102,7 @@ async fn who_is_too_slow_gets_the_roster_instead() {
         }
         let mut speakers = Vec::new();
         for number in 0..SPEAKERS {
-            let mut speaker = Guest::connect(server.address, Encoding::Msgpack).await;
+            let mut speaker = CheckedClient::connect(server.address, Encoding::Msgpack).await;
             for name in OBJECTS {
                 speaker.join(present(name, &format!("{number}"))).await;
             }
@@ -134,8 +136,8 @@ async fn who_is_too_slow_gets_the_roster_instead() {
         for (index, &object) in objects.iter().enumerate() {
             let rosters = slow.sight(object).rosters.len();
             let (mut mark, _) = arrive(&server, OBJECTS[index], "mark").await;
-            for guest in [&mut slow, &mut fast] {
-                guest.until(object, |seen| is_here(seen, "mark")).await;
+            for client in [&mut slow, &mut fast] {
+                client.until(object, |seen| is_here(seen, "mark")).await;
             }
             assert_eq!(slow.sight(object).rosters.len(), rosters);
             assert_eq!(slow.sight(object).told.last(), fast.sight(object).told.last());
@@ -165,7 +167,7 @@ async fn many_rosters_at_once_wait_for_the_socket() {
     let name = |number: usize| format!("room/{number}");
     let mut speakers = Vec::new();
     for _ in 0..SPEAKERS {
-        let mut speaker = Guest::connect(server.address, Encoding::Msgpack).await;
+        let mut speaker = CheckedClient::connect(server.address, Encoding::Msgpack).await;
         let text = noise(15_000);
         for number in 0..OBJECTS {
             speaker.join(present(&name(number), &text)).await;
@@ -173,7 +175,7 @@ async fn many_rosters_at_once_wait_for_the_socket() {
         speakers.push(speaker);
     }
     for encoding in ENCODINGS {
-        let mut slow = Guest::narrow(server.address, encoding).await;
+        let mut slow = CheckedClient::narrow(server.address, encoding).await;
         let before = server.metric(MISSED).await;
         let mut joins = Vec::new();
         for number in 0..OBJECTS {
@@ -181,7 +183,7 @@ async fn many_rosters_at_once_wait_for_the_socket() {
             joins.push(slow.ask(|id| ClientMessage::Join(Join { id, ..join })).await);
         }
         // What changes in the first of them finds no room behind the rosters of the others.
-        let mut mark = Guest::connect(server.address, Encoding::Msgpack).await;
+        let mut mark = CheckedClient::connect(server.address, Encoding::Msgpack).await;
         let since = Instant::now();
         while server.metric(MISSED).await == before {
             assert!(since.elapsed() < PATIENCE, "nothing was missed");
@@ -218,7 +220,7 @@ async fn many_rosters_at_once_wait_for_the_socket() {
 }
 
 /// All say something long and new.
-async fn speak(speakers: &mut [Guest], objects: &[u64], round: u32) {
+async fn speak(speakers: &mut [CheckedClient], objects: &[u64], round: u32) {
     for speaker in speakers {
         let text = format!("{round} {}", noise(15_000));
         for &object in objects {

@@ -10,8 +10,8 @@ use dormouse_protocol::{
 };
 use serde_json::{Value, json};
 
+use crate::checked_client::{CheckedClient, enter};
 use crate::client::{Client, ENCODINGS, after, history};
-use crate::guest::{Guest, enter};
 use crate::raw::Raw;
 use crate::server::TestServer;
 use crate::support::PATIENCE;
@@ -140,9 +140,9 @@ async fn write_the_fixture() {
     server.restart().await;
     trimmed(&server, TRIMMED, TRIMMED_EVENTS - KEPT_EVENTS).await;
 
-    let mut guest = Guest::again(server.address, Encoding::Msgpack, TOKEN).await;
-    let here = guest.join(join_here(None)).await.object;
-    guest.until(here, |sight| !sight.present.is_empty()).await;
+    let mut checked = CheckedClient::again(server.address, Encoding::Msgpack, TOKEN).await;
+    let here = checked.join(join_here(None)).await.object;
+    checked.until(here, |sight| !sight.present.is_empty()).await;
     let mut client = Client::resume(server.address, Encoding::Msgpack, TOKEN).await;
     let object = client.join_now(VALUES).await;
     for at in 0..values().len() {
@@ -272,7 +272,7 @@ async fn logs_go_on(server: &TestServer) -> Vec<(String, u64)> {
 
 /// Who was present is still here, and takes the old place.
 async fn rosters_are_restored(server: &TestServer) {
-    let mut watcher = Guest::connect(server.address, Encoding::Json).await;
+    let mut watcher = CheckedClient::connect(server.address, Encoding::Json).await;
     let joined = watcher.join(enter(HERE, Watch::Roster)).await;
     assert_eq!(joined.head, 0);
     let present: Vec<_> = watcher.sight(joined.object).present.clone().into_iter().collect();
@@ -280,8 +280,8 @@ async fn rosters_are_restored(server: &TestServer) {
     assert_eq!((&**user, data), (SENDER, &Payload::of(&self::present()).unwrap()));
     assert!(joined.member > *member, "a number of its own");
 
-    let mut guest = Guest::again(server.address, Encoding::Json, TOKEN).await;
-    assert_eq!(guest.join(join_here(Some(*member))).await.member, *member);
+    let mut checked = CheckedClient::again(server.address, Encoding::Json, TOKEN).await;
+    assert_eq!(checked.join(join_here(Some(*member))).await.member, *member);
 }
 
 /// Old tokens can't be told from those that a client has made up.

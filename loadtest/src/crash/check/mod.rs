@@ -30,7 +30,7 @@ pub(super) use violation::{Breach, Fault, Violations};
 
 /// A client of the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Guest(pub(super) usize);
+pub(super) struct ClientId(pub(super) usize);
 
 /// An object of the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -72,96 +72,102 @@ impl Judge {
     }
 
     /// The client has this session.
-    pub(super) fn is_session(&mut self, guest: Guest, session: &str) {
-        self.publishes.is_session(guest, session);
+    pub(super) fn is_session(&mut self, client: ClientId, session: &str) {
+        self.publishes.is_session(client, session);
     }
 
     /// The client asks for a publish, for the first time or again; new data under a known key is not to be stored.
-    pub(super) fn publish(&mut self, guest: Guest, post: &Post) {
-        self.publishes.publish(guest, post);
+    pub(super) fn publish(&mut self, client: ClientId, post: &Post) {
+        self.publishes.publish(client, post);
     }
 
     /// A publish is acknowledged, after so many times that it was sent.
     pub(super) fn acknowledged(
         &mut self,
-        guest: Guest,
+        client: ClientId,
         room: Room,
         key: &Key,
         sent: u32,
         published: &Published,
     ) {
-        self.publishes.acknowledged(guest, room, key, sent, published, &mut self.violations);
+        self.publishes.acknowledged(client, room, key, sent, published, &mut self.violations);
     }
 
-    pub(super) fn joined(&mut self, guest: Guest, room: Room, asked: Start, joined: &Joined) {
-        self.members.joined(guest, room, asked, joined, &mut self.violations);
+    pub(super) fn joined(&mut self, client: ClientId, room: Room, asked: Start, joined: &Joined) {
+        self.members.joined(client, room, asked, joined, &mut self.violations);
         if joined.head > 0 && self.publishes.is_other_epoch(room, joined.epoch) {
-            self.epoch_changed(guest, room, joined.epoch);
+            self.epoch_changed(client, room, joined.epoch);
         }
     }
 
     /// The client is told to drop what it has. There is never a reason.
-    pub(super) fn reset(&mut self, guest: Guest, room: Room, reason: ResetReason, at: Position) {
-        self.members.reset(guest, room, reason, at, &mut self.violations);
+    pub(super) fn reset(
+        &mut self,
+        client: ClientId,
+        room: Room,
+        reason: ResetReason,
+        at: Position,
+    ) {
+        self.members.reset(client, room, reason, at, &mut self.violations);
         if self.publishes.is_other_epoch(room, at.epoch) {
-            self.epoch_changed(guest, room, at.epoch);
+            self.epoch_changed(client, room, at.epoch);
         }
     }
 
-    pub(super) fn left(&mut self, guest: Guest, room: Room) {
-        self.members.left(guest, room);
+    pub(super) fn left(&mut self, client: ClientId, room: Room) {
+        self.members.left(client, room);
     }
 
-    pub(super) fn events(&mut self, guest: Guest, room: Room, events: &[Event]) {
+    pub(super) fn events(&mut self, client: ClientId, room: Room, events: &[Event]) {
         for event in events {
-            self.members.event(guest, room, event.offset, &mut self.violations);
-            self.publishes.seen(guest, room, event, &mut self.violations);
+            self.members.event(client, room, event.offset, &mut self.violations);
+            self.publishes.seen(client, room, event, &mut self.violations);
         }
     }
 
-    pub(super) fn caught_up(&mut self, guest: Guest, room: Room, offset: u64) {
-        self.members.caught_up(guest, room, offset, &mut self.violations);
+    pub(super) fn caught_up(&mut self, client: ClientId, room: Room, offset: u64) {
+        self.members.caught_up(client, room, offset, &mut self.violations);
     }
 
-    pub(super) fn page(&mut self, guest: Guest, room: Room, after: u64, page: &HistoryPage) {
-        Members::page(guest, room, after, page, &mut self.violations);
+    pub(super) fn page(&mut self, client: ClientId, room: Room, after: u64, page: &HistoryPage) {
+        Members::page(client, room, after, page, &mut self.violations);
         for event in &page.events {
-            self.publishes.seen(guest, room, event, &mut self.violations);
+            self.publishes.seen(client, room, event, &mut self.violations);
         }
     }
 
     /// The client has sent this signal.
-    pub(super) fn signalled(&mut self, guest: Guest, room: Room, number: u64) {
-        self.signals.sent(guest, room, number);
+    pub(super) fn signalled(&mut self, client: ClientId, room: Room, number: u64) {
+        self.signals.sent(client, room, number);
     }
 
-    pub(super) fn signals(&mut self, guest: Guest, room: Room, signals: &[SignalItem]) {
-        if !self.members.is_member(guest, room) {
+    pub(super) fn signals(&mut self, client: ClientId, room: Room, signals: &[SignalItem]) {
+        if !self.members.is_member(client, room) {
             let fault = Fault::new(Breach::Signal, "a signal reaches a client that has left");
-            self.violations.add(fault.room(room).guest(guest));
+            self.violations.add(fault.room(room).client(client));
         }
         for signal in signals {
-            let sender = self.publishes.guest(&signal.sender);
-            self.signals.received(guest, room, sender, &signal.data, &mut self.violations);
+            let sender = self.publishes.client(&signal.sender);
+            self.signals.received(client, room, sender, &signal.data, &mut self.violations);
         }
     }
 
-    pub(super) fn roster(&mut self, guest: Guest, room: Room, roster: &Roster) {
-        self.rosters.roster(guest, room, roster, &mut self.violations);
+    pub(super) fn roster(&mut self, client: ClientId, room: Room, roster: &Roster) {
+        self.rosters.roster(client, room, roster, &mut self.violations);
     }
 
-    pub(super) fn presence(&mut self, guest: Guest, room: Room, changes: &Presence) {
-        self.rosters.presence(guest, room, changes, &mut self.violations);
+    pub(super) fn presence(&mut self, client: ClientId, room: Room, changes: &Presence) {
+        self.rosters.presence(client, room, changes, &mut self.violations);
     }
 
     /// Whether all these clients see exactly these places in the rosters.
-    pub(super) fn rosters_show(&self, guests: &[Guest], places: &[Place]) -> bool {
-        self.rosters.wrong_views(guests, places).is_empty()
+    pub(super) fn rosters_show(&self, clients: &[ClientId], places: &[Place]) -> bool {
+        self.rosters.wrong_views(clients, places).is_empty()
     }
 
     /// Whether all these clients have come to these ends of the logs.
-    pub(super) fn have_all(&self, guests: &[Guest], heads: &[u64]) -> bool {
-        self.members.behind(guests, heads).is_empty()
+    pub(super) fn have_all(&self, clients: &[ClientId], heads: &[u64]) -> bool {
+        self.members.behind(clients, heads).is_empty()
     }
 
     /// How many publishes are acknowledged.
@@ -171,14 +177,14 @@ impl Judge {
 
     /// Nothing happens any more: these clients are where they should be, and `places` is what the rosters have to say. One of the
     /// clients has read every log from its start to its end, which is in `heads`.
-    pub(super) fn conclude(&mut self, guests: &[Guest], places: &[Place], heads: &[u64]) {
-        for (guest, room, what) in self.rosters.wrong_views(guests, places) {
+    pub(super) fn conclude(&mut self, clients: &[ClientId], places: &[Place], heads: &[u64]) {
+        for (client, room, what) in self.rosters.wrong_views(clients, places) {
             let fault = Fault::new(Breach::Roster, what);
-            self.violations.add(fault.room(room).guest(guest));
+            self.violations.add(fault.room(room).client(client));
         }
-        for (guest, room, position) in self.members.behind(guests, heads) {
+        for (client, room, position) in self.members.behind(clients, heads) {
             let what = format!("it has {position} of {} events at the end", heads[room.0]);
-            let fault = Fault::new(Breach::Lost, what).room(room).guest(guest);
+            let fault = Fault::new(Breach::Lost, what).room(room).client(client);
             self.violations.add(fault.offset(position + 1));
         }
         self.publishes.conclude(heads, &mut self.violations);
@@ -189,14 +195,14 @@ impl Judge {
         &self.violations
     }
 
-    fn epoch_changed(&mut self, guest: Guest, room: Room, epoch: u32) {
+    fn epoch_changed(&mut self, client: ClientId, room: Room, epoch: u32) {
         let before = self.publishes.forget(room, epoch);
         let what = format!("the log has epoch {epoch}, and had {before}");
-        self.violations.add(Fault::new(Breach::Epoch, what).room(room).guest(guest));
+        self.violations.add(Fault::new(Breach::Epoch, what).room(room).client(client));
     }
 }
 
-impl Display for Guest {
+impl Display for ClientId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "client {}", self.0)
     }

@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, HashMap};
 
 use dormouse_protocol::{Event, Key, Kind, Payload, Published};
 
-use super::{Breach, Fault, Guest, Room, Violations};
+use super::{Breach, ClientId, Fault, Room, Violations};
 
 /// The publishes of all clients, and what the logs are known to hold.
 pub(super) struct Publishes {
-    sessions: HashMap<Box<str>, Guest>,
-    said: HashMap<(Room, Guest, Key), Said>,
+    sessions: HashMap<Box<str>, ClientId>,
+    said: HashMap<(Room, ClientId, Key), Said>,
     logs: Vec<Log>,
     /// Publishes so far; so each has a number, and they are in order.
     count: u64,
@@ -53,7 +53,7 @@ struct Log {
     epoch: Option<u32>,
     events: BTreeMap<u64, Event>,
     /// Where each publisher's events stand, by their numbers.
-    places: HashMap<Guest, BTreeMap<u64, u64>>,
+    places: HashMap<ClientId, BTreeMap<u64, u64>>,
 }
 
 impl Publishes {
@@ -67,11 +67,11 @@ impl Publishes {
         }
     }
 
-    pub(super) fn is_session(&mut self, guest: Guest, session: &str) {
-        self.sessions.insert(session.into(), guest);
+    pub(super) fn is_session(&mut self, client: ClientId, session: &str) {
+        self.sessions.insert(session.into(), client);
     }
 
-    pub(super) fn guest(&self, session: &str) -> Option<Guest> {
+    pub(super) fn client(&self, session: &str) -> Option<ClientId> {
         self.sessions.get(session).copied()
     }
 
@@ -79,10 +79,10 @@ impl Publishes {
         self.acknowledgements
     }
 
-    pub(super) fn publish(&mut self, guest: Guest, post: &Post) {
+    pub(super) fn publish(&mut self, client: ClientId, post: &Post) {
         self.count += 1;
         let number = self.count;
-        let said = self.said.entry((post.room, guest, post.key.clone())).or_insert_with(|| Said {
+        let said = self.said.entry((post.room, client, post.key.clone())).or_insert_with(|| Said {
             number,
             kind: post.kind.clone(),
             data: post.data.clone(),
@@ -95,7 +95,7 @@ impl Publishes {
 
     pub(super) fn acknowledged(
         &mut self,
-        guest: Guest,
+        client: ClientId,
         room: Room,
         key: &Key,
         sent: u32,
@@ -104,9 +104,9 @@ impl Publishes {
     ) {
         let Published { offset, time, duplicate, .. } = *published;
         let mut note = |breach, what: String| {
-            out.add(Fault::new(breach, what).room(room).offset(offset).guest(guest).key(key));
+            out.add(Fault::new(breach, what).room(room).offset(offset).client(client).key(key));
         };
-        let Some(said) = self.said.get_mut(&(room, guest, key.clone())) else {
+        let Some(said) = self.said.get_mut(&(room, client, key.clone())) else {
             return note(Breach::Conduct, "an acknowledgement of what was not published".into());
         };
         self.acknowledgements += 1;
@@ -164,10 +164,10 @@ impl Publishes {
     }
 
     /// Somebody has received this event.
-    pub(super) fn seen(&mut self, by: Guest, room: Room, event: &Event, out: &mut Violations) {
+    pub(super) fn seen(&mut self, by: ClientId, room: Room, event: &Event, out: &mut Violations) {
         let log = &mut self.logs[room.0];
         let fault = |breach, what: String| {
-            Fault::new(breach, what).room(room).offset(event.offset).guest(by)
+            Fault::new(breach, what).room(room).offset(event.offset).client(by)
         };
         if let Some(known) = log.events.get(&event.offset) {
             if known != event {
@@ -192,7 +192,7 @@ impl Publishes {
             return out.add(fault(Breach::Invented, format!("nobody has published {event:?}")));
         };
         let fault = |breach, what| {
-            let fault = fault(breach, what).guest(sender);
+            let fault = fault(breach, what).client(sender);
             if let Some(key) = &event.key { fault.key(key) } else { fault }
         };
         if said.kind != event.kind || said.data != event.data {
@@ -231,12 +231,12 @@ impl Publishes {
 
     /// The logs end here, and somebody has read all of them.
     pub(super) fn conclude(&self, heads: &[u64], out: &mut Violations) {
-        for ((room, guest, key), said) in &self.said {
+        for ((room, client, key), said) in &self.said {
             if let (Some(first), None) = (said.acknowledged, said.found) {
                 let instead = self.logs[room.0].events.get(&first.offset);
                 let what = format!("it was acknowledged, and the log holds {instead:?} there");
                 let fault = Fault::new(Breach::Lost, what).room(*room).offset(first.offset);
-                out.add(fault.guest(*guest).key(key));
+                out.add(fault.client(*client).key(key));
             }
         }
         for (room, (log, head)) in self.logs.iter().zip(heads).enumerate() {

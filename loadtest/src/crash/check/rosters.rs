@@ -6,12 +6,12 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use dormouse_protocol::{Payload, Presence, Roster};
 
-use super::{Breach, Fault, Guest, Room, Violations};
+use super::{Breach, ClientId, Fault, Room, Violations};
 
 /// What everybody sees.
 #[derive(Default)]
 pub(super) struct Rosters {
-    views: HashMap<(Guest, Room), View>,
+    views: HashMap<(ClientId, Room), View>,
     /// A hash of what a version says.
     versions: HashMap<(Room, u64), u64>,
 }
@@ -38,22 +38,22 @@ pub(in crate::crash) struct Place {
 impl Rosters {
     pub(super) fn roster(
         &mut self,
-        guest: Guest,
+        client: ClientId,
         room: Room,
         roster: &Roster,
         out: &mut Violations,
     ) {
-        let view = self.views.entry((guest, room)).or_default();
+        let view = self.views.entry((client, room)).or_default();
         if roster.version < view.version || roster.more {
             let what = format!("{roster:?} is older than {}, or a part", view.version);
-            out.add(Fault::new(Breach::Roster, what).room(room).guest(guest));
+            out.add(Fault::new(Breach::Roster, what).room(room).client(client));
         }
         match roster.since {
             None => view.here.clear(),
             Some(since) if since == view.version => {}
             Some(_) => {
                 let what = format!("{roster:?} does not lead on from {}", view.version);
-                out.add(Fault::new(Breach::Roster, what).room(room).guest(guest));
+                out.add(Fault::new(Breach::Roster, what).room(room).client(client));
             }
         }
         // Somebody may have come and gone since.
@@ -62,17 +62,17 @@ impl Rosters {
             view.here.insert(present.member, (present.user.clone(), present.data.clone()));
         }
         view.version = roster.version;
-        self.agree(guest, room, roster.members, out);
+        self.agree(client, room, roster.members, out);
     }
 
     pub(super) fn presence(
         &mut self,
-        guest: Guest,
+        client: ClientId,
         room: Room,
         changes: &Presence,
         out: &mut Violations,
     ) {
-        let view = self.views.entry((guest, room)).or_default();
+        let view = self.views.entry((client, room)).or_default();
         let mut is_wrong = changes.version != view.version + 1;
         for arrival in &changes.join {
             let seen = (arrival.user.clone(), arrival.data.clone());
@@ -90,18 +90,18 @@ impl Rosters {
         }
         if is_wrong {
             let what = format!("{changes:?} does not lead on from version {}", view.version);
-            out.add(Fault::new(Breach::Roster, what).room(room).guest(guest));
+            out.add(Fault::new(Breach::Roster, what).room(room).client(client));
         }
         view.version = changes.version;
-        self.agree(guest, room, changes.members, out);
+        self.agree(client, room, changes.members, out);
     }
 
     /// The number that was told is right, and all who know a version know the same of it.
-    fn agree(&mut self, guest: Guest, room: Room, members: u32, out: &mut Violations) {
-        let View { version, here } = &self.views[&(guest, room)];
+    fn agree(&mut self, client: ClientId, room: Room, members: u32, out: &mut Violations) {
+        let View { version, here } = &self.views[&(client, room)];
         if here.len() != members as usize {
             let what = format!("version {version} is said to have {members}, and has {here:?}");
-            out.add(Fault::new(Breach::Roster, what).room(room).guest(guest));
+            out.add(Fault::new(Breach::Roster, what).room(room).client(client));
         }
         let mut hasher = DefaultHasher::new();
         for (member, (user, data)) in here {
@@ -110,21 +110,21 @@ impl Rosters {
         let hash = hasher.finish();
         if *self.versions.entry((room, *version)).or_insert(hash) != hash {
             let what = format!("version {version} was another one for others than {here:?}");
-            out.add(Fault::new(Breach::Roster, what).room(room).guest(guest));
+            out.add(Fault::new(Breach::Roster, what).room(room).client(client));
         }
     }
 
     /// Who sees something else than these places, and what is wrong with it.
     pub(super) fn wrong_views(
         &self,
-        guests: &[Guest],
+        clients: &[ClientId],
         places: &[Place],
-    ) -> Vec<(Guest, Room, String)> {
+    ) -> Vec<(ClientId, Room, String)> {
         let mut wrong = Vec::new();
         let mut views: Vec<_> = self.views.iter().collect();
         views.sort_unstable_by_key(|(who, _)| **who);
-        for ((guest, room), View { version, here }) in views {
-            if !guests.contains(guest) {
+        for ((client, room), View { version, here }) in views {
+            if !clients.contains(client) {
                 continue;
             }
             let places: Vec<&Place> = places.iter().filter(|place| place.room == *room).collect();
@@ -133,7 +133,7 @@ impl Rosters {
                 seen.is_some_and(|(user, data)| *user == place.session && *data == place.data)
             };
             let mut note = |what: String| {
-                wrong.push((*guest, *room, format!("version {version} of the roster {what}")));
+                wrong.push((*client, *room, format!("version {version} of the roster {what}")));
             };
             for place in places.iter().filter(|place| !is_seen(place)) {
                 let seen = here.get(&place.member);

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use dormouse_protocol::Payload;
 use serde::{Deserialize, Serialize};
 
-use super::{Breach, Fault, Guest, Room, Violations};
+use super::{Breach, ClientId, Fault, Room, Violations};
 
 /// What signals carry.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -19,24 +19,24 @@ pub(in crate::crash) struct Sign {
 /// All signals.
 #[derive(Default)]
 pub(super) struct Signals {
-    sent: HashMap<(Guest, u64), Room>,
-    received: HashSet<(Guest, Guest, u64)>,
+    sent: HashMap<(ClientId, u64), Room>,
+    received: HashSet<(ClientId, ClientId, u64)>,
 }
 
 impl Signals {
-    pub(super) fn sent(&mut self, guest: Guest, room: Room, number: u64) {
-        self.sent.insert((guest, number), room);
+    pub(super) fn sent(&mut self, client: ClientId, room: Room, number: u64) {
+        self.sent.insert((client, number), room);
     }
 
     pub(super) fn received(
         &mut self,
-        by: Guest,
+        by: ClientId,
         room: Room,
-        sender: Option<Guest>,
+        sender: Option<ClientId>,
         data: &Payload,
         out: &mut Violations,
     ) {
-        let mut note = |what| out.add(Fault::new(Breach::Signal, what).room(room).guest(by));
+        let mut note = |what| out.add(Fault::new(Breach::Signal, what).room(room).client(by));
         let (Some(sender), Ok(sign)) = (sender, data.read::<Sign>()) else {
             return note(format!("nobody has sent the signal {data:?}"));
         };
@@ -50,7 +50,7 @@ impl Signals {
         // Its sender may not have noticed one kill yet, and who receives it not the same one.
         if out.kill >= kills + 2 {
             let what = format!("signal {number} of {sender} was sent after kill {kills}");
-            out.add(Fault::new(Breach::Signal, what).room(room).guest(by));
+            out.add(Fault::new(Breach::Signal, what).room(room).client(by));
         }
     }
 }

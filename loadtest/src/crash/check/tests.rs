@@ -4,12 +4,12 @@ use dormouse_protocol::{Arrival, Departure, Kind, Payload, Present, Update};
 
 use super::*;
 
-const ANNA: Guest = Guest(0);
-const BERT: Guest = Guest(1);
+const ANNA: ClientId = ClientId(0);
+const BERT: ClientId = ClientId(1);
 const ROOM: Room = Room(0);
 const OTHER_ROOM: Room = Room(1);
 const EPOCH: u32 = 3;
-const BOTH: [Guest; 2] = [ANNA, BERT];
+const BOTH: [ClientId; 2] = [ANNA, BERT];
 /// How many events the good story has in its room.
 const HEAD: u64 = 3;
 
@@ -100,10 +100,10 @@ fn sign(number: u64, kills: u64) -> SignalItem {
 /// Both have joined, and nothing was published.
 fn begun() -> Judge {
     let mut judge = Judge::new(2);
-    for (guest, name) in [(ANNA, "anna"), (BERT, "bert")] {
-        judge.is_session(guest, name);
+    for (client, name) in [(ANNA, "anna"), (BERT, "bert")] {
+        judge.is_session(client, name);
         for room in [ROOM, OTHER_ROOM] {
-            judge.joined(guest, room, Start::All, &joined(0, 0, false));
+            judge.joined(client, room, Start::All, &joined(0, 0, false));
         }
     }
     judge
@@ -135,8 +135,8 @@ fn told() -> Judge {
 /// The same, and both receive the last event, too.
 fn whole() -> Judge {
     let mut judge = told();
-    for guest in BOTH {
-        judge.events(guest, ROOM, &[event(3)]);
+    for client in BOTH {
+        judge.events(client, ROOM, &[event(3)]);
     }
     judge
 }
@@ -170,13 +170,13 @@ fn a_good_story_is_good() {
     let page = HistoryPage { id: 1, epoch: EPOCH, more: true, events: vec![event(2), event(3)] };
     judge.page(BERT, ROOM, 1, &page);
     judge.signalled(ANNA, ROOM, 1);
-    for guest in BOTH {
-        judge.signals(guest, ROOM, &[sign(1, 1)]);
-        judge.roster(guest, ROOM, &roster(50, &["anna", "bert"]));
-        judge.presence(guest, ROOM, &carl_comes(51));
+    for client in BOTH {
+        judge.signals(client, ROOM, &[sign(1, 1)]);
+        judge.roster(client, ROOM, &roster(50, &["anna", "bert"]));
+        judge.presence(client, ROOM, &carl_comes(51));
         let leave = Departure { member: 3, user: "carl".into(), last: true };
-        judge.presence(guest, ROOM, &Presence { leave: vec![leave], ..changes(52, 2) });
-        judge.roster(guest, ROOM, &Roster { since: Some(52), ..roster(53, &["anna", "bert"]) });
+        judge.presence(client, ROOM, &Presence { leave: vec![leave], ..changes(52, 2) });
+        judge.roster(client, ROOM, &Roster { since: Some(52), ..roster(53, &["anna", "bert"]) });
     }
     assert_eq!(judge.acknowledgements(), 4);
     assert!(judge.have_all(&BOTH, &[HEAD, 0]));
@@ -208,8 +208,8 @@ fn an_acknowledged_event_with_another_one_in_its_place_is_lost() {
     judge.publish(BERT, &post(1, "bert"));
     let instead =
         Event { sender: "bert".into(), key: Some(key(1)), data: data("bert"), ..event(3) };
-    for guest in BOTH {
-        judge.events(guest, ROOM, std::slice::from_ref(&instead));
+    for client in BOTH {
+        judge.events(client, ROOM, std::slice::from_ref(&instead));
     }
     assert_eq!(conclude(judge), [(Breach::Lost, 1)]);
 }

@@ -6,7 +6,7 @@ use std::fmt::{self, Display};
 use dormouse_protocol::Key;
 use serde::Serialize;
 
-use super::{Guest, Room};
+use super::{ClientId, Room};
 
 /// So many violations of each kind are described; all are counted.
 const DESCRIBED_MAX: u64 = 8;
@@ -67,7 +67,7 @@ pub(in crate::crash) struct Fault {
     what: String,
     room: Option<Room>,
     offset: Option<u64>,
-    guest: Option<Guest>,
+    client: Option<ClientId>,
     key: Option<Key>,
 }
 
@@ -77,7 +77,7 @@ impl Fault {
         if let Some((end, _)) = what.char_indices().nth(TEXT_MAX) {
             what.replace_range(end.., "…");
         }
-        Self { breach, what, room: None, offset: None, guest: None, key: None }
+        Self { breach, what, room: None, offset: None, client: None, key: None }
     }
 
     pub(in crate::crash) fn room(self, room: Room) -> Self {
@@ -89,8 +89,8 @@ impl Fault {
     }
 
     /// Who saw it or, with a key, who has published it.
-    pub(in crate::crash) fn guest(self, guest: Guest) -> Self {
-        Self { guest: Some(guest), ..self }
+    pub(in crate::crash) fn client(self, client: ClientId) -> Self {
+        Self { client: Some(client), ..self }
     }
 
     pub(in crate::crash) fn key(self, key: &Key) -> Self {
@@ -107,7 +107,7 @@ pub(in crate::crash) struct Violation {
 
 impl Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Fault { breach, what, room, offset, guest, key } = &self.fault;
+        let Fault { breach, what, room, offset, client, key } = &self.fault;
         write!(f, "{breach:?} after kill {}", self.kill)?;
         if let Some(room) = room {
             write!(f, ", {room}")?;
@@ -115,8 +115,8 @@ impl Display for Violation {
         if let Some(offset) = offset {
             write!(f, ", offset {offset}")?;
         }
-        if let Some(guest) = guest {
-            write!(f, ", {guest}")?;
+        if let Some(client) = client {
+            write!(f, ", {client}")?;
         }
         if let Some(key) = key {
             write!(f, ", key {key}")?;

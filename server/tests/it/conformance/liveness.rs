@@ -7,8 +7,8 @@ use dormouse_protocol::{ClientMessage, Encoding, Ping, ServerMessage};
 use serde_json::json;
 
 use super::{Diary, Hook, NEVER, count, join, put_to_sleep, start, start_with};
+use crate::checked_client::{arrive, watcher};
 use crate::client::{ENCODINGS, publish, reply_id};
-use crate::guest::{arrive, watcher};
 use crate::raw::{BINARY, PING, PONG, Raw, frame};
 use crate::server::TestServer;
 
@@ -104,7 +104,7 @@ async fn c50_a_protocol_ping_is_answered_while_the_object_sleeps() {
 /// A member of `test/a`.
 async fn member(server: &TestServer) -> Raw {
     let mut raw = Raw::connect(server.address, Encoding::Msgpack).await;
-    let join = crate::guest::enter("test/a", dormouse_protocol::Watch::None);
+    let join = crate::checked_client::enter("test/a", dormouse_protocol::Watch::None);
     raw.request(&ClientMessage::Join(join)).await;
     assert!(matches!(raw.message().await, ServerMessage::Joined(_)));
     assert!(matches!(raw.message().await, ServerMessage::CaughtUp(_)));

@@ -6,8 +6,8 @@ use dormouse_protocol::{ClientMessage, Encoding, ErrorCode, Join, PresenceSet, S
 use serde_json::json;
 
 use super::{Diary, Hook, NEVER, count, join, put_to_sleep, start, start_with};
+use crate::checked_client::{CheckedClient, all, arrive, enter, says, watcher};
 use crate::client::{Client, ENCODINGS, number};
-use crate::guest::{Guest, all, arrive, enter, says, watcher};
 use crate::raw::Raw;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -194,8 +194,8 @@ async fn c33_who_does_not_come_back_after_a_restart_leaves_without_a_wake() {
     let (mut watcher, object) = self::watcher(&server, "test/a").await;
     watcher.until_names(object, &[]).await;
     // Whoever comes now is somebody new.
-    let mut late = Guest::again(server.address, Encoding::Json, &token).await;
-    let again = Join { member: Some(member), ..crate::guest::present("test/a", "ann") };
+    let mut late = CheckedClient::again(server.address, Encoding::Json, &token).await;
+    let again = Join { member: Some(member), ..crate::checked_client::present("test/a", "ann") };
     assert!(late.join(again).await.member > member);
     assert_eq!(diary.read(), []);
     assert_eq!(server.object("test/a").await["wakes"], 0);

@@ -12,12 +12,12 @@ use dormouse_protocol::{
 use tokio::sync::{Barrier, mpsc, watch};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::desk::{Desk, Stage};
+use super::client_state::{ClientState, Stage};
 use super::history::{Connection, Diary, End, Line, Place};
 use super::link::{Arrival, Link};
 use super::plan::{Part, Step};
+use crate::checked_client::says;
 use crate::client::reply_id;
-use crate::guest::says;
 use crate::support::PATIENCE;
 
 /// Requests that one client lets wait.
@@ -45,7 +45,7 @@ pub(super) struct Actor {
     token: String,
     signposts: Signposts,
     link: Option<Link>,
-    desk: Desk,
+    state: ClientState,
     past: Vec<Connection>,
     present: Connection,
     /// Requests that wait for their reply on this connection.
@@ -63,7 +63,7 @@ impl Actor {
         session: (String, String),
         signposts: Signposts,
     ) -> Self {
-        let desk = Desk::new(number, std::mem::take(&mut part.rooms), names);
+        let state = ClientState::new(number, std::mem::take(&mut part.rooms), names);
         let (session, token) = session;
         let (link, waiting, abandoned) = Default::default();
         let requests = 0;
@@ -73,7 +73,7 @@ impl Actor {
             token,
             signposts,
             link,
-            desk,
+            state,
             past: Vec::new(),
             present: Connection::default(),
             waiting,
@@ -84,7 +84,7 @@ impl Actor {
 
     /// Everything, from the first join to the last event.
     pub(super) async fn play(mut self) -> Diary {
-        self.until("joined", |actor| actor.desk.is_everywhere()).await;
+        self.until("joined", |actor| actor.state.is_everywhere()).await;
         self.signposts.joined.clone().wait().await;
         for step in std::mem::take(&mut self.part.steps) {
             self.act(step).await;
@@ -92,20 +92,20 @@ impl Actor {
         self.settle().await;
         self.arrive_at_goals().await;
         self.past.push(self.present);
-        let places = self.desk.places(&self.session);
+        let places = self.state.places(&self.session);
         Diary { session: self.session, connections: self.past, places }
     }
 
     /// Gets an answer to everything, and says a last word in every roster.
     async fn settle(&mut self) {
-        self.until("stored", |actor| actor.desk.is_stored() && actor.waiting.is_empty()).await;
-        for room in 0..self.desk.rooms.len() {
-            if self.desk.rooms[room].says.is_some() {
+        self.until("stored", |actor| actor.state.is_stored() && actor.waiting.is_empty()).await;
+        for room in 0..self.state.rooms.len() {
+            if self.state.rooms[room].says.is_some() {
                 self.say(room, true).await;
             }
         }
-        self.until("said", |actor| actor.desk.is_everywhere() && actor.waiting.is_empty()).await;
-        let places = self.desk.places(&self.session);
+        self.until("said", |actor| actor.state.is_everywhere() && actor.waiting.is_empty()).await;
+        let places = self.state.places(&self.session);
         self.signposts.settled.send(places).expect("the world waits for all");
     }
 
@@ -115,7 +115,7 @@ impl Actor {
             set.expect("the world sets goals").clone().expect("it was waited for")
         };
         let is_at_end = |actor: &Self| {
-            actor.link.is_some() && actor.waiting.is_empty() && actor.desk.is_at(&goals)
+            actor.link.is_some() && actor.waiting.is_empty() && actor.state.is_at(&goals)
         };
         // All that was sent before a last answer has been seen; a connection may turn out to have ended long ago.
         let mut before = None;
@@ -131,22 +131,22 @@ impl Actor {
         let is_free = self.waiting.len() < MOST_WAITING;
         match step {
             Step::Publish { room, count, bytes, is_keyed } if is_free => {
-                self.desk.publish(room, count, bytes, is_keyed);
+                self.state.publish(room, count, bytes, is_keyed);
                 self.send_due().await;
             }
             Step::Repeat { room } if is_free => {
-                self.desk.repeat(room);
+                self.state.repeat(room);
                 self.send_due().await;
             }
             Step::Say { room } if is_free => self.say(room, true).await,
             Step::Hush { room } if is_free => self.say(room, false).await,
             Step::Leave { room } => {
-                if let Some(object) = self.desk.leave(room) {
+                if let Some(object) = self.state.leave(room) {
                     self.ask(|id| ClientMessage::Leave(Leave { id, object })).await;
                 }
             }
             Step::Return { room, from } => {
-                self.desk.come_back(room, from);
+                self.state.come_back(room, from);
                 self.send_due().await;
             }
             Step::Listen(time) => self.listen(time).await,
@@ -169,14 +169,14 @@ impl Actor {
     }
 
     async fn say(&mut self, room: usize, something: bool) {
-        let Some((object, data)) = self.desk.say(room, something) else { return };
+        let Some((object, data)) = self.state.say(room, something) else { return };
         let data = data.as_deref().map(says);
         self.ask(|id| ClientMessage::PresenceSet(PresenceSet { id, object, data })).await;
     }
 
     /// Asks something of a room, as a member.
     async fn ask_in(&mut self, room: usize, make: fn(u32, u64) -> ClientMessage) {
-        if let Stage::In(object) = self.desk.rooms[room].stage {
+        if let Stage::In(object) = self.state.rooms[room].stage {
             self.ask(|id| make(id, object)).await;
         }
     }
@@ -191,7 +191,7 @@ impl Actor {
             self.note(message);
         }
         self.ended(End::Closed);
-        self.desk.closed();
+        self.state.closed();
     }
 
     /// Reads for a while.
@@ -210,14 +210,14 @@ impl Actor {
                 Instant::now() < end,
                 "{} waits in vain: {what}; {:?}",
                 self.session,
-                self.state()
+                self.waits_for()
             );
             self.hear(end).await;
         }
     }
 
-    fn state(&self) -> impl std::fmt::Debug {
-        (self.link.is_some(), self.waiting.values().collect::<Vec<_>>(), &self.desk.rooms)
+    fn waits_for(&self) -> impl std::fmt::Debug {
+        (self.link.is_some(), self.waiting.values().collect::<Vec<_>>(), &self.state.rooms)
     }
 
     /// Takes what arrives next, if anything does in time; on a new connection where there is none.
@@ -258,7 +258,7 @@ impl Actor {
 
     fn note(&mut self, message: ServerMessage) {
         let request = reply_id(&message).and_then(|id| self.waiting.remove(&id));
-        self.desk.take(&message, request.as_ref());
+        self.state.take(&message, request.as_ref());
         self.present.lines.push(Line::Got(message));
     }
 
@@ -266,7 +266,7 @@ impl Actor {
     async fn send_due(&mut self) {
         while self.link.is_some() && self.waiting.len() < MOST_WAITING {
             let id = self.requests + 1;
-            let Some(message) = self.desk.due(id) else { return };
+            let Some(message) = self.state.due(id) else { return };
             self.ask(|_| message).await;
         }
     }
@@ -287,7 +287,7 @@ impl Actor {
         self.present.end = end;
         self.past.push(std::mem::take(&mut self.present));
         self.waiting.clear();
-        self.desk.lost();
+        self.state.lost();
     }
 }
 

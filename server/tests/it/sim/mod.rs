@@ -1,13 +1,13 @@
 //! The randomized test: whatever clients do and whatever goes wrong, by chance from a seed, promises 1 to 8 hold in what each
 //! client saw.
 //!
-//! A seed makes a plan (`plan.rs`), the plan is played (`world.rs`, `actor.rs` with its `desk.rs` and `link.rs`) and leaves a
+//! A seed makes a plan (`plan.rs`), the plan is played (`world.rs`, `actor.rs` with its `client_state.rs` and `link.rs`) and leaves a
 //! history (`history.rs`), which is judged afterwards (`check/`). `SIM_SEEDS=1000..3000` plays these seeds instead of the usual
 //! ones; every 20th is big.
 
 mod actor;
 mod check;
-mod desk;
+mod client_state;
 mod history;
 mod link;
 mod plan;

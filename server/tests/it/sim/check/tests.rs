@@ -8,8 +8,8 @@ use dormouse_protocol::{
 };
 
 use super::*;
+use crate::checked_client::says;
 use crate::client::publish;
-use crate::guest::says;
 use crate::sim::history::{Connection, Diary, End, Place, Room};
 
 const NAME: &str = "room/a";

@@ -9,14 +9,14 @@ use dormouse_protocol::{
 };
 use tokio::time::{Instant, timeout_at};
 
-use super::books::Reader;
 use super::faults::Fault;
+use super::oracle::Reader;
 use super::roster::Watched;
 use super::stage::{Stage, now_ms};
 use crate::link::Link;
 
 /// A connection.
-pub(super) struct Guest {
+pub(super) struct CheckedClient {
     stage: Arc<Stage>,
     link: Link,
     pub(super) welcome: Welcome,
@@ -24,7 +24,7 @@ pub(super) struct Guest {
     seat: Option<Seat>,
 }
 
-/// What a guest has joined.
+/// What a client has joined.
 struct Seat {
     number: u64,
     reader: Reader,
@@ -35,7 +35,7 @@ struct Seat {
     signals: HashMap<u32, (u32, [u32; 2])>,
 }
 
-impl Guest {
+impl CheckedClient {
     /// Connects, with the token of an earlier session to continue it. Some have a receive buffer of so many bytes.
     pub(super) async fn connect(
         stage: &Arc<Stage>,
@@ -52,7 +52,7 @@ impl Guest {
         let ServerMessage::Welcome(welcome) = link.receive().await? else {
             bail!("the first message is no welcome");
         };
-        stage.books().counts.connects += 1;
+        stage.oracle().counts.connects += 1;
         Ok(Self { stage: stage.clone(), link, welcome, last_id: 0, seat: None })
     }
 
@@ -79,7 +79,7 @@ impl Guest {
 
     /// Whether it has every event that anybody was told of.
     pub(super) fn is_complete(&self) -> bool {
-        self.seat.as_ref().is_some_and(|seat| seat.reader.is_complete(&self.stage.books()))
+        self.seat.as_ref().is_some_and(|seat| seat.reader.is_complete(&self.stage.oracle()))
     }
 
     /// Sends a request, given its id and the object's number, and waits for its reply.
@@ -123,44 +123,44 @@ impl Guest {
     }
 
     fn take(&mut self, message: &ServerMessage) -> Result<()> {
-        let mut books = self.stage.books();
-        let books = &mut *books;
+        let mut oracle = self.stage.oracle();
+        let oracle = &mut *oracle;
         let seat = self.seat.as_mut();
         match message {
             ServerMessage::Joined(joined) => {
                 let seat = seat.context("joined, without having asked")?;
                 seat.number = joined.object;
                 seat.epoch = joined.epoch;
-                seat.reader.joined(books, joined, seat.start, now_ms());
+                seat.reader.joined(oracle, joined, seat.start, now_ms());
             }
             ServerMessage::Events(events) => {
-                of(seat, events.object)?.reader.events(books, &events.events);
+                of(seat, events.object)?.reader.events(oracle, &events.events);
             }
             ServerMessage::CaughtUp(caught_up) => {
-                of(seat, caught_up.object)?.reader.caught_up(books, caught_up.offset);
+                of(seat, caught_up.object)?.reader.caught_up(oracle, caught_up.offset);
             }
             ServerMessage::Reset(reset) => {
-                of(seat, reset.object)?.reader.reset(books, reset.from, now_ms());
+                of(seat, reset.object)?.reader.reset(oracle, reset.from, now_ms());
             }
             ServerMessage::Roster(roster) if roster.id.is_none() => {
                 let seat = of(seat, roster.object)?;
-                books.counts.presence += 1;
+                oracle.counts.presence += 1;
                 if let Err(why) = seat.watched.roster(roster) {
-                    books.faults.add(Fault::Presence, || format!("{why:#}"));
+                    oracle.faults.add(Fault::Presence, || format!("{why:#}"));
                 }
             }
             ServerMessage::Presence(presence) => {
                 let seat = of(seat, presence.object)?;
-                books.counts.presence += 1;
+                oracle.counts.presence += 1;
                 if let Err(why) = seat.watched.presence(presence) {
-                    books.faults.add(Fault::Presence, || format!("{why:#}"));
+                    oracle.faults.add(Fault::Presence, || format!("{why:#}"));
                 }
             }
             ServerMessage::Signals(signals) => {
                 let seat = of(seat, signals.object)?;
-                books.counts.signals += signals.signals.len() as u64;
+                oracle.counts.signals += signals.signals.len() as u64;
                 if let Err(why) = seat.signals(signals) {
-                    books.faults.add(Fault::Signal, || format!("{why:#}"));
+                    oracle.faults.add(Fault::Signal, || format!("{why:#}"));
                 }
             }
             ServerMessage::Welcome(_)

@@ -8,9 +8,9 @@ use dormouse_protocol::{
 use super::actor::Goals;
 use super::history::Place;
 use super::plan::{Entry, From, Sight};
-use crate::guest::says;
+use crate::checked_client::says;
 
-pub(super) struct Desk {
+pub(super) struct ClientState {
     number: usize,
     pub(super) rooms: Vec<Room>,
     publishes: Vec<Said>,
@@ -61,7 +61,7 @@ enum State {
     Lost,
 }
 
-impl Desk {
+impl ClientState {
     pub(super) fn new(number: usize, entries: Vec<Entry>, names: &[String]) -> Self {
         let rooms = entries.into_iter().map(|entry| Room {
             name: names[entry.room].clone(),

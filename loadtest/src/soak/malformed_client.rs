@@ -1,4 +1,4 @@
-//! Bad clients: each breaks one rule, and is to be answered as the protocol says, or to be cut off soon.
+//! Malformed clients: each breaks one rule, and is to be answered as the protocol says, or to be cut off soon.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// The second byte of a frame that is masked and whose length follows in 2 bytes.
 const MASKED_LENGTH_16: u8 = 0xfe;
 
-/// What a bad client does.
+/// What a malformed client does.
 #[derive(Debug, Clone, Copy)]
 enum Rudeness {
     /// Bytes that are no HTTP.
@@ -68,9 +68,9 @@ pub(super) async fn run(stage: Arc<Stage>, per_second: f64) {
         let played = timeout(PATIENCE, play(&stage, rudeness)).await;
         let played = played.context("the server is too patient").flatten();
         if let Err(why) = played {
-            stage.fault(Fault::Stranger, || format!("{rudeness:?}: {why:#}"));
+            stage.fault(Fault::MalformedClient, || format!("{rudeness:?}: {why:#}"));
         }
-        stage.books().counts.strangers += 1;
+        stage.oracle().counts.malformed_clients += 1;
         stage.pause(0.0..2.0 / per_second).await;
     }
 }

@@ -6,13 +6,13 @@ const KEPT: Kept = Kept { events: 300, age: Duration::from_secs(20) };
 /// What the clock says in all tests.
 const NOW: u64 = 1_000_000;
 
-fn books() -> Books {
-    Books::new(1, KEPT, &[40, 60])
+fn oracle() -> Oracle {
+    Oracle::new(1, KEPT, &[40, 60])
 }
 
 /// The event that publisher 1 has published as its nth, at the offset n.
 fn event(offset: u64) -> Event {
-    with(offset, &books().payload(0, 1, offset as u32))
+    with(offset, &oracle().payload(0, 1, offset as u32))
 }
 
 fn with(offset: u64, text: &str) -> Event {
@@ -32,15 +32,15 @@ fn joined(head: u64, from: u64) -> Joined {
 
 /// What is told of a member that has joined an empty log and received these.
 fn faults(offsets: &[u64]) -> Faults {
-    let (mut books, mut reader) = (books(), Reader::new(0));
-    reader.joined(&mut books, &joined(0, 0), Start::Now, NOW);
-    books.published(0, 6, Some(NOW - 1), (1, 6));
+    let (mut oracle, mut reader) = (oracle(), Reader::new(0));
+    reader.joined(&mut oracle, &joined(0, 0), Start::Now, NOW);
+    oracle.published(0, 6, Some(NOW - 1), (1, 6));
     for offset in offsets {
-        reader.events(&mut books, &[event(*offset)]);
+        reader.events(&mut oracle, &[event(*offset)]);
     }
-    reader.close(&mut books);
-    books.faults.described.clear();
-    books.faults
+    reader.close(&mut oracle);
+    oracle.faults.described.clear();
+    oracle.faults
 }
 
 #[test]
@@ -62,36 +62,36 @@ fn what_is_lost_repeated_or_reordered_is_told() {
 
 #[test]
 fn everybody_has_to_be_told_the_same() {
-    let mut books = books();
+    let mut oracle = oracle();
     let mut readers = [Reader::new(0), Reader::new(0)];
     for reader in &mut readers {
-        reader.joined(&mut books, &joined(0, 0), Start::Now, NOW);
+        reader.joined(&mut oracle, &joined(0, 0), Start::Now, NOW);
     }
     let [first, second] = &mut readers;
-    first.events(&mut books, &[event(1)]);
-    assert!(books.faults.is_none());
-    let other = with(1, &books.payload(1, 2, 1));
-    second.events(&mut books, &[other]);
-    assert_eq!(books.faults.altered, 1, "another event");
-    books.published(0, 1, Some(NOW - 1), (1, 1));
-    books.published(0, 1, None, (1, 1));
-    assert_eq!(books.faults.altered, 1, "the acknowledgement agrees");
-    books.published(0, 1, Some(NOW), (1, 1));
-    assert_eq!(books.faults.altered, 2, "another time");
-    first.events(&mut books, &[with(2, "nobody's")]);
-    assert_eq!(books.faults.altered, 3);
+    first.events(&mut oracle, &[event(1)]);
+    assert!(oracle.faults.is_none());
+    let other = with(1, &oracle.payload(1, 2, 1));
+    second.events(&mut oracle, &[other]);
+    assert_eq!(oracle.faults.altered, 1, "another event");
+    oracle.published(0, 1, Some(NOW - 1), (1, 1));
+    oracle.published(0, 1, None, (1, 1));
+    assert_eq!(oracle.faults.altered, 1, "the acknowledgement agrees");
+    oracle.published(0, 1, Some(NOW), (1, 1));
+    assert_eq!(oracle.faults.altered, 2, "another time");
+    first.events(&mut oracle, &[with(2, "nobody's")]);
+    assert_eq!(oracle.faults.altered, 3);
 }
 
 #[test]
 fn a_publish_that_is_stored_twice_is_a_repeat() {
-    let (mut books, mut reader) = (books(), Reader::new(0));
-    reader.joined(&mut books, &joined(0, 0), Start::Now, NOW);
-    let again = with(2, &books.payload(0, 1, 1));
-    reader.events(&mut books, &[event(1), again]);
-    assert_eq!(books.faults.repeated, 1);
-    let earlier = with(4, &books.payload(0, 1, 2));
-    reader.events(&mut books, &[event(3), earlier]);
-    assert_eq!(books.faults.reordered, 1, "stored in another order than it was published in");
+    let (mut oracle, mut reader) = (oracle(), Reader::new(0));
+    reader.joined(&mut oracle, &joined(0, 0), Start::Now, NOW);
+    let again = with(2, &oracle.payload(0, 1, 1));
+    reader.events(&mut oracle, &[event(1), again]);
+    assert_eq!(oracle.faults.repeated, 1);
+    let earlier = with(4, &oracle.payload(0, 1, 2));
+    reader.events(&mut oracle, &[event(3), earlier]);
+    assert_eq!(oracle.faults.reordered, 1, "stored in another order than it was published in");
 }
 
 #[test]
@@ -109,12 +109,12 @@ fn a_join_begins_where_it_was_asked_for() {
         (at(12), resumed(13), false),
         (at(12), joined(30, 12), false),
     ] {
-        let (mut books, mut reader) = (books(), Reader::new(0));
+        let (mut oracle, mut reader) = (oracle(), Reader::new(0));
         for offset in 1..=30 {
-            books.published(0, offset, Some(NOW - 1), (1, offset as u32));
+            oracle.published(0, offset, Some(NOW - 1), (1, offset as u32));
         }
-        reader.joined(&mut books, &answer, start, NOW);
-        assert_eq!(books.faults.misplaced == 0, is_right, "{start:?} {answer:?}");
+        reader.joined(&mut oracle, &answer, start, NOW);
+        assert_eq!(oracle.faults.misplaced == 0, is_right, "{start:?} {answer:?}");
     }
 }
 
@@ -130,16 +130,16 @@ fn a_position_is_reset_only_where_something_after_it_was_trimmed() {
         (5, TRIMMED + 1, NOW - 19_999, false),
         (5, TRIMMED + 1, NOW - 20_000, true),
     ] {
-        let (mut books, mut reader) = (books(), Reader::new(0));
+        let (mut oracle, mut reader) = (oracle(), Reader::new(0));
         for offset in 1..=HEAD {
-            books.published(0, offset, Some(time), (1, offset as u32));
+            oracle.published(0, offset, Some(time), (1, offset as u32));
         }
-        reader.continue_at(&mut books, position);
+        reader.continue_at(&mut oracle, position);
         let reset = Some(ResetReason::Trimmed);
         let start = Start::After(Position { epoch: 3, offset: position });
-        reader.joined(&mut books, &Joined { reset, ..joined(HEAD, from) }, start, NOW);
+        reader.joined(&mut oracle, &Joined { reset, ..joined(HEAD, from) }, start, NOW);
         let resets = u64::from(is_right);
-        let counted = (books.counts.resets, books.faults.wrong_resets);
+        let counted = (oracle.counts.resets, oracle.faults.wrong_resets);
         assert_eq!(counted, (resets, 1 - resets), "{position} {from} {time}");
     }
 }
@@ -149,25 +149,25 @@ fn caught_up_is_at_the_head_or_beyond() {
     for (received, offset, is_right) in
         [(&[1, 2, 3][..], 3, true), (&[1, 2, 3], 2, false), (&[1, 2], 2, false)]
     {
-        let (mut books, mut reader) = (books(), Reader::new(0));
-        reader.joined(&mut books, &joined(3, 0), Start::All, NOW);
+        let (mut oracle, mut reader) = (oracle(), Reader::new(0));
+        reader.joined(&mut oracle, &joined(3, 0), Start::All, NOW);
         for offset in received {
-            reader.events(&mut books, &[event(*offset)]);
+            reader.events(&mut oracle, &[event(*offset)]);
         }
-        reader.caught_up(&mut books, offset);
-        assert_eq!(books.faults.misplaced == 0, is_right, "{received:?} {offset}");
+        reader.caught_up(&mut oracle, offset);
+        assert_eq!(oracle.faults.misplaced == 0, is_right, "{received:?} {offset}");
     }
 }
 
 #[test]
 fn old_events_are_forgotten() {
-    let mut books = books();
+    let mut oracle = oracle();
     for offset in 1..=3_000 {
-        books.published(0, offset, Some(NOW), (1, offset as u32));
+        oracle.published(0, offset, Some(NOW), (1, offset as u32));
     }
-    assert_eq!(books.logs[0].entries.len() as u64, KEPT.events + REMEMBERED);
-    assert_eq!(books.head(0), 3_000);
+    assert_eq!(oracle.logs[0].entries.len() as u64, KEPT.events + REMEMBERED);
+    assert_eq!(oracle.head(0), 3_000);
     // What nobody remembers can't be compared.
-    books.published(0, 1, Some(NOW), (9, 9));
-    assert!(books.faults.is_none());
+    oracle.published(0, 1, Some(NOW), (9, 9));
+    assert!(oracle.faults.is_none());
 }

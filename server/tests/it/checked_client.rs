@@ -16,7 +16,7 @@ use crate::server::TestServer;
 use crate::support::PATIENCE;
 
 /// One connection, and what it sees of the objects that it watches.
-pub(crate) struct Guest {
+pub(crate) struct CheckedClient {
     pub(crate) raw: Raw,
     pub(crate) session: String,
     pub(crate) token: String,
@@ -48,17 +48,17 @@ pub(crate) struct Sight {
     pub(crate) told: Vec<Presence>,
 }
 
-impl Guest {
+impl CheckedClient {
     pub(crate) async fn connect(address: SocketAddr, encoding: Encoding) -> Self {
         Self::welcomed(Raw::open(address, encoding, "", None).await).await
     }
 
-    /// A guest whose kernel takes little that is not read.
+    /// A client whose kernel takes little that is not read.
     pub(crate) async fn narrow(address: SocketAddr, encoding: Encoding) -> Self {
         Self::welcomed(Raw::open(address, encoding, "", Some(SmallWindow::READ)).await).await
     }
 
-    /// Connects in the session of another guest.
+    /// Connects in the session of another client.
     pub(crate) async fn again(address: SocketAddr, encoding: Encoding, token: &str) -> Self {
         let query = format!("?session={token}");
         Self::welcomed(Raw::open(address, encoding, &query, None).await).await
@@ -184,7 +184,7 @@ impl Guest {
         self.done(id).await;
     }
 
-    /// Takes what was sent before this; a guest that is told what it does not watch fails meanwhile.
+    /// Takes what was sent before this; a client that is told what it does not watch fails meanwhile.
     pub(crate) async fn ping(&mut self) {
         let id = self.ask(|id| ClientMessage::Ping(Ping { id })).await;
         self.done(id).await;
@@ -350,18 +350,22 @@ pub(crate) fn all(object: u64) -> PresenceGet {
     PresenceGet { id: 0, object, since: None, after: None, limit: None }
 }
 
-/// A new guest that is here.
-pub(crate) async fn arrive(server: &TestServer, object: &str, name: &str) -> (Guest, Joined) {
-    let mut guest = Guest::connect(server.address, Encoding::Msgpack).await;
-    let joined = guest.join(present(object, name)).await;
-    (guest, joined)
+/// A new checked client that is here.
+pub(crate) async fn arrive(
+    server: &TestServer,
+    object: &str,
+    name: &str,
+) -> (CheckedClient, Joined) {
+    let mut client = CheckedClient::connect(server.address, Encoding::Msgpack).await;
+    let joined = client.join(present(object, name)).await;
+    (client, joined)
 }
 
-/// A new guest that only watches, and the object's id.
-pub(crate) async fn watcher(server: &TestServer, object: &str) -> (Guest, u64) {
-    let mut guest = Guest::connect(server.address, Encoding::Json).await;
-    let joined = guest.join(enter(object, Watch::Roster)).await;
-    (guest, joined.object)
+/// A new checked client that only watches, and the object's id.
+pub(crate) async fn watcher(server: &TestServer, object: &str) -> (CheckedClient, u64) {
+    let mut client = CheckedClient::connect(server.address, Encoding::Json).await;
+    let joined = client.join(enter(object, Watch::Roster)).await;
+    (client, joined.object)
 }
 
 /// How often an object was woken, for whatever cause.

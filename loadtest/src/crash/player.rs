@@ -10,7 +10,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use super::check::{Breach, Fault, Guest, Place, Post, Room, Sign};
+use super::check::{Breach, ClientId, Fault, Place, Post, Room, Sign};
 use super::plan::{Whim, Whims};
 use super::stage::{Pace, Stage, Standing};
 use crate::client::{Client, Notice, Object, Tally};
@@ -31,7 +31,7 @@ const KINDS: [&str; 3] = ["message", "note", "edit"];
 
 /// A client and its whims.
 pub(super) struct Player {
-    guest: Guest,
+    id: ClientId,
     client: Client,
     whims: Whims,
     stage: Arc<Stage>,
@@ -67,13 +67,13 @@ struct Text {
 
 impl Player {
     /// A client, which is a member of every room and watches its roster.
-    pub(super) fn new(stage: &Arc<Stage>, guest: Guest, encoding: Encoding, whims: Whims) -> Self {
+    pub(super) fn new(stage: &Arc<Stage>, id: ClientId, encoding: Encoding, whims: Whims) -> Self {
         let mut client = Client::new(&stage.url, encoding).hurried(RECONNECT_MAX);
         let rooms = (0..stage.rooms)
             .map(|room| client.join_and_watch(Stage::name(Room(room)), Start::All))
             .collect();
         let mut player = Self {
-            guest,
+            id,
             client,
             whims,
             stage: Arc::clone(stage),
@@ -95,7 +95,7 @@ impl Player {
     pub(super) async fn run(mut self) -> Figures {
         if let Err(error) = self.play().await {
             let fault = Fault::new(Breach::Conduct, format!("it can't go on: {error:#}"));
-            self.stage.judge().note(fault.guest(self.guest));
+            self.stage.judge().note(fault.client(self.id));
             self.stand(Standing::Gone);
         }
         Figures { tally: self.client.tally(), ..self.figures }
@@ -136,7 +136,7 @@ impl Player {
     }
 
     fn cut_with_others(&mut self) {
-        if *self.cuts.borrow_and_update() % 2 == self.guest.0 as u64 % 2 {
+        if *self.cuts.borrow_and_update() % 2 == self.id.0 as u64 % 2 {
             self.client.cut(Duration::ZERO);
         }
     }
@@ -165,7 +165,7 @@ impl Player {
                 self.count += 1;
                 let mut judge = self.stage.judge();
                 let sign = Sign { number: self.count, kills: judge.kills() };
-                judge.signalled(self.guest, room, sign.number);
+                judge.signalled(self.id, room, sign.number);
                 self.client.signal(self.rooms[room.0], Payload::of(&sign)?);
             }
             Whim::Say { room, is_present } => {
@@ -209,7 +209,7 @@ impl Player {
     }
 
     fn publish(&mut self, post: Post) {
-        self.stage.judge().publish(self.guest, &post);
+        self.stage.judge().publish(self.id, &post);
         let Post { room, key, kind, data } = post.clone();
         self.client.publish(self.rooms[room.0], kind, data, key);
         self.waiting.push_back(post);
@@ -218,13 +218,13 @@ impl Player {
 
     fn take(&mut self, notice: Notice) {
         if let Some(session) = self.client.session() {
-            self.stage.judge().is_session(self.guest, session);
+            self.stage.judge().is_session(self.id, session);
         }
         let object = notice.object();
         let Some(room) = self.rooms.iter().position(|room| *room == object).map(Room) else {
             return;
         };
-        self.stage.tell(self.guest, room, &notice);
+        self.stage.tell(self.id, room, &notice);
         match notice {
             Notice::Events { events, .. } => self.figures.delivered += events.len() as u64,
             Notice::Signals { signals, .. } => self.figures.signals += signals.len() as u64,
@@ -248,8 +248,7 @@ impl Player {
                 self.client.join_again(*object, None);
             }
         }
-        let is_settled =
-            matches!(self.stage.standings.borrow()[self.guest.0], Standing::Settled(_));
+        let is_settled = matches!(self.stage.standings.borrow()[self.id.0], Standing::Settled(_));
         if self.client.is_settled() != is_settled {
             let standing =
                 if is_settled { Standing::Busy } else { Standing::Settled(self.places()) };
@@ -258,7 +257,7 @@ impl Player {
     }
 
     fn stand(&self, standing: Standing) {
-        self.stage.standings.send_modify(|standings| standings[self.guest.0] = standing);
+        self.stage.standings.send_modify(|standings| standings[self.id.0] = standing);
     }
 
     fn places(&self) -> Vec<Place> {

@@ -1,4 +1,4 @@
-//! The books: what every log holds as far as anybody was told, and whether what a member receives agrees with it. No I/O.
+//! The oracle: what every log holds as far as anybody was told, and whether what a member receives agrees with it. No I/O.
 //!
 //! The server is asked nothing: an event that one member received, or whose publisher was told its offset, has to be the same for
 //! everybody else.
@@ -27,7 +27,7 @@ pub(super) struct Kept {
 }
 
 /// What is known of all logs.
-pub(super) struct Books {
+pub(super) struct Oracle {
     kept: Kept,
     stampers: Vec<Stamper>,
     logs: Vec<Log>,
@@ -56,8 +56,8 @@ pub(super) struct Counts {
     pub(super) returns: u64,
     /// Pages of history, of rosters, and answers over HTTP.
     pub(super) reads: u64,
-    /// Bad clients.
-    pub(super) strangers: u64,
+    /// Malformed clients.
+    pub(super) malformed_clients: u64,
 }
 
 #[derive(Default)]
@@ -89,7 +89,7 @@ pub(super) struct Reader {
     told: u64,
 }
 
-impl Books {
+impl Oracle {
     /// Of so many empty logs, with payloads of these sizes.
     pub(super) fn new(objects: usize, kept: Kept, payloads: &[usize]) -> Self {
         let log = || Log { first: 1, ..Log::default() };
@@ -215,39 +215,45 @@ impl Reader {
     }
 
     /// It has everything that anybody was told of.
-    pub(super) fn is_complete(&self, books: &Books) -> bool {
-        self.last.is_some_and(|last| last >= books.head(self.object))
+    pub(super) fn is_complete(&self, oracle: &Oracle) -> bool {
+        self.last.is_some_and(|last| last >= oracle.head(self.object))
     }
 
     /// It has joined, and asked for this.
-    pub(super) fn joined(&mut self, books: &mut Books, joined: &Joined, start: Start, now_ms: u64) {
-        let log = &mut books.logs[self.object];
+    pub(super) fn joined(
+        &mut self,
+        oracle: &mut Oracle,
+        joined: &Joined,
+        start: Start,
+        now_ms: u64,
+    ) {
+        let log = &mut oracle.logs[self.object];
         log.head = log.head.max(joined.head);
         self.told = joined.head;
         let Joined { head, from, .. } = *joined;
         if joined.reset.is_some() {
-            return self.reset(books, from, now_ms);
+            return self.reset(oracle, from, now_ms);
         }
         let is_right = match start {
             Start::Now => from == head,
-            Start::All => from <= head && books.may_be_trimmed(self.object, from, now_ms),
+            Start::All => from <= head && oracle.may_be_trimmed(self.object, from, now_ms),
             Start::Last(count) => {
                 from == head.saturating_sub(count.into())
-                    || from <= head && books.may_be_trimmed(self.object, from, now_ms)
+                    || from <= head && oracle.may_be_trimmed(self.object, from, now_ms)
             }
             Start::After(position) => joined.resumed && from == position.offset,
         };
-        books.counts.resumes += u64::from(joined.resumed);
+        oracle.counts.resumes += u64::from(joined.resumed);
         if !is_right {
-            books.faults.add(Fault::Misplaced, || format!("{start:?} was answered {joined:?}"));
+            oracle.faults.add(Fault::Misplaced, || format!("{start:?} was answered {joined:?}"));
         }
-        self.continue_at(books, from);
+        self.continue_at(oracle, from);
     }
 
     /// It goes on after an offset: where it stood, if it has stood anywhere.
-    pub(super) fn continue_at(&mut self, books: &mut Books, from: u64) {
+    pub(super) fn continue_at(&mut self, oracle: &mut Oracle, from: u64) {
         if let Some(last) = self.last.filter(|last| *last != from) {
-            books.faults.add(Fault::Misplaced, || {
+            oracle.faults.add(Fault::Misplaced, || {
                 format!("object {}: had {last} and goes on after {from}", self.object)
             });
         }
@@ -255,13 +261,13 @@ impl Reader {
     }
 
     /// What it had is to be dropped, as there is something missing up to `from`.
-    pub(super) fn reset(&mut self, books: &mut Books, from: u64, now_ms: u64) {
+    pub(super) fn reset(&mut self, oracle: &mut Oracle, from: u64, now_ms: u64) {
         let last = self.last.unwrap_or_default();
-        if from > last && books.may_be_trimmed(self.object, from, now_ms) {
-            books.counts.resets += 1;
+        if from > last && oracle.may_be_trimmed(self.object, from, now_ms) {
+            oracle.counts.resets += 1;
         } else {
-            let head = books.head(self.object);
-            books.faults.add(Fault::WrongReset, || {
+            let head = oracle.head(self.object);
+            oracle.faults.add(Fault::WrongReset, || {
                 format!("object {}: a reset from {last} to {from}, with {head}", self.object)
             });
         }
@@ -270,34 +276,34 @@ impl Reader {
     }
 
     /// Events arrived.
-    pub(super) fn events(&mut self, books: &mut Books, events: &[Event]) {
+    pub(super) fn events(&mut self, oracle: &mut Oracle, events: &[Event]) {
         for event in events {
-            books.counts.deliveries += 1;
-            if let Some(entry) = books.recognize(self.object, event) {
-                books.enter(self.object, event.offset, entry);
-                self.take(books, event.offset, entry);
+            oracle.counts.deliveries += 1;
+            if let Some(entry) = oracle.recognize(self.object, event) {
+                oracle.enter(self.object, event.offset, entry);
+                self.take(oracle, event.offset, entry);
             }
         }
     }
 
-    fn take(&mut self, books: &mut Books, offset: u64, entry: Entry) {
+    fn take(&mut self, oracle: &mut Oracle, offset: u64, entry: Entry) {
         let Some(last) = self.last else {
-            books.faults.add(Fault::Misplaced, || format!("object {}: not joined", self.object));
+            oracle.faults.add(Fault::Misplaced, || format!("object {}: not joined", self.object));
             return;
         };
         if offset <= last {
             let fault = if self.gaps.fill(offset) {
-                books.faults.take_back(Fault::Lost, 1);
+                oracle.faults.take_back(Fault::Lost, 1);
                 Fault::Reordered
             } else {
                 Fault::Repeated
             };
-            books.faults.add(fault, || format!("object {}: {offset} after {last}", self.object));
+            oracle.faults.add(fault, || format!("object {}: {offset} after {last}", self.object));
             return;
         }
         if offset > last + 1 {
             let missing = last + 1..offset;
-            books.faults.add_many(Fault::Lost, offset - last - 1, || {
+            oracle.faults.add_many(Fault::Lost, offset - last - 1, || {
                 format!("object {}: {offset} after {last}", self.object)
             });
             self.gaps.open(missing);
@@ -309,27 +315,27 @@ impl Reader {
             return;
         };
         let fault = if sequence == entry.sequence { Fault::Repeated } else { Fault::Reordered };
-        books.faults.add(fault, || {
+        oracle.faults.add(fault, || {
             format!("object {}, offset {offset}: {entry:?} after {sequence} at {at}", self.object)
         });
     }
 
     /// It was told that it has everything up to here.
-    pub(super) fn caught_up(&mut self, books: &mut Books, offset: u64) {
+    pub(super) fn caught_up(&mut self, oracle: &mut Oracle, offset: u64) {
         if self.last != Some(offset) || offset < self.told {
             let (last, told) = (self.last, self.told);
-            books.faults.add(Fault::Misplaced, || {
+            oracle.faults.add(Fault::Misplaced, || {
                 format!("object {}: caught up with {offset} at {last:?} of {told}", self.object)
             });
         }
     }
 
     /// Nothing more comes.
-    pub(super) fn close(&self, books: &mut Books) {
-        let head = books.head(self.object);
+    pub(super) fn close(&self, oracle: &mut Oracle) {
+        let head = oracle.head(self.object);
         let missing = head.saturating_sub(self.last.unwrap_or(head));
         if missing > 0 {
-            books.faults.add_many(Fault::Lost, missing, || {
+            oracle.faults.add_many(Fault::Lost, missing, || {
                 format!("object {}: {missing} events before {head} never came", self.object)
             });
         }

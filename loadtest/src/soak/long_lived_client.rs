@@ -1,4 +1,4 @@
-//! Regulars follow some objects for the whole run and publish to them. Their connections are cut now and then: they resume, and send
+//! Long-lived clients follow some objects for the whole run and publish to them. Their connections are cut now and then: they resume, and send
 //! again what was not acknowledged, as real clients do.
 
 use std::collections::HashMap;
@@ -9,8 +9,8 @@ use anyhow::{Context as _, Result, ensure};
 use dormouse_protocol::{Encoding, Key, Kind, Payload, Start};
 use tokio::time::{Instant, sleep_until};
 
-use super::books::Reader;
 use super::faults::Fault;
+use super::oracle::Reader;
 use super::stage::{HOT, Phase, Stage, now_ms, random};
 use crate::client::{Client, Notice, Object, Tally};
 
@@ -18,7 +18,7 @@ use crate::client::{Client, Notice, Object, Tally};
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A member of several objects.
-pub(super) struct Regular {
+pub(super) struct LongLivedClient {
     stage: Arc<Stage>,
     /// As a publisher.
     number: u32,
@@ -31,11 +31,11 @@ pub(super) struct Regular {
     /// What is not acknowledged.
     waiting: HashMap<Key, (usize, u32)>,
     is_settled: bool,
-    /// What the books have of the client's tally.
+    /// What the oracle has of the client's tally.
     counted: Tally,
 }
 
-impl Regular {
+impl LongLivedClient {
     pub(super) fn new(
         stage: Arc<Stage>,
         number: u32,
@@ -67,11 +67,13 @@ impl Regular {
         if let Err(why) = played {
             let (number, failure) = (self.number, self.client.last_failure());
             let failure = failure.unwrap_or_default().to_owned();
-            self.stage.fault(Fault::Refused, || format!("regular {number}: {why:#} ({failure})"));
+            self.stage.fault(Fault::Refused, || {
+                format!("long-lived client {number}: {why:#} ({failure})")
+            });
         }
-        let mut books = self.stage.books();
+        let mut oracle = self.stage.oracle();
         for (_, reader) in &self.seats {
-            reader.close(&mut books);
+            reader.close(&mut oracle);
         }
     }
 
@@ -128,8 +130,8 @@ impl Regular {
     }
 
     fn is_complete(&self) -> bool {
-        let books = self.stage.books();
-        self.seats.iter().all(|(_, reader)| reader.is_complete(&books))
+        let oracle = self.stage.oracle();
+        self.seats.iter().all(|(_, reader)| reader.is_complete(&oracle))
     }
 
     fn publish(&mut self) -> Result<()> {
@@ -138,7 +140,7 @@ impl Regular {
         let (object, reader) = &self.seats[rand::random_range(range)];
         self.sequence += 1;
         let (number, sequence) = (self.number, self.sequence);
-        let text = self.stage.books().payload(usize::from(!hot), number, sequence);
+        let text = self.stage.oracle().payload(usize::from(!hot), number, sequence);
         let key = format!("{number}-{sequence}").parse::<Key>()?;
         self.waiting.insert(key.clone(), (reader.object(), sequence));
         self.client.publish(*object, Kind::default(), Payload::of(&text)?, key);
@@ -156,23 +158,23 @@ impl Regular {
     }
 
     fn take(&mut self, notice: Notice) -> Result<()> {
-        let mut books = self.stage.books();
-        let books = &mut *books;
+        let mut oracle = self.stage.oracle();
+        let oracle = &mut *oracle;
         match notice {
             Notice::Joined { object, joined, .. } => {
-                reader(&mut self.seats, object)?.continue_at(books, joined.from);
+                reader(&mut self.seats, object)?.continue_at(oracle, joined.from);
             }
             Notice::Reset { object, position, .. } => {
-                reader(&mut self.seats, object)?.reset(books, position.offset, now_ms());
+                reader(&mut self.seats, object)?.reset(oracle, position.offset, now_ms());
             }
             Notice::Events { object, events } => {
-                reader(&mut self.seats, object)?.events(books, &events);
+                reader(&mut self.seats, object)?.events(oracle, &events);
             }
             Notice::Published { key, published, .. } => {
                 let sent = self.waiting.remove(&key);
                 let (object, sequence) = sent.context("acknowledged, and never sent")?;
                 ensure!(published.offset > 0, "offsets begin at 1");
-                books.published(object, published.offset, None, (self.number, sequence));
+                oracle.published(object, published.offset, None, (self.number, sequence));
             }
             _ => {}
         }
@@ -181,7 +183,7 @@ impl Regular {
 
     fn count(&mut self) {
         let now = self.client.tally();
-        let counts = &mut self.stage.books().counts;
+        let counts = &mut self.stage.oracle().counts;
         counts.connects += now.connections - self.counted.connections;
         counts.resumes += now.resumed - self.counted.resumed;
         self.counted = now;
