@@ -13,9 +13,6 @@ use super::key::{InvalidKey, Key};
 use super::keyring::{Keyring, SourceId};
 use super::settings::{KeySetting, KeySource};
 
-/// How often the files are read again.
-const INTERVAL: Duration = Duration::from_secs(2);
-
 /// Bytes of a file with a key.
 const MAX_BYTES: u64 = 64 << 10;
 
@@ -44,11 +41,15 @@ pub(super) struct Reload {
 }
 
 impl Reload {
-    /// Starts the thread.
-    pub(super) fn start(mut files: Vec<KeyFile>, keyring: Arc<Keyring>) -> io::Result<Self> {
+    /// Starts the thread, which reads the files once in each interval.
+    pub(super) fn start(
+        mut files: Vec<KeyFile>,
+        interval: Duration,
+        keyring: Arc<Keyring>,
+    ) -> io::Result<Self> {
         let (stop, stopped) = channel::<()>();
         thread::Builder::new().name("auth-files".into()).spawn(move || {
-            while stopped.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout) {
+            while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
                 for file in &mut files {
                     file.reload(&keyring);
                 }

@@ -37,7 +37,7 @@ pub use self::fuzz::{grants, tokens};
 pub use self::grant::{Grant, GrantError, MAX_GRANTS, decide, deciding_grant};
 pub use self::key::InvalidKey;
 pub use self::own_key::{create_own_key, own_key_file};
-pub use self::pattern::{Pattern, PatternError};
+pub use self::pattern::PatternError;
 pub use self::refusal::Refusal;
 pub use self::rules::Rules;
 pub use self::settings::{Endpoint, KeySetting, NotAKeySetting, NotAnEndpoint, Settings};
@@ -50,6 +50,9 @@ use self::files::{KeyFile, Reload};
 use self::jwks::{Jwks, Place};
 use self::keyring::Keyring;
 use self::token::Parts;
+
+/// How often files with keys are read again.
+const RELOAD_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Checks tokens.
 pub struct Auth {
@@ -95,7 +98,8 @@ impl Auth {
                 return Err(StartError::TwoKeys(id));
             }
             match KeyFile::open(key.clone(), &keyring) {
-                Ok(file) => files.push(file),
+                Ok(file) if key.can_change() => files.push(file),
+                Ok(_) => {}
                 Err(source) => return Err(StartError::Key { id, source }),
             }
         }
@@ -103,9 +107,10 @@ impl Auth {
         for place in jwks.map(Place::Set).into_iter().chain(oidc.map(Place::Issuer)) {
             issuers.push(Jwks::start(place, keyring.clone())?);
         }
-        let has_keys = !files.is_empty() || !issuers.is_empty();
+        let has_keys = !keys.is_empty() || !issuers.is_empty();
         let is_reloaded = !files.is_empty();
-        let reload = is_reloaded.then(|| Reload::start(files, keyring.clone())).transpose()?;
+        let start = || Reload::start(files, RELOAD_INTERVAL, keyring.clone());
+        let reload = is_reloaded.then(start).transpose()?;
         Ok(Self { keyring, rules, cache: Mutex::default(), issuers, has_keys, _reload: reload })
     }
 

@@ -14,7 +14,7 @@ const MAX_BYTES: usize = 256;
 
 /// `class/name`, such as `room/team-*` or `doc/{user}.*`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pattern {
+pub(super) struct Pattern {
     class: Vec<Piece>,
     name: Vec<Piece>,
 }

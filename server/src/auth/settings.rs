@@ -48,6 +48,13 @@ pub(super) enum KeySource {
 )]
 pub struct NotAKeySetting;
 
+impl KeySetting {
+    /// Whether it may be another key later, while this process runs.
+    pub(super) fn can_change(&self) -> bool {
+        matches!(self.source, KeySource::File(_))
+    }
+}
+
 impl FromStr for KeySetting {
     type Err = NotAKeySetting;
 

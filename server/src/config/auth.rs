@@ -11,7 +11,9 @@ use serde::Serialize;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
 use super::list;
-use crate::auth::{Endpoint, Grant, KeySetting, MAX_GRANTS, Rules, Settings, own_key_file};
+use crate::auth::{
+    Endpoint, Grant, KeySetting, MAX_GRANTS, NotAnEndpoint, Rules, Settings, own_key_file,
+};
 
 /// Tokens of clients (JWT): how they are checked, and what they allow. In environment variables, `;` stands between the entries of
 /// `keys`, `roles` and `anonymous`.
@@ -114,12 +116,8 @@ impl Auth {
 }
 
 #[expect(clippy::ptr_arg, reason = "the form of a validator")]
-fn endpoint(text: &String) -> Result<(), &'static str> {
-    if text.is_empty() || text.parse::<Endpoint>().is_ok() {
-        Ok(())
-    } else {
-        Err("must be a URL with https, or with http of localhost or a loopback address")
-    }
+fn endpoint(text: &String) -> Result<(), NotAnEndpoint> {
+    if text.is_empty() { Ok(()) } else { text.parse::<Endpoint>().map(drop) }
 }
 
 #[expect(clippy::ptr_arg, reason = "the form of a validator")]

@@ -1,10 +1,12 @@
 //! `dormouse key` and `dormouse token`.
 
 use std::io::Write as _;
+use std::net::{TcpListener, TcpStream};
 use std::process::{Output, Stdio};
 
 use tempfile::TempDir;
 
+use crate::process::Program;
 use crate::support::dormouse;
 
 /// A data directory, and the program's commands on it.
@@ -133,4 +135,25 @@ fn keys_roles_and_anonymous_grants_come_from_the_configuration() {
         |verb| run(&["token", "explain", "--object", "room/public-a", "--verb", verb], "");
     assert_eq!(printed(&anonymous("history")), "allowed by `room/public-*: join, history`\n");
     refused(&anonymous("publish"));
+}
+
+#[test]
+fn a_key_that_cannot_be_used_ends_the_start() {
+    let tokens = Tokens::new();
+    let keys = [("DORMOUSE_AUTH_KEYS", "main: HS256 env:NOT_SET")];
+    let error = refused(&tokens.run_with(&["serve", "--listen", "127.0.0.1:0"], &keys, ""));
+    assert!(error.contains("the key `main` of tokens cannot be used\n"), "{error}");
+    assert!(error.contains("the environment variable `NOT_SET` is not set"), "{error}");
+}
+
+#[test]
+fn a_server_starts_while_its_issuer_is_down() {
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let data = TempDir::new().unwrap();
+    let mut command = dormouse(&["--listen", "127.0.0.1:0", "--data"]);
+    command.arg(data.path());
+    command.env("DORMOUSE_AUTH_OIDC", format!("http://{closed}"));
+    command.env("DORMOUSE_AUTH_AUDIENCE", "chat");
+    let program = Program::run(command);
+    assert!(TcpStream::connect(program.address).is_ok());
 }

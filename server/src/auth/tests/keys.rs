@@ -3,13 +3,15 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use jsonwebtoken::Algorithm;
 use serde_json::json;
 use tempfile::TempDir;
 
 use super::support::{IssuerKey, NOW, TestAuth, ada, rules, settings};
-use crate::auth::files::KeyFile;
+use crate::auth::files::{KeyFile, Reload};
 use crate::auth::keyring::Keyring;
 use crate::auth::{
     Auth, CreateError, InvalidKey, NewToken, ReadError, Refusal, StartError, create_own_key,
@@ -62,6 +64,31 @@ fn a_file_that_changes_replaces_its_key_and_one_that_is_broken_does_not() {
     fs::write(&file, &second.public).unwrap();
     key.reload(&keyring);
     assert!(is_of(&second) && !is_of(&first) && keyring.version() > version);
+}
+
+#[test]
+fn files_are_read_again_until_nobody_needs_them() {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("k");
+    let write = |key: &IssuerKey| fs::write(&file, &key.public).unwrap();
+    let keyring = Arc::new(Keyring::default());
+    write(&IssuerKey::new(Algorithm::HS256));
+    let setting = format!("k: HS256 file:{}", file.display()).parse().unwrap();
+    let key = KeyFile::open(setting, &keyring).unwrap();
+    let version = keyring.version();
+    let reload = Reload::start(vec![key], Duration::from_millis(1), keyring.clone()).unwrap();
+    write(&IssuerKey::new(Algorithm::HS256));
+    let start = Instant::now();
+    while keyring.version() == version {
+        assert!(start.elapsed() < Duration::from_secs(20));
+        thread::yield_now();
+    }
+    drop(reload);
+    // The thread lets go of it when it ends.
+    while Arc::strong_count(&keyring) > 1 {
+        assert!(start.elapsed() < Duration::from_secs(20));
+        thread::yield_now();
+    }
 }
 
 #[test]
