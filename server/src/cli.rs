@@ -1,15 +1,20 @@
 //! The command line.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand};
 use confique::Layer as _;
 
+use dormouse::auth::{Grant, Verb};
 use dormouse::config::{self, Config, Layer, ListenAddress};
 use dormouse::object::State;
+use dormouse_protocol::ObjectName;
+use humantime_serde::re::humantime::parse_duration;
 
 use crate::table::Source;
+use crate::tokens::Wanted;
 
 /// A self-hosted server of durable objects for WebSockets.
 ///
@@ -37,6 +42,78 @@ pub(crate) enum Command {
     /// A table of the objects in use, those awake first, that follows what happens until `q` or Ctrl-C. Where stdout is
     /// not a terminal it is printed once. Looking wakes nothing.
     Objects(ObjectsFlags),
+    /// Make the key that signs tokens
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// Make tokens of users, and see what the server makes of them
+    #[command(subcommand)]
+    Token(TokenCommand),
+}
+
+/// What to do with keys.
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyCommand {
+    /// Make the server's own key, auth.key in the data directory
+    ///
+    /// It signs and checks tokens with HS256. Its only line is the secret, for back ends that make tokens themselves (`kid`: own).
+    Create(ConfigFlags),
+}
+
+/// What to do with tokens.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenCommand {
+    /// Print a token of a user
+    Create(CreateFlags),
+    /// Say whether the server would take a token, and why not
+    Check {
+        /// The token; `-` reads it from stdin, so that it stands in no list of processes
+        token: String,
+        #[command(flatten)]
+        config: ConfigFlags,
+    },
+    /// Name the grant that allows something
+    Explain {
+        /// The token; `-` reads it from stdin. Without one: what a client without a token may do
+        token: Option<String>,
+        /// The object
+        #[arg(long, value_name = "CLASS/NAME")]
+        object: ObjectName,
+        /// What is to be done with it: join, publish, signal, presence, history, call or admin
+        #[arg(long)]
+        verb: Verb,
+        #[command(flatten)]
+        config: ConfigFlags,
+    },
+}
+
+/// What a token is to say.
+#[derive(Debug, Args)]
+pub(crate) struct CreateFlags {
+    /// The user
+    #[arg(long)]
+    user: String,
+    /// What the user may do, such as 'room/team-*: join, publish'; can be repeated
+    #[arg(long = "grant", value_name = "PATTERN: VERB, VERB…")]
+    grants: Vec<Grant>,
+    /// How long the token is valid
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_duration)]
+    expires: Duration,
+    /// The id of the key that signs it; by default the first that can
+    #[arg(long, value_name = "ID")]
+    key: Option<String>,
+    #[command(flatten)]
+    config: ConfigFlags,
+}
+
+/// Where the configuration is.
+#[derive(Debug, Args)]
+pub(crate) struct ConfigFlags {
+    /// The directory that holds the log and the server's keys, by default ./dormouse-data
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// A configuration file in TOML
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
 }
 
 /// Where the configuration is, and its most wanted keys.
@@ -48,12 +125,8 @@ pub(crate) struct Flags {
     /// The host and port for operators (metrics, health, objects), by default 127.0.0.1:7701
     #[arg(long, value_name = "HOST:PORT")]
     internal: Option<ListenAddress>,
-    /// The directory that holds the log, by default ./dormouse-data
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
-    /// A configuration file in TOML
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    config: ConfigFlags,
 }
 
 /// Which objects to show, and how.
@@ -89,8 +162,22 @@ impl Cli {
 
 impl Flags {
     pub(crate) fn config(self) -> Result<Config, config::Error> {
-        let Self { listen, internal, data, config: file } = self;
+        let Self { listen, internal, config: ConfigFlags { data, config: file } } = self;
         Config::load(Layer { listen, internal, data, ..Layer::empty() }, file.as_deref())
+    }
+}
+
+impl ConfigFlags {
+    pub(crate) fn config(self) -> Result<Config, config::Error> {
+        let Self { data, config: file } = self;
+        Config::load(Layer { data, ..Layer::empty() }, file.as_deref())
+    }
+}
+
+impl CreateFlags {
+    pub(crate) fn split(self) -> (ConfigFlags, Wanted) {
+        let Self { user, grants, expires: lifetime, key, config } = self;
+        (config, Wanted { user, grants, lifetime, key })
     }
 }
 

@@ -1,6 +1,7 @@
 //! The doors of the fuzz targets: what holds for any bytes that a peer sends or a disk gives back. The tests below run the
 //! same over what the targets have found worth keeping.
 
+pub use crate::auth::{grants, tokens};
 pub use crate::http::{handshake, query};
 pub use crate::socket::frames;
 
@@ -34,6 +35,16 @@ mod tests {
     }
 
     #[test]
+    fn grants_hold() {
+        over_the_corpus("grants", grants);
+    }
+
+    #[test]
+    fn tokens_hold() {
+        over_the_corpus("tokens", tokens);
+    }
+
+    #[test]
     fn handshakes_hold() {
         over_the_corpus("handshake", handshake);
     }
@@ -52,6 +63,8 @@ mod tests {
         #[test]
         fn hostile_bytes_hold(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
             frames(&bytes);
+            grants(&bytes);
+            tokens(&bytes);
             handshake(&bytes);
             query(&bytes);
             storage(&bytes);

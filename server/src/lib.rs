@@ -3,6 +3,7 @@
 //! [`Server`] is the whole of it, for the `dormouse` program, for embedding and for tests. Imports point one way:
 //! `http` → `socket` → `object` → `log`, and `dormouse_protocol` below them all.
 
+pub mod auth;
 pub mod clock;
 pub mod config;
 #[cfg(any(test, fuzzing))]

@@ -4,6 +4,7 @@ mod cli;
 mod logging;
 mod restart;
 mod table;
+mod tokens;
 
 use std::cell::Cell;
 use std::error::Error;
@@ -13,12 +14,12 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use dormouse::Server;
-use dormouse::config::Config;
+use dormouse::config::{self, Config};
 use dormouse::memory::{self, Tidy};
 use dormouse::metrics::VERSION;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::cli::{Cli, Command, Flags, ObjectsFlags};
+use crate::cli::{Cli, Command, KeyCommand, ObjectsFlags, TokenCommand};
 use crate::logging::Logging;
 
 #[global_allocator]
@@ -33,14 +34,42 @@ const USAGE: u8 = 2;
 fn main() -> ExitCode {
     memory::set_up();
     match Cli::read().command() {
-        Command::Serve(flags) => with_config(flags, serve),
-        Command::Config(flags) => with_config(flags, |config, _| print(&config)),
+        Command::Serve(flags) => with_config(flags.config(), serve),
+        Command::Config(flags) => with_config(flags.config(), |config, _| print(&config)),
         Command::Objects(flags) => show(flags),
+        Command::Key(KeyCommand::Create(flags)) => {
+            with_config(flags.config(), |config, _| done(tokens::create_key(&config)))
+        }
+        Command::Token(command) => token(command),
     }
 }
 
-fn with_config(flags: Flags, then: fn(Config, Logging) -> anyhow::Result<ExitCode>) -> ExitCode {
-    let config = match flags.config() {
+fn token(command: TokenCommand) -> ExitCode {
+    match command {
+        TokenCommand::Create(flags) => {
+            let (config, wanted) = flags.split();
+            with_config(config.config(), |config, _| done(tokens::create(&config, wanted)))
+        }
+        TokenCommand::Check { token, config } => {
+            with_config(config.config(), |config, _| done(tokens::check(&config, &token)))
+        }
+        TokenCommand::Explain { token, object, verb, config } => {
+            with_config(config.config(), |config, _| {
+                done(tokens::explain(&config, token.as_deref(), object, verb))
+            })
+        }
+    }
+}
+
+fn done(result: anyhow::Result<()>) -> anyhow::Result<ExitCode> {
+    result.map(|()| ExitCode::SUCCESS)
+}
+
+fn with_config(
+    config: Result<Config, config::Error>,
+    then: impl FnOnce(Config, Logging) -> anyhow::Result<ExitCode>,
+) -> ExitCode {
+    let config = match config {
         Ok(config) => config,
         Err(error) => return refuse(&error, USAGE),
     };
@@ -107,9 +136,9 @@ async fn run(config: Config, logging: &Logging) -> anyhow::Result<Ending> {
     announce(&server);
     let is_public = server.addresses().iter().any(|address| !address.ip().is_loopback());
     tracing::info!(data = %data.display(), "ready");
-    if is_public {
+    if is_public || server.auth().has_keys() {
         tracing::warn!(
-            "there is no authentication: whoever reaches this address can read and write every room"
+            "connections are not asked for tokens yet: whoever reaches this address can read and write every room"
         );
     }
 

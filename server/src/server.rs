@@ -17,6 +17,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::auth::{self, Auth};
 use crate::clock::{BeforeEpoch, Clock};
 use crate::config::Config;
 use crate::http::{HandOver, Health, HttpServer, Inside};
@@ -40,6 +41,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// A running server.
 pub struct Server {
+    /// Keeps the keys of tokens up to date.
+    auth: Auth,
     health: Health,
     http: HttpServer,
     core: Core,
@@ -75,6 +78,9 @@ pub enum StartError {
     /// An object is pinned that can't be.
     #[error("objects.pinned names `{0}`, and there is no such class")]
     Pinned(ObjectName),
+    /// The keys of tokens can't be used.
+    #[error(transparent)]
+    Auth(#[from] auth::StartError),
     /// Two metrics have one name.
     #[error("cannot register the metrics")]
     Metrics(#[from] prometheus::Error),
@@ -165,6 +171,7 @@ impl Server {
     ) -> Result<Self, StartError> {
         let sessions = open_sessions(&config).await?;
         let rosters = read_rosters(log.clone()).await?;
+        let auth = open_auth(&config).await?;
         let health = Health::new(log.clone());
         let socket_metrics = socket::Metrics::register(metrics.registry())?;
         let sockets = socket_settings(&config);
@@ -211,7 +218,7 @@ impl Server {
         };
         core.registry.wake_pinned();
         let Config { data, shutdown_timeout, .. } = config;
-        Ok(Self { health, http, core, log, metrics, data, _memory: memory, shutdown_timeout })
+        Ok(Self { auth, health, http, core, log, metrics, data, _memory: memory, shutdown_timeout })
     }
 
     /// The registry of what `GET /metrics` prints, for the metrics of an embedding program.
@@ -232,6 +239,11 @@ impl Server {
     /// All addresses that it listens on for operators, at least one.
     pub fn internal_addresses(&self) -> &[SocketAddr] {
         self.http.internal_addresses()
+    }
+
+    /// What checks the tokens of clients.
+    pub fn auth(&self) -> &Auth {
+        &self.auth
     }
 
     /// Waits until the log has failed and its disk works again: then the server should be shut down and started anew. Until
@@ -295,6 +307,13 @@ async fn open_sessions(config: &Config) -> Result<Sessions, KeyError> {
 async fn read_rosters(log: Log) -> Result<StoredRosters, ReadError> {
     let rosters = spawn_blocking(move || StoredRosters::read(&log)).await;
     rosters.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+}
+
+/// Reads the keys of tokens.
+async fn open_auth(config: &Config) -> Result<Auth, auth::StartError> {
+    let settings = config.auth.settings(&config.data);
+    let opened = spawn_blocking(move || Auth::start(settings)).await;
+    opened.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
 }
 
 /// Opening blocks: after a crash it replays the journal.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use dormouse_protocol::ObjectName;
 use serde::Serialize;
 
+use super::auth::Auth;
 use super::list;
 use super::listen::ListenAddress;
 use super::size::{self, Size};
@@ -78,6 +79,10 @@ pub struct Config {
     )]
     #[serde(serialize_with = "humantime_serde::serialize")]
     pub shutdown_timeout: Duration,
+
+    /// Who may do what.
+    #[config(nested)]
+    pub auth: Auth,
 
     /// What clients may use at most.
     #[config(nested)]

@@ -1,4 +1,4 @@
-//! A list of texts: in TOML a list, in an environment variable with commas between.
+//! A list of texts: in TOML a list, in an environment variable with commas between, or semicolons where the texts may have commas.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -11,7 +11,23 @@ where
     D: Deserializer<'de>,
     T: FromStr<Err: fmt::Display>,
 {
-    struct Texts<T>(PhantomData<T>);
+    separated(from, ',')
+}
+
+pub(super) fn by_semicolon<'de, D, T>(from: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr<Err: fmt::Display>,
+{
+    separated(from, ';')
+}
+
+fn separated<'de, D, T>(from: D, separator: char) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr<Err: fmt::Display>,
+{
+    struct Texts<T>(char, PhantomData<T>);
 
     impl<'de, T: FromStr<Err: fmt::Display>> Visitor<'de> for Texts<T> {
         type Value = Vec<T>;
@@ -21,7 +37,7 @@ where
         }
 
         fn visit_str<E: Error>(self, text: &str) -> Result<Vec<T>, E> {
-            text.split(',').map(|item| parse(item.trim())).collect()
+            text.split(self.0).map(|item| parse(item.trim())).collect()
         }
 
         fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Vec<T>, A::Error> {
@@ -33,9 +49,9 @@ where
         }
     }
 
-    from.deserialize_any(Texts(PhantomData))
+    from.deserialize_any(Texts(separator, PhantomData))
 }
 
-fn parse<T: FromStr<Err: fmt::Display>, E: Error>(item: &str) -> Result<T, E> {
+pub(super) fn parse<T: FromStr<Err: fmt::Display>, E: Error>(item: &str) -> Result<T, E> {
     item.parse().map_err(|error| E::custom(format_args!("`{item}`: {error}")))
 }

@@ -3,6 +3,7 @@
 //! A key that nobody reads would be a wish not granted, so unknown keys and unknown `DORMOUSE_…` variables are
 //! errors. This module knows what the keys mean only as far as their bounds go.
 
+mod auth;
 mod keys;
 mod list;
 mod listen;
@@ -15,6 +16,7 @@ use std::path::Path;
 use confique::meta::{FieldKind, Meta};
 use confique::{Config as _, File, FileFormat, Layer as _};
 
+pub use auth::Auth;
 pub use keys::{Class, Classes, Config, Limits, Liveness, Log, Objects, Presence, Retention};
 pub use listen::ListenAddress;
 

@@ -9,6 +9,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "server",
         &[
+            "auth",
             "clock",
             "config",
             "descriptors",
@@ -23,16 +24,17 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "socket",
         ],
     ),
+    ("config", &["auth"]),
     ("descriptors", &["config"]),
-    ("fuzz", &["http", "log", "object", "socket"]),
+    ("fuzz", &["auth", "http", "log", "object", "socket"]),
     ("http", &["clock", "config", "limits", "log", "metrics", "object", "session", "socket"]),
     ("socket", &["limits", "log", "memory", "object", "session"]),
     ("object", &["clock", "limits", "log", "session"]),
     ("log", &["clock", "memory"]),
     ("sim", &["clock", "limits", "log", "object", "room", "session", "socket"]),
     ("room", &["object"]),
-    ("cli", &["table"]),
-    ("main", &["cli", "logging", "restart", "table"]),
+    ("cli", &["table", "tokens"]),
+    ("main", &["cli", "logging", "restart", "table", "tokens"]),
 ];
 
 /// The parts that are named by `crate::` paths in a source, with `crate::{a, b::c}` taken apart.

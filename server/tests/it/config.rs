@@ -196,3 +196,41 @@ fn a_configuration_file_that_is_named_must_exist() {
     let refusal = Run::new().flags(&["--config", "/nowhere/dormouse.toml"]).refusal();
     assert!(refusal.contains("/nowhere/dormouse.toml"), "{refusal}");
 }
+
+#[test]
+fn keys_of_tokens_and_grants_are_read_and_printed() {
+    let content = "[auth]\nkeys = ['a: ES256 file:/a.pem']\noidc = 'https://login.example'\naudience = ['chat']\n\
+                   roles = { editor = ['doc/*: publish,join'] }\nanonymous = ['room/public-*: join']\n";
+    let first = Run::new().file(content).values();
+    let auth = &first["auth"];
+    assert_eq!(auth["keys"][0].as_str(), Some("a: ES256 file:/a.pem"));
+    assert_eq!(auth["roles"]["editor"][0].as_str(), Some("doc/*: join, publish"));
+    assert_eq!(auth["anonymous"][0].as_str(), Some("room/public-*: join"));
+    let same = Run::new()
+        .variable("DORMOUSE_AUTH_KEYS", "a: ES256 file:/a.pem")
+        .variable("DORMOUSE_AUTH_OIDC", "https://login.example")
+        .variable("DORMOUSE_AUTH_AUDIENCE", "chat")
+        .variable("DORMOUSE_AUTH_ROLES", "editor = doc/*: join, publish")
+        .variable("DORMOUSE_AUTH_ANONYMOUS", "room/public-*: join")
+        .values();
+    assert_eq!(same["auth"], first["auth"]);
+}
+
+#[test]
+fn a_bad_entry_of_auth_is_named() {
+    for (content, why) in [
+        ("keys = ['a: none file:k']", "must be `ID: ALGORITHM file:PATH`"),
+        ("jwks = 'http://login.example/jwks'", "must be a URL with https"),
+        ("jwks = 'https://login.example/jwks'", "auth.jwks needs auth.audience"),
+        ("oidc = 'https://login.example'", "auth.oidc needs auth.audience"),
+        ("anonymous = ['room/*']", "as in `room/team-*: join, publish`"),
+        ("anonymous = ['room: join']", "a pattern must be `class/name`"),
+        ("roles = { a = ['room/*: jion'] }", "a verb must be one of"),
+        ("grants_claim = ''", "must not be empty"),
+        ("leeway = '6m'", "must be at most 5min"),
+    ] {
+        let content: &'static str = format!("[auth]\n{content}\n").leak();
+        let refusal = Run::new().file(content).refusal();
+        assert!(refusal.contains(why), "{refusal}");
+    }
+}

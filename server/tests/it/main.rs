@@ -41,5 +41,6 @@ mod server;
 mod sim;
 mod support;
 mod table;
+mod tokens;
 mod upgrade;
 mod websocket;

@@ -1,0 +1,179 @@
+//! Who a client is and what it may do: checks tokens, keeps the keys that they are checked with, and decides by grants.
+//!
+//! Knows nothing of connections, requests or the configuration. The time of day is given; only the threads that reload keys look at a
+//! clock.
+
+mod access;
+mod cache;
+mod create;
+mod files;
+#[cfg(any(test, fuzzing))]
+mod fuzz;
+mod grant;
+mod jwks;
+mod key;
+mod keyring;
+mod own_key;
+mod pattern;
+mod refusal;
+mod rules;
+mod settings;
+mod subject;
+mod token;
+mod verb;
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+pub use self::access::Access;
+pub use self::create::{CreateError, NewToken};
+pub use self::files::ReadError;
+#[cfg(any(test, fuzzing))]
+pub use self::fuzz::{grants, tokens};
+pub use self::grant::{Grant, GrantError, MAX_GRANTS, decide, deciding_grant};
+pub use self::key::InvalidKey;
+pub use self::own_key::{create_own_key, own_key_file};
+pub use self::pattern::PatternError;
+pub use self::refusal::Refusal;
+pub use self::rules::Rules;
+pub use self::settings::{Endpoint, KeySetting, NotAKeySetting, NotAnEndpoint, Settings};
+pub use self::subject::Subject;
+pub use self::token::MAX_TOKEN_BYTES;
+pub use self::verb::{NotAVerb, Verb};
+
+use self::cache::Cache;
+use self::files::{KeyFile, Reload};
+use self::jwks::{Jwks, Place};
+use self::keyring::Keyring;
+use self::token::Parts;
+
+/// How often files with keys are read again.
+const RELOAD_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Checks tokens.
+pub struct Auth {
+    keyring: Arc<Keyring>,
+    rules: Rules,
+    cache: Mutex<Cache>,
+    issuers: Vec<Jwks>,
+    has_keys: bool,
+    _reload: Option<Reload>,
+}
+
+/// Why no token can be checked.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A key cannot be read.
+    #[error("the key `{id}` of tokens cannot be used")]
+    Key {
+        /// Its id.
+        id: String,
+        /// What is wrong with it.
+        source: ReadError,
+    },
+    /// Two keys have one id, and a token names its key by the id.
+    #[error("auth.keys has two keys with the id `{0}`")]
+    TwoKeys(String),
+    /// The system refuses a thread.
+    #[error("cannot start a thread that reloads keys")]
+    Thread(#[from] io::Error),
+}
+
+impl Auth {
+    /// Reads the keys of files and variables, and starts to fetch those of issuers, without waiting for them.
+    pub fn start(settings: Settings) -> Result<Self, StartError> {
+        let Settings { mut keys, own_key, jwks, oidc, rules } = settings;
+        if own_key.exists() {
+            keys.push(own_key::setting(own_key));
+        }
+        let keyring = Arc::new(Keyring::default());
+        let mut files = Vec::new();
+        for (at, key) in keys.iter().enumerate() {
+            let id = key.id.clone();
+            if keys[..at].iter().any(|earlier| earlier.id == id) {
+                return Err(StartError::TwoKeys(id));
+            }
+            match KeyFile::open(key.clone(), &keyring) {
+                Ok(file) if key.can_change() => files.push(file),
+                Ok(_) => {}
+                Err(source) => return Err(StartError::Key { id, source }),
+            }
+        }
+        let mut issuers = Vec::new();
+        for place in jwks.map(Place::Set).into_iter().chain(oidc.map(Place::Issuer)) {
+            issuers.push(Jwks::start(place, keyring.clone())?);
+        }
+        let has_keys = !keys.is_empty() || !issuers.is_empty();
+        let is_reloaded = !files.is_empty();
+        let start = || Reload::start(files, RELOAD_INTERVAL, keyring.clone());
+        let reload = is_reloaded.then(start).transpose()?;
+        Ok(Self { keyring, rules, cache: Mutex::default(), issuers, has_keys, _reload: reload })
+    }
+
+    /// Whether there is any key: without one no token is valid.
+    pub fn has_keys(&self) -> bool {
+        self.has_keys
+    }
+
+    /// What a token gives at a time, in seconds since the Unix epoch.
+    pub fn authenticate(&self, token: &str, now: u64) -> Result<Arc<Access>, Refusal> {
+        if token.len() > MAX_TOKEN_BYTES {
+            return Err(Refusal::TooLong);
+        }
+        // Before the check: keys that change meanwhile make it void.
+        let version = self.keyring.version();
+        let hash = cache::hash(token);
+        let known = self.cache.lock().get(&hash, version);
+        if let Some(access) = known {
+            if !access.has_expired(self.rules.leeway.as_secs(), now) {
+                return Ok(access);
+            }
+            self.cache.lock().remove(&hash);
+            return Err(Refusal::Expired);
+        }
+        let access = Arc::new(self.check(token, now)?);
+        self.cache.lock().insert(hash, access.clone(), version);
+        Ok(access)
+    }
+
+    fn check(&self, token: &str, now: u64) -> Result<Access, Refusal> {
+        let parts = Parts::split(token)?;
+        let key = self.keyring.find(parts.key.as_deref(), parts.algorithm).inspect_err(|why| {
+            if *why == Refusal::UnknownKey {
+                self.issuers.iter().for_each(Jwks::look_for_new_keys);
+            }
+        })?;
+        key.check(&parts)?;
+        Access::from_claims(&parts.claims()?, &self.rules, key.issuer.as_deref(), now)
+    }
+
+    /// Makes a token.
+    pub fn create(&self, wanted: &NewToken, now: u64) -> Result<String, CreateError> {
+        let key = self
+            .keyring
+            .signer(wanted.key.as_deref())
+            .ok_or_else(|| wanted.key.clone().map_or(CreateError::NoKey, CreateError::NoSuchKey))?;
+        create::create(wanted, &self.rules, &key, now)
+    }
+
+    /// Waits until each issuer was asked for its keys once. Blocks.
+    pub fn wait_for_issuers(&self, timeout: Duration) {
+        let deadline = Instant::now() + timeout;
+        for issuer in &self.issuers {
+            issuer.wait_for_fetches(1, deadline);
+        }
+    }
+}
+
+impl fmt::Debug for Auth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Auth").field("rules", &self.rules).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;
