@@ -27,9 +27,14 @@ export interface DormouseOptions {
   readonly timeout?: number;
   /** The token of a session to continue. */
   readonly session?: string;
+  /**
+   * The token that says who the user is and what it may do, for a server with keys. A function is called at each attempt to
+   * connect, so that it can return a new token when the one before has expired.
+   */
+  readonly token?: string | (() => string);
 }
 
-const OPTIONS = ["encoding", "WebSocket", "minReconnectDelay", "maxReconnectDelay", "timeout", "session"];
+const OPTIONS = ["encoding", "WebSocket", "minReconnectDelay", "maxReconnectDelay", "timeout", "session", "token"];
 
 /**
  * - `disconnected`: the application did not ask for a connection;
@@ -91,12 +96,13 @@ export class Dormouse extends Emitter<ClientEvents> {
     if (!WebSocket) {
       throw new DormouseError("bad_request", "there is no global WebSocket: pass the class of the package ws as the option WebSocket");
     }
-    const { encoding = "msgpack", minReconnectDelay: minMs = 500, maxReconnectDelay: maxMs = 8_000, timeout = 10_000 } = options;
+    const { token, encoding = "msgpack", minReconnectDelay: minMs = 500, maxReconnectDelay: maxMs = 8_000, timeout = 10_000 } = options;
     const backoff = { minMs, maxMs };
     this.#connection = new Connection(
       { encoding, WebSocket, backoff, timeoutMs: timeout },
       {
         url: () => this.#urlWithSession(),
+        token: () => (typeof token === "function" ? token() : (token ?? null)),
         stateChanged: (state) => this.#stateChanged(state),
         received: (message) => this.#received(message),
         failed: (error) => this.emit("error", error),

@@ -28,10 +28,15 @@ export interface ConnectionOptions extends MachineOptions {
 export interface ConnectionOwner {
   /** The URL to connect to; read at every attempt. */
   url(): string;
+  /** The token of access, or null; read at every attempt. */
+  token(): string | null;
   stateChanged(state: MachineState): void;
   received(message: ServerMessage): void;
   failed(error: DormouseError): void;
 }
+
+/** A page can set no header of a WebSocket, so the token is offered as a subprotocol. */
+const TOKEN_PROTOCOL = "dormouse.token.";
 
 /** The id of the connection's own pings. Nothing waits for their replies: any message shows that the server is there. */
 const PING_ID = 0;
@@ -46,6 +51,8 @@ export class Connection {
   #maxBytes = Infinity;
   /** A `welcome` arrived at least once, so the URL is right and a failed handshake is temporary. */
   #wasConnected = false;
+  /** Why the server is about to close a connection before its `welcome`. */
+  #refusal = "";
   /** The search for the reason of a failed handshake. */
   #explanation: AbortController | null = null;
 
@@ -106,7 +113,9 @@ export class Connection {
     this.#endExplanation();
     let socket: WebSocketLike;
     try {
-      socket = new this.options.WebSocket(this.owner.url(), [subprotocol(this.options.encoding)]);
+      const token = this.owner.token();
+      const protocols = [subprotocol(this.options.encoding), ...(token === null ? [] : [TOKEN_PROTOCOL + token])];
+      socket = new this.options.WebSocket(this.owner.url(), protocols);
     } catch (error) {
       // Not in this call, because the machine is still in the step that asked for the socket.
       queueMicrotask(() => this.#input({ type: "closed", code: 1006, reason: String(error) }));
@@ -117,10 +126,12 @@ export class Connection {
     socket.onopen = () => (isOpen = true);
     socket.onmessage = ({ data }: { data: unknown }) => this.#received(data);
     let problem = "";
+    this.#refusal = "";
     const ended = (code: number, reason: string): void => {
       if (this.#socket !== socket) return;
       this.#socket = null;
-      if (isOpen || this.#wasConnected) this.#input({ type: "closed", code, reason: reason || problem });
+      const why = this.#refusal && reason ? `${reason}: ${this.#refusal}` : reason || problem;
+      if (isOpen || this.#wasConnected) this.#input({ type: "closed", code, reason: why });
       else void this.#handshakeFailed(code, problem);
     };
     socket.onclose = ({ code, reason }: { code: number; reason: string }) => ended(code, reason);
@@ -178,6 +189,8 @@ export class Connection {
       this.#input({ type: "welcome", pingIntervalMs: message.body.ping_interval_ms });
     } else if (this.#state.name === "connected") {
       this.owner.received(message);
+    } else if (message.type === "error") {
+      this.#refusal = message.body.message;
     }
   }
 

@@ -2,6 +2,7 @@
 export type ServerErrorCode =
   | "bad_request"
   | "unknown_class"
+  | "forbidden"
   | "not_joined"
   | "already_joined"
   | "too_many_joins"

@@ -30,13 +30,17 @@ pub enum CloseCode {
     SlowMessage,
     /// The server is short of memory, and most of it was held for this client: reconnect later.
     Overloaded,
+    /// The token of access has expired: connect again with another one.
+    TokenExpired,
     /// The session token is not one that this server gave: stop, and connect without it.
     BadToken,
+    /// There is no token of access, or it is not valid: stop, and connect with a valid one.
+    Unauthorized,
 }
 
 impl CloseCode {
     /// Every code, for metrics and documentation.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Normal,
         Self::ProtocolError,
         Self::UnsupportedData,
@@ -49,7 +53,9 @@ impl CloseCode {
         Self::Stalled,
         Self::SlowMessage,
         Self::Overloaded,
+        Self::TokenExpired,
         Self::BadToken,
+        Self::Unauthorized,
     ];
 
     /// The number in the close frame.
@@ -67,7 +73,9 @@ impl CloseCode {
             Self::Stalled => 3004,
             Self::SlowMessage => 3005,
             Self::Overloaded => 3006,
+            Self::TokenExpired => 3007,
             Self::BadToken => 3500,
+            Self::Unauthorized => 3501,
         }
     }
 
@@ -86,7 +94,9 @@ impl CloseCode {
             Self::Stalled => "stalled",
             Self::SlowMessage => "slow_message",
             Self::Overloaded => "overloaded",
+            Self::TokenExpired => "token_expired",
             Self::BadToken => "bad_token",
+            Self::Unauthorized => "unauthorized",
         }
     }
 }

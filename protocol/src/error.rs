@@ -10,6 +10,8 @@ pub enum ErrorCode {
     BadRequest,
     /// The object's class is not known to this server.
     UnknownClass,
+    /// The client's grants do not allow this.
+    Forbidden,
     /// The connection is not a member of that object.
     NotJoined,
     /// The connection is a member already, or is about to be.
@@ -36,9 +38,10 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every code, for metrics and documentation.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::BadRequest,
         Self::UnknownClass,
+        Self::Forbidden,
         Self::NotJoined,
         Self::AlreadyJoined,
         Self::TooManyJoins,
@@ -57,6 +60,7 @@ impl ErrorCode {
         match self {
             Self::BadRequest => "bad_request",
             Self::UnknownClass => "unknown_class",
+            Self::Forbidden => "forbidden",
             Self::NotJoined => "not_joined",
             Self::AlreadyJoined => "already_joined",
             Self::TooManyJoins => "too_many_joins",

@@ -125,6 +125,9 @@ pub(crate) struct Flags {
     /// The host and port for operators (metrics, health, objects), by default 127.0.0.1:7701
     #[arg(long, value_name = "HOST:PORT")]
     internal: Option<ListenAddress>,
+    /// Listen beyond the loopback interface without any key of tokens
+    #[arg(long)]
+    insecure: bool,
     #[command(flatten)]
     config: ConfigFlags,
 }
@@ -162,8 +165,9 @@ impl Cli {
 
 impl Flags {
     pub(crate) fn config(self) -> Result<Config, config::Error> {
-        let Self { listen, internal, config: ConfigFlags { data, config: file } } = self;
-        Config::load(Layer { listen, internal, data, ..Layer::empty() }, file.as_deref())
+        let Self { listen, internal, insecure, config: ConfigFlags { data, config: file } } = self;
+        let insecure = insecure.then_some(true);
+        Config::load(Layer { listen, internal, insecure, data, ..Layer::empty() }, file.as_deref())
     }
 }
 

@@ -134,11 +134,10 @@ async fn run(config: Config, logging: &Logging) -> anyhow::Result<Ending> {
     let server = Server::start(config).await?;
     logging.count_dropped(server.metrics())?;
     announce(&server);
-    let is_public = server.addresses().iter().any(|address| !address.ip().is_loopback());
     tracing::info!(data = %data.display(), "ready");
-    if is_public || server.auth().has_keys() {
+    if server.auth().is_open() {
         tracing::warn!(
-            "connections are not asked for tokens yet: whoever reaches this address can read and write every room"
+            "no key of tokens is configured: whoever reaches this address can read and write every room"
         );
     }
 

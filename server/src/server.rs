@@ -19,7 +19,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::auth::{self, Auth};
 use crate::clock::{BeforeEpoch, Clock};
-use crate::config::Config;
+use crate::config::{Config, ListenAddress};
 use crate::http::{HandOver, Health, HttpServer, Inside};
 use crate::limits::{Budget, Level, Pressure, Watch, budget_bytes};
 use crate::log::{Log, OpenError, ReadError, ReadPool};
@@ -42,7 +42,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A running server.
 pub struct Server {
     /// Keeps the keys of tokens up to date.
-    auth: Auth,
+    auth: Arc<Auth>,
     health: Health,
     http: HttpServer,
     core: Core,
@@ -78,6 +78,12 @@ pub enum StartError {
     /// An object is pinned that can't be.
     #[error("objects.pinned names `{0}`, and there is no such class")]
     Pinned(ObjectName),
+    /// Everybody who reaches the server could do everything.
+    #[error(
+        "{0} can be reached from other machines, and no key of tokens is configured: make one with `dormouse key create`, \
+         or listen on the loopback interface, or start with --insecure"
+    )]
+    Open(ListenAddress),
     /// The keys of tokens can't be used.
     #[error(transparent)]
     Auth(#[from] auth::StartError),
@@ -171,7 +177,10 @@ impl Server {
     ) -> Result<Self, StartError> {
         let sessions = open_sessions(&config).await?;
         let rosters = read_rosters(log.clone()).await?;
-        let auth = open_auth(&config).await?;
+        let auth = Arc::new(open_auth(&config).await?);
+        if auth.is_open() && !config.insecure && is_public(&config.listen) {
+            return Err(StartError::Open(config.listen));
+        }
         let health = Health::new(log.clone());
         let socket_metrics = socket::Metrics::register(metrics.registry())?;
         let sockets = socket_settings(&config);
@@ -205,6 +214,7 @@ impl Server {
             log: log.clone(),
             pressure,
             budget,
+            auth: auth.clone(),
             sessions,
         };
         let core = Core { reactors, registry };
@@ -310,6 +320,12 @@ async fn read_rosters(log: Log) -> Result<StoredRosters, ReadError> {
 }
 
 /// Reads the keys of tokens.
+/// Whether other machines may reach an address. One that cannot be resolved is refused later.
+fn is_public(address: &ListenAddress) -> bool {
+    let found = address.resolve().unwrap_or_default();
+    found.iter().any(|address| !address.ip().is_loopback())
+}
+
 async fn open_auth(config: &Config) -> Result<Auth, auth::StartError> {
     let settings = config.auth.settings(&config.data);
     let opened = spawn_blocking(move || Auth::start(settings)).await;

@@ -1,4 +1,4 @@
-import { spawn, type ChildProcess } from "node:child_process";
+import { spawn, spawnSync, type ChildProcess } from "node:child_process";
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -17,6 +17,14 @@ export class RealServer {
 
   private constructor(settings: Record<string, string>) {
     this.#settings = settings;
+  }
+
+  /** A server that asks for tokens. */
+  static async startWithKey(settings: Record<string, string> = {}): Promise<RealServer> {
+    const server = new RealServer(settings);
+    server.makeKey();
+    await server.start();
+    return server;
   }
 
   /** Starts a server. `settings` are environment variables. */
@@ -60,6 +68,22 @@ export class RealServer {
       child.once("error", reject);
       child.once("exit", (code) => reject(new Error(`the server ended with ${code} before it was ready:\n${out}${log}`)));
     });
+  }
+
+  /** Makes the server's own key. From its next start on, the server asks for tokens. */
+  makeKey(): void {
+    this.#run("key", "create");
+  }
+
+  /** A token of a user with these grants. */
+  token(user: string, grants: string[], expires = "1h"): string {
+    return this.#run("token", "create", "--user", user, "--expires", expires, ...grants.flatMap((grant) => ["--grant", grant]));
+  }
+
+  #run(...args: string[]): string {
+    const { status, stdout, stderr } = spawnSync(BINARY, [...args, "--data", this.#data], { env: { ...quietEnv(), ...this.#settings }, encoding: "utf8" });
+    if (status !== 0) throw new Error(stderr);
+    return stdout.trim();
   }
 
   /** Kills the process with SIGKILL. */

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use dormouse_protocol::ObjectName;
 use serde_json::{Map, Value};
 
 use super::grant::{self, Grant};
 use super::refusal::Refusal;
 use super::rules::Rules;
 use super::subject::{Subject, lookup};
+use super::verb::{Verb, Verbs};
 
 /// Bytes of a user's name.
 const MAX_USER_BYTES: usize = 128;
@@ -47,6 +49,17 @@ impl Access {
         let names = grants.iter().flat_map(Grant::claims);
         let subject = Subject::new(user, claims, names);
         Ok(Self { subject, grants, expires: Some(expires) })
+    }
+
+    /// What it allows with an object.
+    pub fn verbs(&self, object: &ObjectName) -> Verbs {
+        let mut verbs = Verbs::default();
+        for verb in Verb::ALL {
+            if grant::decide(&self.grants, &self.subject, verb, object) {
+                verbs.insert(verb);
+            }
+        }
+        verbs
     }
 
     /// Whether it has ended.

@@ -43,7 +43,7 @@ pub use self::rules::Rules;
 pub use self::settings::{Endpoint, KeySetting, NotAKeySetting, NotAnEndpoint, Settings};
 pub use self::subject::Subject;
 pub use self::token::MAX_TOKEN_BYTES;
-pub use self::verb::{NotAVerb, Verb};
+pub use self::verb::{NotAVerb, Verb, Verbs};
 
 use self::cache::Cache;
 use self::files::{KeyFile, Reload};
@@ -54,6 +54,15 @@ use self::token::Parts;
 /// How often files with keys are read again.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(2);
 
+/// What a client may do who was let in, and for how long.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admitted {
+    /// What it may do.
+    pub access: Arc<Access>,
+    /// The time that is left; without a token there is no end.
+    pub left: Option<Duration>,
+}
+
 /// Checks tokens.
 pub struct Auth {
     keyring: Arc<Keyring>,
@@ -61,6 +70,8 @@ pub struct Auth {
     cache: Mutex<Cache>,
     issuers: Vec<Jwks>,
     has_keys: bool,
+    /// What clients without a token may do, if that is anything.
+    anonymous: Option<Arc<Access>>,
     _reload: Option<Reload>,
 }
 
@@ -111,12 +122,37 @@ impl Auth {
         let is_reloaded = !files.is_empty();
         let start = || Reload::start(files, RELOAD_INTERVAL, keyring.clone());
         let reload = is_reloaded.then(start).transpose()?;
-        Ok(Self { keyring, rules, cache: Mutex::default(), issuers, has_keys, _reload: reload })
+        let anonymous =
+            (!rules.anonymous.is_empty()).then(|| Arc::new(Access::anonymous(&rules.anonymous)));
+        let cache = Mutex::default();
+        Ok(Self { keyring, rules, cache, issuers, has_keys, anonymous, _reload: reload })
     }
 
     /// Whether there is any key: without one no token is valid.
     pub fn has_keys(&self) -> bool {
         self.has_keys
+    }
+
+    /// Whether everybody may do everything, because the configuration has neither a key nor grants for anonymous clients.
+    pub fn is_open(&self) -> bool {
+        !self.has_keys && self.anonymous.is_none()
+    }
+
+    /// Lets a client in that presents this token, or none. `None`: it may do everything.
+    pub fn admit(&self, token: Option<&str>, now_ms: u64) -> Result<Option<Admitted>, Refusal> {
+        if self.is_open() {
+            return Ok(None);
+        }
+        let Some(token) = token else {
+            let access = self.anonymous.clone().ok_or(Refusal::Missing)?;
+            return Ok(Some(Admitted { access, left: None }));
+        };
+        let access = self.authenticate(token, now_ms / 1000)?;
+        let left = access.expires.map(|expires| {
+            let end = Duration::from_secs(expires).saturating_add(self.rules.leeway);
+            end.saturating_sub(Duration::from_millis(now_ms))
+        });
+        Ok(Some(Admitted { access, left }))
     }
 
     /// What a token gives at a time, in seconds since the Unix epoch.

@@ -3,6 +3,11 @@
 /// A reason. Its text is the same for every token and contains nothing of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
+    /// There is none, and clients without one may do nothing.
+    #[error(
+        "this server wants a token: send it as `Authorization: Bearer`, or as a subprotocol `dormouse.token.TOKEN`"
+    )]
+    Missing,
     /// It has more bytes than a token may have.
     #[error("the token is larger than 8KiB")]
     TooLong,

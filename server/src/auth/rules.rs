@@ -18,6 +18,8 @@ pub struct Rules {
     pub roles_claim: String,
     /// The grants of each role.
     pub roles: BTreeMap<String, Vec<Grant>>,
+    /// The grants of a client without a token.
+    pub anonymous: Vec<Grant>,
     /// How far the clocks of issuers may differ from this server's.
     pub leeway: Duration,
 }

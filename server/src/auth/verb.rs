@@ -6,7 +6,7 @@ use std::str::FromStr;
 /// One right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Verb {
-    /// Join the object and receive its events.
+    /// Join the object and receive its events, from any position.
     Join,
     /// Publish events.
     Publish,
@@ -14,7 +14,7 @@ pub enum Verb {
     Signal,
     /// Set presence and see the roster.
     Presence,
-    /// Read events before the join.
+    /// Page through the events with `history`.
     History,
     /// Call the class's methods.
     Call,
@@ -69,14 +69,18 @@ impl fmt::Display for Verb {
 
 /// A set of verbs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Verbs(u8);
+pub struct Verbs(u8);
 
 impl Verbs {
+    /// All verbs.
+    pub const ALL: Self = Self((1 << Verb::ALL.len()) - 1);
+
     pub(super) fn insert(&mut self, verb: Verb) {
         self.0 |= 1 << verb as u8;
     }
 
-    pub(super) fn contains(self, verb: Verb) -> bool {
+    /// Whether a verb is among them.
+    pub fn contains(self, verb: Verb) -> bool {
         self.0 & 1 << verb as u8 != 0
     }
 }

@@ -91,6 +91,7 @@ impl Auth {
                 grants_claim: self.grants_claim.clone(),
                 roles_claim: self.roles_claim.clone(),
                 roles: self.roles.clone(),
+                anonymous: self.anonymous.clone(),
                 leeway: self.leeway,
             },
         }

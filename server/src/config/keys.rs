@@ -32,6 +32,11 @@ pub struct Config {
     #[config(env = "DORMOUSE_INTERNAL", default = "127.0.0.1:7701")]
     pub internal: ListenAddress,
 
+    /// Listens beyond the loopback interface although no key of tokens is configured: whoever reaches the server can read and write every
+    /// room.
+    #[config(env = "DORMOUSE_INSECURE", default = false)]
+    pub insecure: bool,
+
     /// The directory that holds the log. It is made where it is missing; one server at a time uses it.
     #[config(env = "DORMOUSE_DATA", default = "./dormouse-data", validate = path)]
     pub data: PathBuf,

@@ -41,10 +41,10 @@ pub(super) fn take(mut stream: &TcpStream, shared: &Shared) -> Option<Granted> {
 
 fn grant(bytes: &[u8], shared: &Shared) -> Option<(Granted, usize)> {
     let (request, len) = parse(bytes)?;
-    let (handshake, slot) = shared.grant(&request).ok()?;
+    let upgrade = shared.grant(&request).ok()?;
     shared.count(CONNECT, axum::http::StatusCode::SWITCHING_PROTOCOLS);
-    let answer = write(&(&handshake).into_response());
-    Some((Granted { upgrade: Upgrade::new(handshake, slot), answer }, len))
+    let answer = write(&(&upgrade.handshake).into_response());
+    Some((Granted { upgrade, answer }, len))
 }
 
 /// A request to connect that is there to its last byte, and that length.

@@ -3,8 +3,9 @@
 //! Pure: no socket, no clock. Whether there is room for one more connection is the route's business.
 
 use axum::http::header::{
-    CONNECTION, CONTENT_LENGTH, HOST, RETRY_AFTER, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS,
-    SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, RETRY_AFTER, SEC_WEBSOCKET_ACCEPT,
+    SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
+    TRANSFER_ENCODING, UPGRADE,
 };
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
@@ -20,6 +21,8 @@ use crate::socket::WireFormat;
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 const KEY_BYTES: usize = 16;
 /// What goes back as it came, for tests of what lies below messages.
+/// What a subprotocol begins with that carries a token of access.
+const SUBPROTOCOL_TOKEN: &str = "dormouse.token.";
 const SUBPROTOCOL_ECHO: &str = "dormouse.test.echo";
 const RETRY_AFTER_SECONDS: &str = "5";
 
@@ -242,10 +245,22 @@ fn subprotocol(headers: &HeaderMap, echo: bool) -> Result<Option<&'static str>, 
     let known = &known[..if echo { 3 } else { 2 }];
     let chosen = tokens(headers, &SEC_WEBSOCKET_PROTOCOL)
         .find_map(|offered| known.iter().find(|name| **name == offered).copied());
-    if chosen.is_none() && headers.contains_key(SEC_WEBSOCKET_PROTOCOL) {
+    let mut offered = tokens(headers, &SEC_WEBSOCKET_PROTOCOL).peekable();
+    let is_token_only =
+        offered.peek().is_some() && offered.all(|offered| offered.starts_with(SUBPROTOCOL_TOKEN));
+    if chosen.is_none() && headers.contains_key(SEC_WEBSOCKET_PROTOCOL) && !is_token_only {
         return Err(Refusal::Subprotocol);
     }
     Ok(chosen)
+}
+
+/// The token of access: in `Authorization`, or as a subprotocol, since browsers let pages set no header.
+pub(super) fn access_token(headers: &HeaderMap) -> Option<&str> {
+    let header = only(headers, &AUTHORIZATION);
+    header.and_then(|value| value.strip_prefix("Bearer ")).map(str::trim).or_else(|| {
+        tokens(headers, &SEC_WEBSOCKET_PROTOCOL)
+            .find_map(|offered| offered.strip_prefix(SUBPROTOCOL_TOKEN))
+    })
 }
 
 /// The session that a query names, or a new one. The characters of a token need no escape in a URL, so escaped text is not a token.

@@ -39,6 +39,7 @@ use tokio::time::{Instant, timeout_at};
 use self::connection_limiter::ConnectionLimiter;
 use self::log_throttle::LogThrottle;
 use self::reserve_descriptor::ReserveDescriptor;
+use crate::auth::Auth;
 use crate::config::{Config, ListenAddress};
 use crate::limits::{Budget, Pressure};
 use crate::log::Log;
@@ -66,6 +67,8 @@ pub struct Inside {
     pub pressure: Pressure,
     /// The memory that may be held for clients.
     pub budget: Budget,
+    /// Checks tokens of access.
+    pub auth: Arc<Auth>,
     /// Issues sessions.
     pub sessions: Sessions,
 }

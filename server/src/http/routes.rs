@@ -14,7 +14,7 @@ use super::controls;
 use super::gate::{self, Gate};
 use super::handshake::Refusal;
 use super::shared::{CONNECT, Shared};
-use super::upgrade::{Asked, Pending, Upgrade};
+use super::upgrade::{Asked, Pending};
 use super::{objects, page};
 
 /// What clients and browsers may ask.
@@ -59,9 +59,9 @@ async fn connect(
     request: Request,
 ) -> Response {
     match shared.grant(&request.into_parts().0) {
-        Ok((handshake, slot)) => {
-            let response = (&handshake).into_response();
-            pending.put(Asked::Upgrade(Upgrade::new(handshake, slot)));
+        Ok(upgrade) => {
+            let response = (&upgrade.handshake).into_response();
+            pending.put(Asked::Upgrade(upgrade));
             response
         }
         Err(refusal) => {

@@ -4,15 +4,16 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 
 use super::Inside;
-use super::handshake::{Handshake, Offers, Refusal};
+use super::handshake::{Handshake, Offers, Refusal, access_token};
 use super::health::Health;
 use super::host::Hosts;
 use super::log_throttle::LogThrottle;
 use super::metrics::Counts;
 use super::origin::Origins;
+use super::upgrade::Upgrade;
 use crate::limits::Level;
 use crate::metrics::Metrics;
-use crate::socket::{ConnectionPermit, ConnectionPermits, NoConnectionPermit};
+use crate::socket::{ConnectionPermits, NoConnectionPermit};
 
 /// What the routes use.
 pub(super) struct Shared {
@@ -31,8 +32,9 @@ pub(super) struct Shared {
 
 impl Shared {
     /// Grants a request to connect, or says why not.
-    pub(super) fn grant(&self, request: &Parts) -> Result<(Handshake, ConnectionPermit), Refusal> {
-        let handshake = Handshake::read(request, self.offers, &self.inside.sessions)?;
+    pub(super) fn grant(&self, request: &Parts) -> Result<Upgrade, Refusal> {
+        let Inside { auth, registry, sessions, pressure, .. } = &self.inside;
+        let handshake = Handshake::read(request, self.offers, sessions)?;
         if !self.hosts.admit(request) {
             return Err(Refusal::ForeignHost);
         }
@@ -42,14 +44,15 @@ impl Shared {
         if self.health.is_draining() {
             return Err(Refusal::Draining);
         }
-        if self.inside.pressure.is(Level::NoConnections) {
+        if pressure.is(Level::NoConnections) {
             return Err(Refusal::Memory);
         }
+        let admitted = auth.admit(access_token(&request.headers), registry.now_ms());
         let slot = self.slots.take().map_err(|why| match why {
             NoConnectionPermit::Full => Refusal::Full,
             NoConnectionPermit::Memory => Refusal::Memory,
         })?;
-        Ok((handshake, slot))
+        Ok(Upgrade { handshake, admitted, slot })
     }
 
     /// Counts an answer.

@@ -8,15 +8,15 @@ use parking_lot::Mutex;
 
 use super::HandOver;
 use super::handshake::Handshake;
-use crate::session::{BadToken, Session};
-use crate::socket::{Accepted, ConnectionPermit, WireFormat};
+use crate::auth::{Admitted, Refusal};
+use crate::socket::{Accepted, ConnectionPermit};
 
 /// What is left to do when the answer to a handshake is sent.
 pub(super) struct Upgrade {
-    format: WireFormat,
-    echoes: bool,
-    session: Result<Session, BadToken>,
-    slot: ConnectionPermit,
+    pub(super) handshake: Handshake,
+    /// What the client's token lets it do.
+    pub(super) admitted: Result<Option<Admitted>, Refusal>,
+    pub(super) slot: ConnectionPermit,
 }
 
 /// What a connection has asked for.
@@ -46,11 +46,6 @@ impl Pending {
 }
 
 impl Upgrade {
-    pub(super) fn new(handshake: Handshake, slot: ConnectionPermit) -> Self {
-        let Handshake { format, echoes, session, .. } = handshake;
-        Self { format, echoes, session, slot }
-    }
-
     /// Hands the socket over, with what is yet to be answered to the handshake and what came after it.
     pub(super) fn finish(
         self,
@@ -59,7 +54,8 @@ impl Upgrade {
         read: Bytes,
         hand_over: &HandOver,
     ) {
-        let Self { format, echoes, session, slot } = self;
-        hand_over(Accepted { stream, answer, read, format, echoes, session, slot });
+        let Self { handshake, admitted, slot } = self;
+        let Handshake { format, echoes, session, .. } = handshake;
+        hand_over(Accepted { stream, answer, read, format, echoes, session, admitted, slot });
     }
 }

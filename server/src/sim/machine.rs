@@ -171,6 +171,7 @@ impl Machine {
             format,
             echoes: false,
             session: Ok(session),
+            admitted: Ok(None),
             slot: self.slots.take().expect("there is no bound"),
         });
     }

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use bytes::Bytes;
 
 use super::wire_format::WireFormat;
+use crate::auth::{Admitted, Refusal};
 use crate::limits::{Budget, Held, Purpose};
 use crate::session::{BadToken, Session};
 
@@ -29,6 +30,9 @@ pub struct Accepted {
     /// Whose connection it is. A bad token was upgraded all the same, because browsers see close codes and not the
     /// status of a refused upgrade: it has to be closed with [`dormouse_protocol::CloseCode::BadToken`].
     pub session: Result<Session, BadToken>,
+    /// What it may do; `None` is everything. A client that is not let in is upgraded all the same, and closed with
+    /// [`dormouse_protocol::CloseCode::Unauthorized`].
+    pub admitted: Result<Option<Admitted>, Refusal>,
     /// To be dropped when the connection is closed.
     pub slot: ConnectionPermit,
 }

@@ -43,8 +43,10 @@ impl Reactor {
                 Ok(next) => self.connections.wheel.insert(next, address),
                 Err(code) => {
                     self.close(key, code);
-                    // No answer is expected.
-                    self.connections.peer_closed(key);
+                    // A peer that is gone or stuck is not expected to answer.
+                    if code != CloseCode::TokenExpired {
+                        self.connections.peer_closed(key);
+                    }
                 }
             },
         }
@@ -65,6 +67,9 @@ impl Reactor {
 impl Connections {
     /// When to look at an open connection again, or why it is to be closed.
     fn judge(&mut self, key: usize) -> Result<Tick, CloseCode> {
+        if self.has_expired(key) {
+            return Err(CloseCode::TokenExpired);
+        }
         let now = self.wheel.now();
         let silence = self.silence(self[key].generation);
         let is_paused = self.is_paused(key);

@@ -7,7 +7,7 @@ use std::io;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use dormouse_protocol::{CloseCode, ServerMessage, Welcome};
+use dormouse_protocol::{CloseCode, ErrorCode, ServerMessage, Welcome};
 use mio::Events;
 use tokio::time::Instant;
 
@@ -154,7 +154,7 @@ impl Reactor {
 
     fn accept(&mut self, accepted: Accepted) {
         self.connections.work += ACCEPT_WORK;
-        let Accepted { stream, answer, read, format, echoes, session, slot } = accepted;
+        let Accepted { stream, answer, read, format, echoes, session, admitted, slot } = accepted;
         // A connection with a bad token is closed below and sends nothing under this id.
         let session_id = session.as_ref().map_or(SessionId::NONE, |session| session.id);
         let Some(key) = self.connections.insert(stream, format, echoes, session_id, slot) else {
@@ -163,16 +163,25 @@ impl Reactor {
         if !answer.is_empty() {
             self.connections[key].queue_frame(answer);
         }
-        match session {
-            Ok(_) if echoes => {}
-            Ok(session) => self.connections[key].queue(&ServerMessage::Welcome(Welcome {
-                session: (&*session.id).into(),
-                token: session.token,
-                server: concat!("dormouse/", env!("CARGO_PKG_VERSION")).into(),
-                ping_interval_ms: self.common.settings.ping_interval.as_millis() as u64,
-                limits: self.common.settings.limits,
-            })),
-            Err(_) => self.close(key, CloseCode::BadToken),
+        match (session, admitted) {
+            (_, Err(why)) => {
+                let code = CloseCode::Unauthorized;
+                let why = why.to_string();
+                self.connections.refuse(key, None, ErrorCode::Forbidden, &why);
+                self.close(key, code);
+            }
+            (Ok(_), Ok(_)) if echoes => {}
+            (Ok(session), Ok(admitted)) => {
+                self.connections.admit_to(key, admitted);
+                self.connections[key].queue(&ServerMessage::Welcome(Welcome {
+                    session: (&*session.id).into(),
+                    token: session.token,
+                    server: concat!("dormouse/", env!("CARGO_PKG_VERSION")).into(),
+                    ping_interval_ms: self.common.settings.ping_interval.as_millis() as u64,
+                    limits: self.common.settings.limits,
+                }));
+            }
+            (Err(_), Ok(_)) => self.close(key, CloseCode::BadToken),
         }
         if let Some(code) = self.connections.draining {
             self.close(key, code);

@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::http::HeaderMap;
 use tokio_tungstenite::{WebSocketStream, client_async};
 
 use crate::support::PATIENCE;
@@ -57,6 +58,16 @@ impl Client {
         encoding: Encoding,
         token: Option<&str>,
     ) -> Result<Self, Closed> {
+        Self::try_connect_with(address, encoding, token, |_| ()).await
+    }
+
+    /// Connects with a changed handshake. An error before the `welcome` is passed over: the close says as much.
+    pub(crate) async fn try_connect_with(
+        address: SocketAddr,
+        encoding: Encoding,
+        token: Option<&str>,
+        change: impl FnOnce(&mut HeaderMap),
+    ) -> Result<Self, Closed> {
         let query = token.map(|token| format!("?session={token}")).unwrap_or_default();
         let mut request =
             format!("ws://{address}/v1/connect{query}").into_client_request().unwrap();
@@ -65,13 +76,19 @@ impl Client {
             Encoding::Json => SUBPROTOCOL_JSON,
         };
         request.headers_mut().insert("Sec-WebSocket-Protocol", subprotocol.parse().unwrap());
+        change(request.headers_mut());
         let connected = timeout(PATIENCE, async {
             let stream = TcpStream::connect(address).await.map_err(|_| Closed(None))?;
             client_async(request, stream).await.map_err(|_| Closed(None))
         });
         let (mut socket, _) = connected.await.expect("the server answers in time")?;
-        let ServerMessage::Welcome(welcome) = next(&mut socket, encoding).await? else {
-            panic!("welcome is the first message");
+        let welcome = match next(&mut socket, encoding).await? {
+            ServerMessage::Welcome(welcome) => welcome,
+            ServerMessage::Error(_) => {
+                let closed = next(&mut socket, encoding).await;
+                return Err(closed.expect_err("only a close follows"));
+            }
+            other => panic!("welcome is the first message, and not {other:?}"),
         };
         let (queue, positions, leaving) = Default::default();
         Ok(Self { socket, encoding, welcome, queue, positions, leaving, next_id: 1 })

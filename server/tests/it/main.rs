@@ -20,6 +20,7 @@ mod objects;
 mod process;
 mod program;
 mod promise_10_crash;
+mod promise_11_access;
 mod promise_1_one_instance;
 mod promise_2_large_audience;
 mod promise_2_one_order;

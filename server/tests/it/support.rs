@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+use dormouse::auth::Auth;
 use dormouse::clock::Clock;
 use dormouse::config::Config;
 use dormouse::http::{HandOver, Health, HttpServer, Inside};
@@ -195,7 +196,12 @@ fn inside(data: &Path, metrics: &Metrics) -> Inside {
     let reactors =
         Reactors::start(builders, registry.clone(), settings, budget.clone(), sockets).unwrap();
     let (reactors, pressure) = (Arc::new(reactors), Pressure::default());
-    Inside { registry, reactors, log, pressure, budget, sessions: sessions() }
+    Inside { registry, reactors, log, pressure, budget, auth: auth(data), sessions: sessions() }
+}
+
+/// Without any key: everybody may do everything.
+fn auth(data: &Path) -> Arc<Auth> {
+    Arc::new(Auth::start(Config::default().auth.settings(data)).unwrap())
 }
 
 /// The sessions of every [`TestHttpServer`].

@@ -1,10 +1,11 @@
 //! What may be posted: the one decision about every request, made before anything is done for it. Memory is decided where it is
 //! taken, by a permit of the budget.
 
-use dormouse_protocol::{ErrorCode, Join, Payload};
+use dormouse_protocol::{ErrorCode, Join, ObjectName, Payload, Watch};
 
 use super::Connections;
 use super::connection::Membership;
+use crate::auth::{Verb, Verbs};
 use crate::log::ObjectId;
 use crate::object::Refusal;
 
@@ -24,12 +25,13 @@ pub(in crate::socket) enum Demand<'a> {
 }
 
 impl Connections {
-    /// The connection's membership of an object. Without one the request is refused.
+    /// The connection's membership of an object. Without one, or without the right to this, the request is refused.
     pub(in crate::socket) fn member(
         &mut self,
         key: usize,
         object: u64,
         request: Option<u32>,
+        verb: Option<Verb>,
     ) -> Option<Membership> {
         let joined = self[key].joined(ObjectId(object));
         if joined.is_none() {
@@ -37,7 +39,13 @@ impl Connections {
                 "this connection has not joined that object; `object` is the number in `joined`";
             self.refuse(key, request, ErrorCode::NotJoined, why);
         }
-        joined
+        let joined = joined?;
+        if let Some(verb) = verb.filter(|verb| !joined.verbs.contains(*verb)) {
+            let why = forbidden(verb);
+            self.refuse(key, request, ErrorCode::Forbidden, &why);
+            return None;
+        }
+        Some(joined)
     }
 
     /// Whether a request may be posted. Otherwise it is refused here.
@@ -66,6 +74,7 @@ impl Connections {
                     let why = format!("there is no class `{class}` here; try `room/…`");
                     return Err(Refusal::new(ErrorCode::UnknownClass, why));
                 }
+                self.may_join(key, join)?;
                 if connection.joins.len() >= limits.joins as usize {
                     let joins = limits.joins;
                     let why = format!("a connection may join {joins} objects; leave one first");
@@ -84,6 +93,21 @@ impl Connections {
         Ok(())
     }
 
+    /// What the connection may do with an object.
+    pub(in crate::socket) fn verbs(&self, key: usize, object: &ObjectName) -> Verbs {
+        self.access(key).map_or(Verbs::ALL, |access| access.verbs(object))
+    }
+
+    fn may_join(&self, key: usize, join: &Join) -> Result<(), Refusal> {
+        let verbs = self.verbs(key, &join.object);
+        let is_seen = join.presence.is_some() || join.watch != Watch::None;
+        let wanted = [Some(Verb::Join), is_seen.then_some(Verb::Presence)];
+        match wanted.into_iter().flatten().find(|verb| !verbs.contains(*verb)) {
+            Some(verb) => Err(Refusal::new(ErrorCode::Forbidden, forbidden(verb))),
+            None => Ok(()),
+        }
+    }
+
     fn presence_fits(&self, presence: Option<&Payload>) -> Result<(), Refusal> {
         let limit = self.common.settings.limits.presence_bytes;
         if presence.is_some_and(|data| data.as_msgpack().len() > limit as usize) {
@@ -92,4 +116,10 @@ impl Connections {
         }
         Ok(())
     }
+}
+
+fn forbidden(verb: Verb) -> String {
+    format!(
+        "no grant of this connection's token allows `{verb}` here; a token with such a grant is needed"
+    )
 }

@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 
 use super::activity::Activity;
 use super::wheel::Tick;
+use crate::auth::Verbs;
 use crate::log::ObjectId;
 use crate::object::Address;
 use crate::session::SessionId;
@@ -73,6 +74,8 @@ pub(in crate::socket) struct Membership {
     pub(in crate::socket) member: u32,
     /// Tells this membership from an earlier one of the same object.
     pub(in crate::socket) serial: u32,
+    /// What the connection may do with the object.
+    pub(in crate::socket) verbs: Verbs,
 }
 
 impl Connection {

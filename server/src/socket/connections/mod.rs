@@ -11,10 +11,11 @@ pub(in crate::socket) mod peer;
 pub(in crate::socket) mod wheel;
 pub(in crate::socket) mod write_queue;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::Shutdown;
 use std::ops::{Index, IndexMut};
+use std::sync::Arc;
 use std::time::Duration;
 
 use dormouse_protocol::{CloseCode, Done, ErrorCode, ErrorReply, ServerMessage};
@@ -35,6 +36,7 @@ use super::accepted::ConnectionPermit;
 use super::frame::Opcode;
 use super::framing;
 use super::wire_format::WireFormat;
+use crate::auth::{Access, Admitted};
 use crate::limits::Held;
 use crate::object::Address;
 use crate::object::presence::Holder;
@@ -58,6 +60,8 @@ const RETRY_MEMORY: Duration = Duration::from_millis(10);
 pub(in crate::socket) struct Connections {
     pub(in crate::socket) common: Common,
     slab: Slab<Connection>,
+    /// What connections may do, where that is not everything; apart, so that a server without tokens keeps nothing for them.
+    access: HashMap<u32, (Arc<Access>, Option<Tick>)>,
     pub(in crate::socket) wheel: Wheel<Address>,
     /// Connections with queued bytes.
     pub(in crate::socket) write_queue: WriteQueue,
@@ -95,6 +99,7 @@ impl Connections {
         Self {
             common,
             slab: Slab::new(),
+            access: HashMap::new(),
             wheel: Wheel::new(Instant::now()),
             write_queue: WriteQueue::default(),
             ready: VecDeque::new(),
@@ -170,9 +175,31 @@ impl Connections {
         Some(key)
     }
 
+    /// Notes what a connection may do; `None` is everything. It is closed when that ends.
+    pub(in crate::socket) fn admit_to(&mut self, key: usize, admitted: Option<Admitted>) {
+        let Some(Admitted { access, left }) = admitted else { return };
+        let end = left.map(|left| self.wheel.after(left));
+        if let Some(end) = end {
+            self.wheel.insert(end, self.slab[key].address(key, 0));
+        }
+        self.access.insert(key as u32, (access, end));
+    }
+
+    /// What a connection may do, where that is not everything.
+    pub(in crate::socket) fn access(&self, key: usize) -> Option<&Arc<Access>> {
+        self.access.get(&(key as u32)).map(|(access, _)| access)
+    }
+
+    /// Whether the connection's token has expired.
+    pub(in crate::socket) fn has_expired(&self, key: usize) -> bool {
+        let end = self.access.get(&(key as u32)).and_then(|(_, end)| *end);
+        end.is_some_and(|end| end <= self.wheel.now())
+    }
+
     /// Ends a connection that has no membership.
     pub(in crate::socket) fn remove(&mut self, key: usize) {
         let mut connection = self.slab.remove(key);
+        self.access.remove(&(key as u32));
         debug_assert!(connection.joins.is_empty(), "it has left");
         let _ = self.poll.registry().deregister(&mut connection.socket);
         // The kernel may still hold the last frames: a plain close sends them, and then a FIN.

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use dormouse_protocol::{DecodeError, ErrorCode, Event, History, HistoryPage, ServerMessage};
 
 use super::Memberships;
+use crate::auth::Verb;
 use crate::log::{Entry, PageLimit};
 use crate::object::input::{Action, Range, Read};
 use crate::object::{Address, EventsRead, ReadReply, Refusal};
@@ -24,7 +25,9 @@ impl Memberships {
         key: usize,
         request: &History,
     ) {
-        let Some(joined) = connections.member(key, request.object, Some(request.id)) else {
+        let Some(joined) =
+            connections.member(key, request.object, Some(request.id), Some(Verb::History))
+        else {
             return;
         };
         if request.limit == Some(0) {

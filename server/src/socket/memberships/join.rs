@@ -136,7 +136,9 @@ impl Memberships {
                 let subscribers = &mut self.subscribers[entry as usize];
                 let member = subscribers.add(key as u32, number, head, permit);
                 self.joins = self.joins.wrapping_add(1);
-                let joined = Membership { object, subscribers: entry, member, serial: self.joins };
+                let verbs = connections.verbs(key, &join.object);
+                let serial = self.joins;
+                let joined = Membership { object, subscribers: entry, member, serial, verbs };
                 connections[key].joins.push(joined);
                 self.common.metrics.members.inc();
                 self.start_member(connections, key, joined, &join, head);
@@ -224,7 +226,7 @@ impl Memberships {
         key: usize,
         request: &wire::Leave,
     ) {
-        if connections.member(key, request.object, Some(request.id)).is_some() {
+        if connections.member(key, request.object, Some(request.id), None).is_some() {
             connections[key].activity.begin().in_flight += 1;
             self.end_membership(
                 connections,

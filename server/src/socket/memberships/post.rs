@@ -5,6 +5,7 @@ use std::time::Duration;
 use dormouse_protocol::{ErrorCode, Publish};
 
 use super::Memberships;
+use crate::auth::Verb;
 use crate::log::ObjectId;
 use crate::object::input::{self, Action};
 use crate::object::{Busy, Input, Refusal, Source};
@@ -24,7 +25,9 @@ impl Memberships {
         publish: Publish,
         size: usize,
     ) {
-        let Some(joined) = connections.member(key, publish.object, Some(publish.id)) else {
+        let Some(joined) =
+            connections.member(key, publish.object, Some(publish.id), Some(Verb::Publish))
+        else {
             return;
         };
         if !connections.admit(key, Some(publish.id), &Demand::Publish) {

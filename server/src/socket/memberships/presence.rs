@@ -10,6 +10,7 @@ use dormouse_protocol::{PresenceGet, PresenceSet, Watch};
 
 use super::Memberships;
 use super::subscribers::{Member, Watching};
+use crate::auth::Verb;
 use crate::limits::Budget;
 use crate::log::ObjectId;
 use crate::object::Address;
@@ -65,7 +66,10 @@ impl Memberships {
         key: usize,
         set: PresenceSet,
     ) {
-        let Some(joined) = connections.member(key, set.object, Some(set.id)) else { return };
+        let Some(joined) = connections.member(key, set.object, Some(set.id), Some(Verb::Presence))
+        else {
+            return;
+        };
         if !connections.admit(key, Some(set.id), &Demand::SetPresence(set.data.as_ref())) {
             return;
         }
@@ -86,7 +90,10 @@ impl Memberships {
         key: usize,
         get: &PresenceGet,
     ) {
-        let Some(joined) = connections.member(key, get.object, Some(get.id)) else { return };
+        let Some(joined) = connections.member(key, get.object, Some(get.id), Some(Verb::Presence))
+        else {
+            return;
+        };
         if !connections.admit(key, Some(get.id), &Demand::Read) {
             return;
         }

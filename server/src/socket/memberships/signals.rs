@@ -7,6 +7,7 @@ use dormouse_protocol::Signal;
 
 use super::Memberships;
 use super::frames::FramedSignal;
+use crate::auth::Verb;
 use crate::limits::Budget;
 use crate::object::SignalFrames;
 use crate::object::input::{self, Action};
@@ -96,7 +97,10 @@ impl Memberships {
         key: usize,
         signal: Signal,
     ) {
-        let Some(joined) = connections.member(key, signal.object, signal.id) else { return };
+        let Some(joined) = connections.member(key, signal.object, signal.id, Some(Verb::Signal))
+        else {
+            return;
+        };
         if !connections.admit(key, signal.id, &Demand::Signal) {
             return;
         }

@@ -1,0 +1,260 @@
+//! Promise 11, nobody gets in uninvited: every verb on every object is checked against the client's grants.
+
+use std::net::SocketAddr;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use dormouse::auth::{Auth, NewToken, create_own_key};
+use dormouse::config::Config;
+use dormouse_protocol::{
+    ClientMessage, CloseCode, Encoding, ErrorCode, Join, PresenceGet, PresenceSet, ServerMessage,
+    Signal, Start, Watch,
+};
+
+use crate::client::{Client, Closed, ENCODINGS, Payload, history};
+use crate::server::TestServer;
+use crate::support::dormouse;
+
+const UNAUTHORIZED: Closed = Closed(Some(3501));
+
+/// A server with a key of its own, and what makes tokens with it.
+struct Guarded {
+    server: TestServer,
+    issuer: Auth,
+}
+
+impl Guarded {
+    async fn start(change: impl FnOnce(&mut Config)) -> Self {
+        let server = TestServer::start(|config| {
+            config.auth.leeway = Duration::ZERO;
+            create_own_key(&config.data).unwrap();
+            change(config);
+        })
+        .await;
+        let issuer = Auth::start(server.config.auth.settings(&server.config.data)).unwrap();
+        Self { server, issuer }
+    }
+
+    fn token(&self, user: &str, grants: &[&str], lasts: u64) -> String {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let grants = grants.iter().map(|grant| grant.parse().unwrap()).collect();
+        let wanted = NewToken { user: user.into(), grants, expires: now + lasts, key: None };
+        self.issuer.create(&wanted, now).unwrap()
+    }
+
+    async fn client(&self, user: &str, grants: &[&str]) -> Client {
+        let token = self.token(user, grants, 3600);
+        connect(self.server.address, Encoding::Json, &token).await.expect("the token is good")
+    }
+}
+
+async fn connect(address: SocketAddr, encoding: Encoding, token: &str) -> Result<Client, Closed> {
+    let bearer = format!("Bearer {token}").parse().unwrap();
+    Client::try_connect_with(address, encoding, None, |headers| {
+        headers.insert("Authorization", bearer);
+    })
+    .await
+}
+
+/// The reply to a request: an error, or that it was done.
+async fn outcome(client: &mut Client, id: u32, request: ClientMessage) -> Option<ErrorCode> {
+    client.send(&request).await;
+    match client.reply(id).await {
+        ServerMessage::Error(error) => Some(error.code),
+        _ => None,
+    }
+}
+
+async fn may_join(client: &mut Client, object: &str) -> bool {
+    let id = client.send_join(object, Start::Now).await;
+    match client.reply(id).await {
+        ServerMessage::Joined(_) => true,
+        ServerMessage::Error(error) => {
+            assert_eq!(error.code, ErrorCode::Forbidden, "{error:?}");
+            false
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_valid_token_no_connection_stays() {
+    let guarded = Guarded::start(|_| {}).await;
+    let address = guarded.server.address;
+    for encoding in ENCODINGS {
+        assert_eq!(Client::try_connect(address, encoding, None).await.err(), Some(UNAUTHORIZED));
+        let good = guarded.token("ada", &[], 3600);
+        let other_key = format!("{}AAAA", &good[..good.len() - 4]);
+        let expired = guarded.token("ada", &[], 0);
+        for bad in ["x", "a.b.c", &other_key, &expired, &"x".repeat(9_000)] {
+            let refused = connect(address, encoding, bad).await.err();
+            assert_eq!(refused, Some(UNAUTHORIZED), "{bad}");
+        }
+        assert!(connect(address, encoding, &good).await.is_ok());
+    }
+    let closes = "dormouse_closes_total{code=\"unauthorized\"}";
+    assert_eq!(guarded.server.metric(closes).await, 12);
+}
+
+/// Pages cannot set headers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_may_come_as_a_subprotocol() {
+    let guarded = Guarded::start(|_| {}).await;
+    let token = guarded.token("ada", &["room/a: join"], 3600);
+    for (offered, is_valid) in [
+        (format!("dormouse.v1.json, dormouse.token.{token}"), true),
+        ("dormouse.v1.json, dormouse.token.x".into(), false),
+        (format!("dormouse.v1.json, {token}"), false),
+    ] {
+        let address = guarded.server.address;
+        let client = Client::try_connect_with(address, Encoding::Json, None, |headers| {
+            headers.insert("Sec-WebSocket-Protocol", offered.parse().unwrap());
+        });
+        match client.await {
+            Ok(mut client) => assert!(is_valid && may_join(&mut client, "room/a").await),
+            Err(closed) => assert!(!is_valid && closed == UNAUTHORIZED, "{offered}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_object_can_be_joined_with_a_grant_only() {
+    let guarded = Guarded::start(|_| {}).await;
+    let grants = ["room/team-*: join", "room/of-{user}: join", "room/read: history"];
+    let mut client = guarded.client("ada", &grants).await;
+    for (object, is_granted) in [
+        ("room/team-a", true),
+        ("room/of-ada", true),
+        ("room/of-bob", false),
+        ("room/read", false),
+        ("room/other", false),
+        ("other/team-a", false),
+    ] {
+        if object.starts_with("room/") {
+            assert_eq!(may_join(&mut client, object).await, is_granted, "{object}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_verb_needs_a_grant() {
+    let guarded = Guarded::start(|_| {}).await;
+    for granted in ["publish", "signal", "presence", "history", "call"] {
+        let grants = format!("room/a: join, {granted}");
+        let mut client = guarded.client("ada", &[&grants]).await;
+        let object = client.join_now("room/a").await;
+        let expected = |verb| (granted != verb).then_some(ErrorCode::Forbidden);
+
+        let id = client.send_publish(object, 1, None).await;
+        let published = match client.reply(id).await {
+            ServerMessage::Error(error) => Some(error.code),
+            _ => None,
+        };
+        assert_eq!(published, expected("publish"), "{granted}");
+
+        let id = client.id();
+        let signal = Signal { id: Some(id), object, data: Payload::of(&1).unwrap(), key: None };
+        let signalled = outcome(&mut client, id, ClientMessage::Signal(signal)).await;
+        assert_eq!(signalled, expected("signal"), "{granted}");
+
+        let id = client.id();
+        let set = PresenceSet { id, object, data: Some(Payload::of(&1).unwrap()) };
+        let set = outcome(&mut client, id, ClientMessage::PresenceSet(set)).await;
+        assert_eq!(set, expected("presence"), "{granted}");
+        let id = client.id();
+        let get = PresenceGet { id, object, since: None, after: None, limit: None };
+        let got = outcome(&mut client, id, ClientMessage::PresenceGet(get)).await;
+        assert_eq!(got, expected("presence"), "{granted}");
+
+        let id = client.id();
+        let request = dormouse_protocol::History { id, ..history(object, None, None) };
+        let read = outcome(&mut client, id, ClientMessage::History(request)).await;
+        assert_eq!(read, expected("history"), "{granted}");
+        client.ping().await;
+        client.leave(object).await;
+
+        // To be seen, or to see others, is presence in a join too.
+        for (presence, watch) in
+            [(Some(Payload::of(&1).unwrap()), Watch::None), (None, Watch::Roster)]
+        {
+            let id = client.id();
+            let name = "room/a".parse().unwrap();
+            let join = Join { presence, watch, ..Join::new(id, name, Start::Now) };
+            let joined = outcome(&mut client, id, ClientMessage::Join(join)).await;
+            assert_eq!(joined, expected("presence"), "{granted}");
+            if joined.is_none() {
+                client.leave(object).await;
+            }
+        }
+    }
+}
+
+/// A resume is a join like any other, with the grants of the token of now.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_resume_is_checked_again() {
+    let guarded = Guarded::start(|_| {}).await;
+    let mut client = guarded.client("ada", &["room/a: join, publish"]).await;
+    let joined = client.join("room/a", Start::Now).await;
+    client.publish(joined.object, 1).await;
+    let session = client.token().to_owned();
+    drop(client);
+    let narrower = guarded.token("ada", &["room/b: join"], 3600);
+    let bearer = format!("Bearer {narrower}").parse().unwrap();
+    let address = guarded.server.address;
+    let resumed = Client::try_connect_with(address, Encoding::Json, Some(&session), |headers| {
+        headers.insert("Authorization", bearer);
+    });
+    let mut client = resumed.await.unwrap();
+    let position = dormouse_protocol::Position { offset: 0, epoch: joined.epoch };
+    let id = client.send_join("room/a", Start::After(position)).await;
+    assert_eq!(client.refusal(id).await.code, ErrorCode::Forbidden);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_ends_with_its_token() {
+    let guarded = Guarded::start(|_| {}).await;
+    let token = guarded.token("ada", &["room/a: join"], 2);
+    let mut client = connect(guarded.server.address, Encoding::Json, &token).await.unwrap();
+    client.join_now("room/a").await;
+    assert_eq!(client.closed().await, Some(CloseCode::TokenExpired.number()));
+    let again = connect(guarded.server.address, Encoding::Json, &token).await.err();
+    assert_eq!(again, Some(UNAUTHORIZED));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_without_a_token_may_do_what_the_configuration_says() {
+    let guarded = Guarded::start(|config| {
+        config.auth.anonymous = vec!["room/public-*: join".parse().unwrap()];
+    })
+    .await;
+    let mut client = Client::connect(guarded.server.address, Encoding::Msgpack).await;
+    assert!(may_join(&mut client, "room/public-a").await);
+    assert!(!may_join(&mut client, "room/private").await);
+    let object = client.join_now("room/public-b").await;
+    let id = client.send_publish(object, 1, None).await;
+    assert_eq!(client.refusal(id).await.code, ErrorCode::Forbidden);
+    // A token that is not valid does not make its client anonymous.
+    let refused = connect(guarded.server.address, Encoding::Json, "x").await.err();
+    assert_eq!(refused, Some(UNAUTHORIZED));
+}
+
+#[test]
+fn beyond_loopback_a_server_without_keys_does_not_start() {
+    let data = tempfile::tempdir().unwrap();
+    let start = |args: &[&str]| {
+        let mut command = dormouse(args);
+        command.arg("--data").arg(data.path());
+        command
+    };
+    let output = start(&["--listen", "0.0.0.0:0"]).output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    for remedy in ["dormouse key create", "loopback", "--insecure"] {
+        assert!(text.contains(remedy), "{text}");
+    }
+    assert!(output.stdout.is_empty());
+    create_own_key(data.path()).unwrap();
+    // `Program::run` waits for its addresses.
+    drop(crate::process::Program::run(start(&["--listen", "0.0.0.0:0"])));
+    std::fs::remove_file(data.path().join("auth.key")).unwrap();
+    drop(crate::process::Program::run(start(&["--listen", "0.0.0.0:0", "--insecure"])));
+}
