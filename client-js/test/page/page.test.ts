@@ -312,6 +312,17 @@ test("who closes a tab says goodbye and is not waited for", async () => {
   expect([before, await metric("dormouse_presence_lost_total")]).toEqual(["0", "0"]);
 });
 
+test("a server that asks for tokens is a clear notice", async () => {
+  await server.remove();
+  server = await RealServer.startWithKey();
+  const page = await (await profile()).newPage();
+  await page.goto(`${server.url}/#room=tea`);
+  await page.waitForSelector("#notice", { state: "visible" });
+  expect(await page.textContent("#notices")).toContain("asks for a token");
+  expect(await shown(page, "state-text")).toBe("stopped");
+  await page.screenshot({ path: `${SHOTS}token-light.png` });
+});
+
 test("fits a phone, and works by keyboard", async () => {
   const phone = { viewport: { width: 375, height: 667 }, deviceScaleFactor: 2, hasTouch: true, isMobile: true };
   const ann = await open("Ann", "tea", { ...phone, colorScheme: "dark" });

@@ -21,6 +21,8 @@ use crate::socket::WireFormat;
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 const KEY_BYTES: usize = 16;
 /// What goes back as it came, for tests of what lies below messages.
+/// Stands for a token that cannot be read: who sends one is not a client without a token.
+const UNREADABLE: &str = "";
 /// What a subprotocol begins with that carries a token of access.
 const SUBPROTOCOL_TOKEN: &str = "dormouse.token.";
 const SUBPROTOCOL_ECHO: &str = "dormouse.test.echo";
@@ -256,11 +258,16 @@ fn subprotocol(headers: &HeaderMap, echo: bool) -> Result<Option<&'static str>, 
 
 /// The token of access: in `Authorization`, or as a subprotocol, since browsers let pages set no header.
 pub(super) fn access_token(headers: &HeaderMap) -> Option<&str> {
-    let header = only(headers, &AUTHORIZATION);
-    header.and_then(|value| value.strip_prefix("Bearer ")).map(str::trim).or_else(|| {
-        tokens(headers, &SEC_WEBSOCKET_PROTOCOL)
-            .find_map(|offered| offered.strip_prefix(SUBPROTOCOL_TOKEN))
-    })
+    if headers.contains_key(AUTHORIZATION) {
+        let Some(header) = only(headers, &AUTHORIZATION) else { return Some(UNREADABLE) };
+        let (scheme, token) = header.split_once(' ').unwrap_or((header, UNREADABLE));
+        // Another scheme is for a proxy in between.
+        if scheme.eq_ignore_ascii_case("bearer") {
+            return Some(token.trim());
+        }
+    }
+    tokens(headers, &SEC_WEBSOCKET_PROTOCOL)
+        .find_map(|offered| offered.strip_prefix(SUBPROTOCOL_TOKEN))
 }
 
 /// The session that a query names, or a new one. The characters of a token need no escape in a URL, so escaped text is not a token.
@@ -301,6 +308,29 @@ mod tests {
         request(|parts| {
             parts.headers.insert(name, HeaderValue::from_static(value));
         })
+    }
+
+    #[test]
+    fn a_token_comes_in_the_header_or_as_a_subprotocol() {
+        let token_of = |headers: &[(HeaderName, &'static str)]| {
+            let mut map = HeaderMap::new();
+            for (name, value) in headers {
+                map.append(name, HeaderValue::from_static(value));
+            }
+            access_token(&map).map(ToOwned::to_owned)
+        };
+        assert_eq!(token_of(&[]), None);
+        assert_eq!(token_of(&[(AUTHORIZATION, "Bearer a.b.c")]).as_deref(), Some("a.b.c"));
+        assert_eq!(token_of(&[(AUTHORIZATION, "bearer  a.b.c ")]).as_deref(), Some("a.b.c"));
+        let offered = (SEC_WEBSOCKET_PROTOCOL, "dormouse.v1.json, dormouse.token.x.Y.z");
+        assert_eq!(token_of(std::slice::from_ref(&offered)).as_deref(), Some("x.Y.z"));
+        let basic = (AUTHORIZATION, "Basic dXNlcg==");
+        assert_eq!(token_of(std::slice::from_ref(&basic)), None);
+        assert_eq!(token_of(&[basic, offered]).as_deref(), Some("x.Y.z"));
+        // What is broken is a token that is not valid, and no lack of one.
+        assert_eq!(token_of(&[(AUTHORIZATION, "Bearer")]).as_deref(), Some(""));
+        let twice = [(AUTHORIZATION, "Bearer a.b.c"), (AUTHORIZATION, "Bearer a.b.c")];
+        assert_eq!(token_of(&twice).as_deref(), Some(""));
     }
 
     #[test]

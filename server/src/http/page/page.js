@@ -36,6 +36,10 @@ client.on("state", ({ state, retryAt: at, error }) => {
     client.connect();
     return;
   }
+  if (state === "closed") {
+    const wantsToken = error.closeCode === 3501;
+    tell(wantsToken ? "This server asks for a token, and this page has none: use a client with a token." : error.message);
+  }
   showState();
 });
 client.on("error", (error) => console.warn(error.message));
