@@ -1,7 +1,7 @@
 //! What clients send. Every request carries an `id` and gets exactly one reply or error that names it.
 //!
-//! A request with a field that the server does not know is refused: a client must not believe that a wish
-//! was granted which was not understood.
+//! The server refuses a request with an unknown field. Otherwise a client could believe that the server did what the field asks
+//! for.
 
 use serde::{Deserialize, Serialize};
 
@@ -17,17 +17,17 @@ pub enum ClientMessage {
     Leave(Leave),
     /// Store an event and deliver it to every member.
     Publish(Publish),
-    /// Deliver to the members of now, without storing.
+    /// Send a signal to the present members, without storing it.
     Signal(Signal),
     /// Read a page of the log.
     History(History),
-    /// Say who one is, to the members who watch.
+    /// Set or remove this member's entry in the roster.
     #[serde(rename = "presence.set")]
     PresenceSet(PresenceSet),
-    /// Ask who is here.
+    /// Read the roster.
     #[serde(rename = "presence.get")]
     PresenceGet(PresenceGet),
-    /// Ask whether the server is there.
+    /// Check that the server still answers.
     Ping(Ping),
 }
 
@@ -35,41 +35,41 @@ pub enum ClientMessage {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Join {
-    /// Chosen by the client; the reply names it.
+    /// The id of the request, chosen by the client. The reply repeats it.
     pub id: u32,
-    /// Which object.
+    /// The object's name.
     pub object: ObjectName,
-    /// Where in the log to start.
+    /// The place in the log at which to start.
     #[serde(default)]
     pub from: Start,
-    /// What the roster is to say of this member; without it the member is not in the roster.
+    /// The value that the roster shows for this member. Without it, the member is not in the roster.
     #[serde(default)]
     pub presence: Option<Payload>,
-    /// What to be told of the others.
+    /// What to receive of the roster.
     #[serde(default)]
     pub watch: Watch,
-    /// The member that this connection was before it was lost: it takes that one's place in the roster.
+    /// The number of the membership that a lost connection of this session had. The new membership takes over its roster entry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub member: Option<u64>,
 }
 
-/// What a member is told of who is here.
+/// What a member receives of the roster.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Watch {
     /// Nothing.
     #[default]
     None,
-    /// How many are here.
+    /// The numbers of members and users.
     Count,
-    /// The roster, and every change of it.
+    /// The roster, then every change.
     Roster,
-    /// The same, by a client that has the roster of this version.
+    /// The changes since this version, then every later change. For a client that has the roster of this version.
     Since(u64),
 }
 
 impl Join {
-    /// To become a member without presence.
+    /// A join without presence and without a roster.
     pub fn new(id: u32, object: ObjectName, from: Start) -> Self {
         Self { id, object, from, presence: None, watch: Watch::None, member: None }
     }
@@ -79,14 +79,14 @@ impl Join {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Start {
-    /// With the next event.
+    /// At the next event.
     #[default]
     Now,
-    /// With the oldest event that is kept.
+    /// At the oldest event that is kept.
     All,
-    /// With at most this many events before the next.
+    /// With at most this many of the newest events.
     Last(u32),
-    /// With the event after this position: a resume.
+    /// At the event after this position: a resume.
     After(Position),
 }
 
@@ -94,7 +94,7 @@ pub enum Start {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Position {
-    /// Which incarnation of the log; offsets compare only within one.
+    /// The incarnation of the log. Offsets of different epochs cannot be compared.
     pub epoch: u32,
     /// The last event that was received; 0 for none.
     pub offset: u64,
@@ -104,7 +104,7 @@ pub struct Position {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Leave {
-    /// Chosen by the client; the reply names it.
+    /// The id of the request, chosen by the client. The reply repeats it.
     pub id: u32,
     /// The object's id from [`crate::Joined`].
     pub object: u64,
@@ -117,14 +117,14 @@ pub struct Leave {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "PublishFields")]
 pub struct Publish {
-    /// Chosen by the client; the reply names it.
+    /// The id of the request, chosen by the client. The reply repeats it.
     pub id: u32,
     /// The object's id from [`crate::Joined`].
     pub object: u64,
-    /// What kind of event it is; `message` where none is named.
+    /// The kind of the event; `message` by default.
     #[serde(default)]
     pub kind: Kind,
-    /// What to store.
+    /// The event's payload.
     pub data: Payload,
     /// A retry with the same key by the same session is stored once and gets the first offset.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -165,27 +165,27 @@ impl TryFrom<PublishFields> for Publish {
     }
 }
 
-/// Deliver to the members of now, without storing.
+/// Send a signal to the present members, without storing it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Signal {
-    /// Chosen by the client; without it there is no reply.
+    /// The id of the request, chosen by the client. Without it there is no reply.
     #[serde(default)]
     pub id: Option<u32>,
     /// The object's id from [`crate::Joined`].
     pub object: u64,
-    /// What to deliver.
+    /// The signal's payload.
     pub data: Payload,
-    /// Of the signals of one sender with one key, a slow member gets the newest.
+    /// Of all signals with the same sender and key, a slow member receives the newest one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<Key>,
 }
 
-/// Read a page of the log, by offsets that are themselves left out.
+/// Read a page of the log: the events between two offsets, without the events at these offsets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct History {
-    /// Chosen by the client; the reply names it.
+    /// The id of the request, chosen by the client. The reply repeats it.
     pub id: u32,
     /// The object's id from [`crate::Joined`].
     pub object: u64,
@@ -195,19 +195,19 @@ pub struct History {
     /// Only events before this offset.
     #[serde(default)]
     pub before: Option<u64>,
-    /// At most so many; the server may give fewer, and then says that there is more.
+    /// The maximum number of events. The server may send fewer, and then says that there are more.
     #[serde(default)]
     pub limit: Option<u32>,
-    /// Newest first.
+    /// Whether the newest event comes first.
     #[serde(default)]
     pub reverse: bool,
 }
 
-/// Say who one is, to the members who watch.
+/// Set or remove this member's entry in the roster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PresenceSet {
-    /// Chosen by the client; the reply names it.
+    /// The id of the request, chosen by the client. The reply repeats it.
     pub id: u32,
     /// The object's id from [`crate::Joined`].
     pub object: u64,
@@ -217,29 +217,29 @@ pub struct PresenceSet {
     pub data: Option<Payload>,
 }
 
-/// Ask who is here.
+/// Read the roster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PresenceGet {
-    /// Chosen by the client; the reply names it.
+    /// The id of the request, chosen by the client. The reply repeats it.
     pub id: u32,
     /// The object's id from [`crate::Joined`].
     pub object: u64,
-    /// Only what has changed since this version, if the server can still tell.
+    /// Only the changes since this version, if the server still knows them.
     #[serde(default)]
     pub since: Option<u64>,
-    /// Only members after this one: the next page.
+    /// Only members with a greater number than this: the next page.
     #[serde(default)]
     pub after: Option<u64>,
-    /// At most so many members; with 0 the answer only counts.
+    /// The maximum number of members. With 0, the reply has only the counts.
     #[serde(default)]
     pub limit: Option<u32>,
 }
 
-/// Ask whether the server is there.
+/// Check that the server still answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Ping {
-    /// Chosen by the client; the reply names it.
+    /// The id of the request, chosen by the client. The reply repeats it.
     pub id: u32,
 }
