@@ -32,6 +32,9 @@ pub struct TargetOptions {
     /// How messages are written
     #[arg(long, value_enum, default_value = "msgpack")]
     pub encoding: WireEncoding,
+    /// The token of access, for a server that asks for one
+    #[arg(long, requires = "url")]
+    pub token: Option<String>,
     /// One JSON object on standard output
     #[arg(long)]
     pub json: bool,
@@ -175,10 +178,11 @@ pub struct SlowOptions {
 
 impl TargetOptions {
     pub(crate) fn wire(&self) -> Dormouse {
-        Dormouse::new(match self.encoding {
+        let encoding = match self.encoding {
             WireEncoding::Msgpack => Encoding::Msgpack,
             WireEncoding::Json => Encoding::Json,
-        })
+        };
+        Dormouse::new(encoding).with_token(self.token.clone())
     }
 }
 

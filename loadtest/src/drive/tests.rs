@@ -25,7 +25,7 @@ impl Wire for Bare {
     fn peer(&self, _: u32, _: u32) {}
 
     fn upgrade(&self, (): &()) -> Upgrade {
-        Upgrade { path: Cow::Borrowed("/path"), subprotocol: Some("words") }
+        Upgrade { path: Cow::Borrowed("/path"), subprotocol: Some("words".into()) }
     }
 
     fn join(&self, (): &mut (), _: &mut Vec<u8>) -> Membership {

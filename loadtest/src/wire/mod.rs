@@ -44,8 +44,8 @@ pub(crate) trait Wire {
 pub(crate) struct Upgrade {
     /// The path, and what follows it.
     pub(crate) path: Cow<'static, str>,
-    /// The subprotocol, if one has to be named.
-    pub(crate) subprotocol: Option<&'static str>,
+    /// The subprotocols, if any have to be named.
+    pub(crate) subprotocol: Option<Cow<'static, str>>,
 }
 
 /// Whether a connection is a member's as soon as it has said what it has to say.

@@ -24,6 +24,8 @@ pub(crate) struct Dormouse {
     company: Company,
     /// What the names of rooms begin with, before their numbers.
     prefix: String,
+    /// The token of access of all members.
+    token: Option<String>,
 }
 
 /// How a publish travels.
@@ -101,12 +103,18 @@ impl Dormouse {
     /// With durable events, without presence, and in rooms that no other run uses.
     pub(crate) fn new(encoding: Encoding) -> Self {
         let prefix = format!("{:x}-", rand::random::<u64>());
-        Self { encoding, delivery: Delivery::Durable, company: Company::Unseen, prefix }
+        let (delivery, company) = (Delivery::Durable, Company::Unseen);
+        Self { encoding, delivery, company, prefix, token: None }
     }
 
     /// In rooms whose names are their numbers.
     pub(crate) fn in_plain_rooms(self) -> Self {
         Self { prefix: String::new(), ..self }
+    }
+
+    /// With a token of access.
+    pub(crate) fn with_token(self, token: Option<String>) -> Self {
+        Self { token, ..self }
     }
 
     /// With another kind of publish.
@@ -194,9 +202,13 @@ impl Wire for Dormouse {
     }
 
     fn upgrade(&self, _: &Peer) -> Upgrade {
-        let subprotocol = match self.encoding {
+        let encoding = match self.encoding {
             Encoding::Msgpack => SUBPROTOCOL_MSGPACK,
             Encoding::Json => SUBPROTOCOL_JSON,
+        };
+        let subprotocol = match &self.token {
+            Some(token) => format!("{encoding}, dormouse.token.{token}").into(),
+            None => encoding.into(),
         };
         Upgrade { path: Cow::Borrowed("/v1/connect"), subprotocol: Some(subprotocol) }
     }
