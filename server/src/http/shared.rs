@@ -47,11 +47,12 @@ impl Shared {
         if pressure.is(Level::NoConnections) {
             return Err(Refusal::Memory);
         }
-        let admitted = auth.admit(access_token(&request.headers), registry.now_ms());
         let slot = self.slots.take().map_err(|why| match why {
             NoConnectionPermit::Full => Refusal::Full,
             NoConnectionPermit::Memory => Refusal::Memory,
         })?;
+        // Last: to check a signature is the most work.
+        let admitted = auth.admit(access_token(&request.headers), registry.now_ms());
         Ok(Upgrade { handshake, admitted, slot })
     }
 

@@ -40,7 +40,7 @@ impl Reactor {
                 }
             }
             Phase::Open => match self.connections.judge(key) {
-                Ok(next) => self.connections.wheel.insert(next, address),
+                Ok(next) => self.connections.look_again(key, next),
                 Err(code) => {
                     self.close(key, code);
                     // A peer that is gone or stuck is not expected to answer.

@@ -157,22 +157,23 @@ impl Reactor {
         let Accepted { stream, answer, read, format, echoes, session, admitted, slot } = accepted;
         // A connection with a bad token is closed below and sends nothing under this id.
         let session_id = session.as_ref().map_or(SessionId::NONE, |session| session.id);
-        let Some(key) = self.connections.insert(stream, format, echoes, session_id, slot) else {
-            return;
+        let (admitted, refusal) = match admitted {
+            Ok(admitted) => (admitted, None),
+            Err(refusal) => (None, Some(refusal)),
         };
+        let key = self.connections.insert(stream, format, echoes, session_id, admitted, slot);
+        let Some(key) = key else { return };
         if !answer.is_empty() {
             self.connections[key].queue_frame(answer);
         }
-        match (session, admitted) {
-            (_, Err(why)) => {
-                let code = CloseCode::Unauthorized;
-                let why = why.to_string();
+        match (session, refusal) {
+            (_, Some(refusal)) => {
+                let why = refusal.to_string();
                 self.connections.refuse(key, None, ErrorCode::Forbidden, &why);
-                self.close(key, code);
+                self.close(key, CloseCode::Unauthorized);
             }
-            (Ok(_), Ok(_)) if echoes => {}
-            (Ok(session), Ok(admitted)) => {
-                self.connections.admit_to(key, admitted);
+            (Ok(_), None) if echoes => {}
+            (Ok(session), None) => {
                 self.connections[key].queue(&ServerMessage::Welcome(Welcome {
                     session: (&*session.id).into(),
                     token: session.token,
@@ -181,7 +182,7 @@ impl Reactor {
                     limits: self.common.settings.limits,
                 }));
             }
-            (Err(_), Ok(_)) => self.close(key, CloseCode::BadToken),
+            (Err(_), None) => self.close(key, CloseCode::BadToken),
         }
         if let Some(code) = self.connections.draining {
             self.close(key, code);

@@ -42,12 +42,12 @@ fn is_for_tests(path: &Path) -> bool {
     path.iter().any(|part| names.iter().any(|name| part == *name))
 }
 
-/// A source without comments, and without the tests at its end.
+/// A source without comments, and without the tests at its end. Tests in a file of their own are only declared here, at any place.
 fn code(path: &Path) -> String {
     let source = fs::read_to_string(path).unwrap();
     let lines = source.lines().map(|line| line.split("//").next().unwrap_or_default());
     let code = lines.collect::<Vec<_>>().join("\n");
-    code.split("#[cfg(test)]\nmod tests").next().unwrap_or_default().to_owned()
+    code.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default().to_owned()
 }
 
 /// The words behind each `prefix` that does not stand behind other words.

@@ -56,7 +56,7 @@ const SHORT_READ: usize = 1 << 10;
 /// How soon it is looked again whether there is memory: others give it back, and do not tell.
 const RETRY_MEMORY: Duration = Duration::from_millis(10);
 
-/// See the module.
+/// All connections of a reactor, by their keys.
 pub(in crate::socket) struct Connections {
     pub(in crate::socket) common: Common,
     slab: Slab<Connection>,
@@ -133,13 +133,15 @@ impl Connections {
         self.slab.iter()
     }
 
-    /// Takes a socket; `None` if it cannot be watched, and then it is dropped.
+    /// Takes a socket of a client that may do what it was admitted to; without that, everything. `None` if the socket cannot be
+    /// watched, and then it is dropped.
     pub(in crate::socket) fn insert(
         &mut self,
         socket: std::net::TcpStream,
         format: WireFormat,
         echoes: bool,
         session: SessionId,
+        admitted: Option<Admitted>,
         slot: ConnectionPermit,
     ) -> Option<usize> {
         let mut socket = TcpStream::from_std(socket);
@@ -151,7 +153,7 @@ impl Connections {
             error!(%error, "a connection can't be watched and is dropped");
             return None;
         }
-        let connection = entry.insert(Connection {
+        entry.insert(Connection {
             socket,
             generation: self.generation,
             format,
@@ -169,20 +171,21 @@ impl Connections {
             in_line: false,
             slot,
         });
-        let address = connection.address(key, 0);
         self.common.metrics.connections.inc();
-        self.wheel.insert(self.wheel.after(self.silence(self.generation)), address);
+        if let Some(Admitted { access, left }) = admitted {
+            let end = left.map(|left| self.wheel.after(left));
+            self.access.insert(key as u32, (access, end));
+        }
+        self.look_again(key, self.wheel.after(self.silence(self.generation)));
         Some(key)
     }
 
-    /// Notes what a connection may do; `None` is everything. It is closed when that ends.
-    pub(in crate::socket) fn admit_to(&mut self, key: usize, admitted: Option<Admitted>) {
-        let Some(Admitted { access, left }) = admitted else { return };
-        let end = left.map(|left| self.wheel.after(left));
-        if let Some(end) = end {
-            self.wheel.insert(end, self.slab[key].address(key, 0));
-        }
-        self.access.insert(key as u32, (access, end));
+    /// Looks at an open connection again at `due`, or when its token expires if that is earlier. A connection has one such entry in
+    /// the wheel: an entry for the expiry alone would outlive a connection that ends before.
+    pub(in crate::socket) fn look_again(&mut self, key: usize, due: Tick) {
+        let end = self.access.get(&(key as u32)).and_then(|(_, end)| *end);
+        let due = end.map_or(due, |end| due.min(end));
+        self.wheel.insert(due, self.slab[key].address(key, 0));
     }
 
     /// What a connection may do, where that is not everything.
