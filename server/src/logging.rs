@@ -18,7 +18,7 @@ use prometheus::PullingGauge;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
-/// The database's own reports of each start and compaction interest nobody else.
+/// Without the database's reports of each start and compaction.
 const DEFAULT_FILTER: &str = "info,fjall=warn,lsm_tree=warn";
 
 /// Lines that may wait to be written.
@@ -89,7 +89,7 @@ struct Lines {
 
 impl Write for Lines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        // Only one line waits for a reader that takes nothing, so that the queue is emptied in time even then.
+        // Only one line waits for a reader that reads nothing. So the thread empties the queue in time even then.
         let patience = if self.is_taken { PATIENCE } else { Duration::ZERO };
         self.is_taken = write(line, patience);
         self.unwritten.fetch_add(u64::from(!self.is_taken), Relaxed);

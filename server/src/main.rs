@@ -137,7 +137,7 @@ async fn run(config: Config, logging: &Logging) -> anyhow::Result<Ending> {
     tracing::info!(data = %data.display(), "ready");
     if server.auth().is_open() {
         tracing::warn!(
-            "no key of tokens is configured: whoever reaches this address can read and write every room"
+            "no key of tokens is configured: every client that reaches this address can read and write every room"
         );
     }
 

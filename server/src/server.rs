@@ -78,7 +78,7 @@ pub enum StartError {
     /// An object is pinned that can't be.
     #[error("objects.pinned names `{0}`, and there is no such class")]
     Pinned(ObjectName),
-    /// Everybody who reaches the server could do everything.
+    /// Other machines could reach the server, and without a key it would let every client do everything.
     #[error(
         "{0} can be reached from other machines, and no key of tokens is configured: make one with `dormouse key create`, \
          or listen on the loopback interface, or start with --insecure"

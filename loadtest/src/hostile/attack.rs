@@ -38,7 +38,7 @@ pub enum Attack {
     Claims,
     /// Messages that are a thousand times as long once they are inflated.
     Bombs,
-    /// Questions for all objects, over HTTP.
+    /// HTTP requests for what only operators may read, and which the public address refuses.
     Questions,
 }
 

@@ -48,7 +48,7 @@ impl Grant {
     }
 }
 
-/// Whether the grants let somebody do something with an object.
+/// Whether the grants allow a subject to use a verb on an object.
 pub fn decide(grants: &[Grant], subject: &Subject, verb: Verb, object: &ObjectName) -> bool {
     deciding_grant(grants, subject, verb, object).is_some()
 }

@@ -54,7 +54,7 @@ use self::token::Parts;
 /// How often files with keys are read again.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(2);
 
-/// What a client may do who was let in, and for how long.
+/// What an admitted client may do, and for how long.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admitted {
     /// What it may do.
@@ -133,12 +133,12 @@ impl Auth {
         self.has_keys
     }
 
-    /// Whether everybody may do everything, because the configuration has neither a key nor grants for anonymous clients.
+    /// Whether every client may do everything, because the configuration has neither a key nor grants for anonymous clients.
     pub fn is_open(&self) -> bool {
         !self.has_keys && self.anonymous.is_none()
     }
 
-    /// Lets a client in that presents this token, or none. `None`: it may do everything.
+    /// Admits a client that presents this token, or no token. Returns `None` if every client may do everything.
     pub fn admit(&self, token: Option<&str>, now_ms: u64) -> Result<Option<Admitted>, Refusal> {
         if self.is_open() {
             return Ok(None);

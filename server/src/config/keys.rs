@@ -27,13 +27,14 @@ pub struct Config {
     #[config(env = "DORMOUSE_LISTEN", default = "127.0.0.1:7700")]
     pub listen: ListenAddress,
 
-    /// The host and port for operators: metrics, health, objects and the controls for tests, beside all that `listen` answers. What is
-    /// there asks nobody who it is, so keep it on the loopback interface or in a private network. Port 0 takes any free one.
+    /// The host and port for operators: metrics, readiness, objects and the controls for tests, and all that `listen` answers. The
+    /// endpoints for operators need no token: keep this address on the loopback interface or in a private network. Port 0 takes any
+    /// free one.
     #[config(env = "DORMOUSE_INTERNAL", default = "127.0.0.1:7701")]
     pub internal: ListenAddress,
 
-    /// Listens beyond the loopback interface although no key of tokens is configured: whoever reaches the server can read and write every
-    /// room.
+    /// Listens beyond the loopback interface even if no key of tokens is configured. Every client that reaches the server can then read
+    /// and write every room.
     #[config(env = "DORMOUSE_INSECURE", default = false)]
     pub insecure: bool,
 

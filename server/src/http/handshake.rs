@@ -21,7 +21,7 @@ use crate::socket::WireFormat;
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 const KEY_BYTES: usize = 16;
 /// What goes back as it came, for tests of what lies below messages.
-/// Stands for a token that cannot be read: who sends one is not a client without a token.
+/// Stands for a token that cannot be read. Its client must not count as a client without a token.
 const UNREADABLE: &str = "";
 /// What a subprotocol begins with that carries a token of access.
 const SUBPROTOCOL_TOKEN: &str = "dormouse.token.";

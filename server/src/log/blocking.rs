@@ -36,7 +36,7 @@ impl ReadPool {
     ) -> Reading<T> {
         let (sender, receiver) = oneshot::channel();
         (self.0)(Box::new(move || {
-            // It fails where nobody waits for it.
+            // It fails if the receiver was dropped.
             let _ = sender.send(read());
         }));
         Reading(receiver)

@@ -1,6 +1,6 @@
 //! The bounds of a reactor's own work. No operator has a reason to change them; a simulation reaches small ones soon.
 
-/// See the module.
+/// How much a reactor takes on at a time.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
     /// From so many members on, the end of a flush is awaited. Fewer members are written to in less than a millisecond.

@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 
 use bytes::Bytes;
-use dormouse_protocol::CloseCode;
+use dormouse_protocol::{CloseCode, Join};
 use mio::{Poll, Waker};
 use parking_lot::Mutex;
 use prometheus::IntCounter;
+use tokio::sync::oneshot;
 
 #[cfg(test)]
 mod tests;
@@ -23,18 +24,24 @@ mod atomic {
 
 use self::wake_flag::WakeFlag;
 use super::Accepted;
-use super::census::Query;
-use super::memberships::history;
-use super::memberships::join::JoinOpened;
-use super::memberships::page::{Page, PageRead};
+use super::history;
+use super::page::{Page, PageRead};
+use super::survey::{Census, Survey};
 use crate::limits::Budget;
 use crate::log::ObjectId;
 use crate::object::input::Range;
 use crate::object::presence::PresenceFrames;
-use crate::object::{Address, Delivery, EventFrames, Refusal, SignalFrames, Sink};
+use crate::object::{Address, Delivery, EventFrames, Opened, Refusal, SignalFrames, Sink};
 
 /// Bytes of signals that may wait for a reactor. Further signals are dropped.
 const SIGNAL_BYTES: usize = 8 << 20;
+
+/// An object was opened for a join.
+pub(super) struct JoinOpened {
+    pub(super) joiner: Address,
+    pub(super) join: Join,
+    pub(super) opened: Opened,
+}
 
 /// A command to a reactor.
 pub(super) enum Command {
@@ -46,8 +53,10 @@ pub(super) enum Command {
     Page(PageRead),
     /// A page of history, as a frame that carries the permit for its memory.
     History(Address, Result<Bytes, Refusal>),
-    /// Reads something of the reactor, for an operator.
-    Query(Query),
+    /// Counts the members of these objects.
+    Census(Arc<[ObjectId]>, oneshot::Sender<Vec<Census>>),
+    /// Counts the connections, and what is held for them.
+    Survey(oneshot::Sender<Survey>),
     /// Closes connections that hold so many bytes, because memory is short.
     Shed(usize),
     /// Answers the requests in flight and closes every connection with this code.

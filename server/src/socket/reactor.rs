@@ -15,10 +15,15 @@ use tokio::time::Instant;
 pub(crate) mod stepped;
 
 use super::connections::activity::Unread;
+use super::connections::connection::{Connection, Membership};
+use super::connections::wheel::Wheel;
 use super::connections::{Connections, LINE_WORK};
 use super::inbox::{Command, Inbox, ReactorBuilder};
 use super::memberships::Memberships;
+use super::memberships::subscribers::Member;
+use super::survey::Survey;
 use super::{Accepted, Common};
+use crate::log::ObjectId;
 use crate::memory::Tidy;
 use crate::object::Address;
 use crate::session::SessionId;
@@ -145,7 +150,12 @@ impl Reactor {
             Command::History(address, reply) => {
                 connections.history_read(address, reply);
             }
-            Command::Query(query) => query(self),
+            // The caller may have timed out, and then the reply fails.
+            Command::Census(objects, reply) => {
+                let census = |object: &ObjectId| memberships.census(connections, *object);
+                _ = reply.send(objects.iter().map(census).collect());
+            }
+            Command::Survey(reply) => _ = reply.send(self.survey()),
             Command::Shed(bytes) => self.shed(bytes),
             Command::Drain(code) => self.drain(code),
             Command::Stop => self.stopped = true,
@@ -193,5 +203,29 @@ impl Reactor {
             self.connections[key].activity.begin().unread = Unread::new(&read, &self.common.budget);
         }
         self.connections.go_on(key);
+    }
+
+    /// Counts the connections of this reactor, the memory of those at rest with their memberships and deadlines, and what is
+    /// kept for the others and for who catches up. What objects take is not in it, nor what the kernel does.
+    fn survey(&self) -> Survey {
+        let (subscribers, recent_bytes) = self.memberships.survey();
+        let mut survey = Survey { subscribers, recent_bytes, ..Survey::default() };
+        for (_, connection) in self.connections.iter() {
+            if connection.activity.is_at_rest() {
+                let memberships = connection.joins.len() * size_of::<Member>();
+                let spilled = if connection.joins.spilled() {
+                    connection.joins.capacity() * size_of::<Membership>()
+                } else {
+                    0
+                };
+                survey.at_rest += 1;
+                survey.rest_bytes += size_of::<Connection>() + memberships + spilled;
+                survey.rest_bytes += Wheel::<Address>::ENTRY_BYTES;
+            } else {
+                survey.busy += 1;
+                survey.queued_bytes += connection.activity.outbox.bytes();
+            }
+        }
+        survey
     }
 }

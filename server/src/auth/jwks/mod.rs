@@ -1,6 +1,6 @@
 //! The keys of an issuer: fetched at start, again when their lifetime ends, and when a token names a key that is not among them.
 //!
-//! A thread of its own fetches, so there is one request at a time and nobody else waits for the network.
+//! A separate thread fetches the keys. So there is one request at a time, and no other thread waits for the network.
 
 mod fetch;
 mod schedule;
@@ -65,7 +65,7 @@ impl Jwks {
         Ok(Self { shared })
     }
 
-    /// A token names a key that nobody has: the issuer may have a new one.
+    /// A token names an unknown key: the issuer may have a new one.
     pub(super) fn look_for_new_keys(&self) {
         let mut state = self.shared.state.lock();
         if state.schedule.want_new_keys() {

@@ -9,7 +9,7 @@ const MIN_LIFETIME: Duration = Duration::from_mins(1);
 const MAX_LIFETIME: Duration = Duration::from_hours(24);
 /// For how long keys serve after their lifetime while the issuer cannot be reached.
 const GRACE: Duration = Duration::from_hours(24);
-/// Between two fetches for keys that tokens name and nobody has: a flood of such tokens makes so many requests and no more.
+/// The shortest time between two fetches for unknown keys. It bounds the requests that a flood of tokens with unknown keys causes.
 const NEW_KEYS_INTERVAL: Duration = Duration::from_secs(30);
 /// Between a failure and the next fetch; doubled with each failure.
 const FIRST_RETRY: Duration = Duration::from_secs(1);

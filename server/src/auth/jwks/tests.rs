@@ -243,7 +243,7 @@ fn hostile_answers_are_refused_within_bounds() {
     }
 }
 
-/// It sends for as long as somebody reads.
+/// It sends as long as the client reads.
 #[test]
 fn an_endless_answer_ends_at_its_bound() {
     let issuer = Issuer::start(|_, _, stream| {

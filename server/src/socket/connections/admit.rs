@@ -120,6 +120,6 @@ impl Connections {
 
 fn forbidden(verb: Verb) -> String {
     format!(
-        "no grant of this connection's token allows `{verb}` here; a token with such a grant is needed"
+        "no grant of this connection's token allows `{verb}` here: connect with a token that has such a grant"
     )
 }

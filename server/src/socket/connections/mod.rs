@@ -53,7 +53,7 @@ const READ_BYTES: usize = 64 * 1024;
 /// Bytes that are read at once while memory is short.
 const SHORT_READ: usize = 1 << 10;
 
-/// How soon it is looked again whether there is memory: others give it back, and do not tell.
+/// The time until the reactor checks again whether there is memory: whatever releases memory sends no notification.
 const RETRY_MEMORY: Duration = Duration::from_millis(10);
 
 /// All connections of a reactor, by their keys.

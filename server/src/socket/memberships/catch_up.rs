@@ -10,7 +10,6 @@ use dormouse_protocol::{
 };
 
 use super::Memberships;
-use super::page::{NoPage, Page, PageKey, PageRead};
 use super::subscribers::{DeliveryMode, NOWHERE};
 use crate::object::Address;
 use crate::object::input::Action;
@@ -19,6 +18,7 @@ use crate::socket::connections::Connections;
 use crate::socket::connections::admit::SHORT_OF_MEMORY;
 use crate::socket::connections::connection::Membership;
 use crate::socket::inbox::Command;
+use crate::socket::page::{NoPage, Page, PageKey, PageRead};
 
 /// A join whose reply waits for the first page.
 pub(in crate::socket) struct FirstPage {

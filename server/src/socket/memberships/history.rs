@@ -1,17 +1,15 @@
-//! Pages of history, which a client asks for.
+//! Requests for pages of history.
 
 use bytes::Bytes;
-use dormouse_protocol::{DecodeError, ErrorCode, Event, History, HistoryPage, ServerMessage};
+use dormouse_protocol::{ErrorCode, History};
 
 use super::Memberships;
 use crate::auth::Verb;
-use crate::log::{Entry, PageLimit};
+use crate::log::PageLimit;
 use crate::object::input::{Action, Range, Read};
-use crate::object::{Address, EventsRead, ReadReply, Refusal};
+use crate::object::{Address, Refusal};
 use crate::socket::connections::Connections;
 use crate::socket::connections::admit::Demand;
-use crate::socket::framing;
-use crate::socket::wire_format::WireFormat;
 
 /// Bytes of one page of history.
 const HISTORY_BYTES: usize = 64 * 1024;
@@ -70,32 +68,4 @@ impl Connections {
         self.queue_write(key);
         self.finish_reading(key);
     }
-}
-
-/// The reply to a request for history, as a frame that carries the permit for its memory.
-pub(in crate::socket) fn frame(reply: ReadReply) -> Result<Bytes, Refusal> {
-    let ReadReply { to, tag, epoch, outcome, permit, .. } = reply;
-    let format = WireFormat::of_tag(tag);
-    let page = ServerMessage::History(page(to.request, epoch, outcome?)?);
-    let frame = framing::message(format, &format.encoding.encode_server(&page));
-    Ok(match permit {
-        Some(mut permit) => {
-            permit.charge(frame.len());
-            permit.attach(frame)
-        }
-        None => frame,
-    })
-}
-
-fn page(id: u32, epoch: u32, read: EventsRead) -> Result<HistoryPage, Refusal> {
-    let (entries, more) = match read {
-        EventsRead::Range(range) => (range.events, range.more),
-        EventsRead::Page(page) => (page.events, page.last < page.head),
-    };
-    let events: Result<Vec<Event>, DecodeError> = entries.iter().map(Entry::decode).collect();
-    let events = events.map_err(|error| {
-        tracing::error!(%error, "an event in the log cannot be decoded");
-        Refusal::new(ErrorCode::Unavailable, "the log cannot be read at present; try again later")
-    })?;
-    Ok(HistoryPage { id, epoch, more, events })
 }

@@ -12,19 +12,12 @@ use crate::limits::{Permit, Purpose};
 use crate::log::ObjectId;
 use crate::object::input::{self, Action, Leave};
 use crate::object::presence::{Departing, Holder};
-use crate::object::{Address, Answer, Opened};
+use crate::object::{Address, Answer};
 use crate::socket::connections::Connections;
 use crate::socket::connections::admit::{Demand, SHORT_OF_MEMORY};
 use crate::socket::connections::connection::Membership;
-use crate::socket::inbox::Command;
+use crate::socket::inbox::{Command, JoinOpened};
 use crate::socket::wire_format::WireFormat;
-
-/// An object was opened for a join.
-pub(in crate::socket) struct JoinOpened {
-    joiner: Address,
-    join: Join,
-    opened: Opened,
-}
 
 /// To join or to leave, in the unit of [`crate::socket::read`].
 const JOIN_WORK: u64 = 64;

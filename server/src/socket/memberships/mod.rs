@@ -9,14 +9,12 @@ pub(in crate::socket) mod fan_out;
 pub(in crate::socket) mod frames;
 pub(in crate::socket) mod history;
 pub(in crate::socket) mod join;
-pub(in crate::socket) mod page;
 pub(in crate::socket) mod post;
 pub(in crate::socket) mod presence;
 pub(in crate::socket) mod signals;
 pub(in crate::socket) mod subscribers;
 
 use std::collections::HashMap;
-use std::ops::Add;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,43 +23,21 @@ use tokio::time::Instant;
 
 use self::catch_up::Reader;
 use self::join::PendingJoin;
-use self::page::PageKey;
 use self::subscribers::{Member, Subscribers};
 use super::Common;
 use super::connections::Connections;
 use super::inbox::Inbox;
+use super::page::PageKey;
+use super::survey::Census;
 use crate::log::ObjectId;
 use crate::object::Address;
 use crate::object::presence::Departing;
 use crate::socket::connections::connection::Membership;
 
-/// The members of one object.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Census {
-    /// Connections that are joined to the object.
-    pub members: u64,
-    /// Those of them that nothing waits on.
-    pub at_rest: u64,
-    /// The memory that the memberships take, roughly: the connections themselves are left out.
-    pub bytes: usize,
-}
-
-impl Add for Census {
-    type Output = Self;
-
-    fn add(self, other: Self) -> Self {
-        Self {
-            members: self.members + other.members,
-            at_rest: self.at_rest + other.at_rest,
-            bytes: self.bytes + other.bytes,
-        }
-    }
-}
-
 /// The time until the next iteration while an input waits for room in a mailbox: mailboxes do not report room.
 const RETRY: Duration = Duration::from_millis(1);
 
-/// See the module.
+/// The memberships of all connections of a reactor.
 pub(in crate::socket) struct Memberships {
     /// Of the reactor, and of its sink at the objects.
     index: usize,

@@ -10,12 +10,12 @@ use dormouse_protocol::Encoding;
 
 use super::batch::Batch;
 use super::frames::{Delivered, Speakers};
-use super::page::{Page, PageKey, Pages};
 use crate::limits::{Budget, Permit};
 use crate::object::input::{Action, Watch};
 use crate::object::presence::View;
 use crate::object::{Address, EventFrames, Handle, Input, Source};
 use crate::socket::Bounds;
+use crate::socket::page::{Page, PageKey, Pages};
 use crate::socket::wire_format::WireFormat;
 
 /// Bytes of recent deliveries that are kept for members that catch up.

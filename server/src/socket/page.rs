@@ -9,12 +9,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use dormouse_protocol::{ErrorCode, encode_events};
 
+use super::framing;
+use super::wire_format::WireFormat;
 use crate::limits::Permit;
 use crate::log::{self, ObjectId, PageLimit};
 use crate::object::input::{Range, Read};
 use crate::object::{EventsRead, ReadReply};
-use crate::socket::framing;
-use crate::socket::wire_format::WireFormat;
 
 /// Bytes with which a page ends.
 const PAGE_BYTES: usize = 64 * 1024;
@@ -26,37 +26,37 @@ const COPIES: usize = 3;
 
 /// Which page it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(in crate::socket) struct PageKey {
-    pub(in crate::socket) object: ObjectId,
+pub(super) struct PageKey {
+    pub(super) object: ObjectId,
     /// It begins behind this offset.
-    pub(in crate::socket) after: u64,
-    pub(in crate::socket) format: WireFormat,
+    pub(super) after: u64,
+    pub(super) format: WireFormat,
 }
 
 /// A page of the log as a frame.
 #[derive(Debug)]
-pub(in crate::socket) struct Page {
-    pub(in crate::socket) after: u64,
+pub(super) struct Page {
+    pub(super) after: u64,
     /// The last event's offset, or `after` where there is none.
-    pub(in crate::socket) last: u64,
+    pub(super) last: u64,
     /// The newest event when it was read.
-    pub(in crate::socket) head: u64,
+    pub(super) head: u64,
     /// Events up to this offset are no longer kept.
-    pub(in crate::socket) trimmed: u64,
-    pub(in crate::socket) events: u64,
-    pub(in crate::socket) frame: Option<Bytes>,
+    pub(super) trimmed: u64,
+    pub(super) events: u64,
+    pub(super) frame: Option<Bytes>,
 }
 
 /// A page that was read, for all members that wait for it.
 #[derive(Clone)]
-pub(in crate::socket) struct PageRead {
-    pub(in crate::socket) key: PageKey,
-    pub(in crate::socket) page: Result<Arc<Page>, NoPage>,
+pub(super) struct PageRead {
+    pub(super) key: PageKey,
+    pub(super) page: Result<Arc<Page>, NoPage>,
 }
 
 /// Why there is no page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::socket) enum NoPage {
+pub(super) enum NoPage {
     /// There is no memory for it now.
     Memory,
     /// The log can't be read.
@@ -65,7 +65,7 @@ pub(in crate::socket) enum NoPage {
 
 impl PageKey {
     /// The read that brings the page, of events that have at most `event_bytes` each. It ends at a multiple of `stride`.
-    pub(in crate::socket) fn read(self, stride: u64, event_bytes: usize) -> Read {
+    pub(super) fn read(self, stride: u64, event_bytes: usize) -> Read {
         let events = (stride - self.after % stride) as usize;
         let limit = PageLimit { events, bytes: PAGE_BYTES };
         let bytes = COPIES * PAGE_BYTES.max(event_bytes);
@@ -75,7 +75,7 @@ impl PageKey {
 
 impl Page {
     /// Makes a page of what was read after an offset.
-    pub(in crate::socket) fn frame(reply: ReadReply, after: u64) -> PageRead {
+    pub(super) fn frame(reply: ReadReply, after: u64) -> PageRead {
         let format = WireFormat::of_tag(reply.tag);
         let key = PageKey { object: reply.object, after, format };
         let page = match reply.outcome {
@@ -128,24 +128,24 @@ impl Page {
 
 /// Recent pages of one object, oldest first.
 #[derive(Default)]
-pub(in crate::socket) struct Pages {
+pub(super) struct Pages {
     pages: VecDeque<(PageKey, Arc<Page>)>,
     bytes: usize,
 }
 
 impl Pages {
-    pub(in crate::socket) fn find(&self, key: PageKey) -> Option<Arc<Page>> {
+    pub(super) fn find(&self, key: PageKey) -> Option<Arc<Page>> {
         let page = self.pages.iter().find(|(kept, _)| *kept == key);
         page.map(|(_, page)| page.clone())
     }
 
     /// Bytes of all of them.
-    pub(in crate::socket) fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
 
     /// Keeps a page for later readers, unless it could grow or is kept already.
-    pub(in crate::socket) fn keep(&mut self, key: PageKey, page: &Arc<Page>, stride: u64) {
+    pub(super) fn keep(&mut self, key: PageKey, page: &Arc<Page>, stride: u64) {
         if !page.is_full(stride) || self.find(key).is_some() {
             return;
         }
