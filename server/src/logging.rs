@@ -1,7 +1,7 @@
-//! The program's log, written to stderr without holding anything up.
+//! The program's log on stderr. No other part of the program waits for stderr.
 //!
-//! Owns the thread that writes lines, and every other text that the program writes to stderr. A reader of stderr that is slow or
-//! gone costs lines, which are counted, and nothing else: not even a panic waits for it.
+//! Owns the thread that writes lines, and every other text that the program writes to stderr. If the reader of stderr is slow or
+//! gone, the program drops lines and counts them. A panic does not wait for the reader either.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt::Display;
