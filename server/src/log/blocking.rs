@@ -1,4 +1,4 @@
-//! Where reads of the log run: they block, and neither reactors nor tasks may.
+//! Runs reads of the log on threads that may block. Reactors and tasks must not block.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ pub type Job = Box<dyn FnOnce() + Send>;
 #[derive(Clone)]
 pub struct ReadPool(Arc<dyn Fn(Job) + Send + Sync>);
 
-/// What a read will return. The read runs even if this is dropped.
+/// A read under way; its output is what the read returns. The read runs even if this is dropped.
 pub struct Reading<T>(oneshot::Receiver<T>);
 
 impl ReadPool {
@@ -46,7 +46,7 @@ impl ReadPool {
 impl<T> Future for Reading<T> {
     type Output = T;
 
-    /// Panics if the read has.
+    /// Panics if the read panicked.
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
         let read = ready!(Pin::new(&mut self.0).poll(context));
         Poll::Ready(read.expect("a read of the log does not panic"))

@@ -1,4 +1,4 @@
-//! The handle to the log, through which everything else uses it, and the log's threads.
+//! The handle to the log, which all other parts use, and the log's threads.
 
 use std::collections::HashMap;
 use std::io;
@@ -27,31 +27,30 @@ use super::{
 };
 use crate::clock::Clock;
 
-/// How the log is run.
+/// Configuration of the log.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// What is kept of the objects of a class, by the class's name; of a class that is not named, everything.
+    /// The limits of each class, by its name. Objects of other classes keep all events.
     pub retention: HashMap<String, Retention>,
-    /// How often the objects that were appended to are looked at.
+    /// The time between two sweeps of the objects with new events.
     pub sweep_every: Duration,
-    /// The events that wait for a commit or are in it, in bytes with 128 for each on top. Appends wait beyond it.
+    /// The bytes of the events in the queue and in the commit under way; each event counts 128 bytes more. Further appends wait.
     pub queue_bytes: usize,
-    /// The cache of what was read from disk, in bytes.
+    /// The size of the cache of disk reads, in bytes.
     pub cache_bytes: u64,
-    /// So many bytes of events may be in memory before they are written out to a table, where that is less than the 32 MiB that it
-    /// always is.
+    /// The bytes of events in memory before the log writes them to a table, if less than 32 MiB; 32 MiB otherwise.
     pub memtable_bytes: Option<u64>,
-    /// Tables that stay open between two reads.
+    /// The number of tables that stay open between two reads.
     pub open_tables: usize,
-    /// With less than this left on its disk, in bytes, the log says that it is full.
+    /// The free bytes on the disk below which the log counts as full.
     pub min_free: u64,
-    /// Tells the age of events.
+    /// The clock for the age of events.
     pub clock: Clock,
 }
 
 impl Default for Options {
-    /// Keeps everything; 16 MiB of queue (several commits of the largest size), 64 MiB of cache, 256 open tables; no room is
-    /// kept free.
+    /// No retention; a queue of 16 MiB (several commits of the largest size), a cache of 64 MiB, 256 open tables, and no minimum of
+    /// free space.
     fn default() -> Self {
         Self {
             retention: HashMap::new(),
@@ -66,8 +65,8 @@ impl Default for Options {
     }
 }
 
-/// A handle to the log; cloning it is cheap. When the last one is gone, the log finishes what is queued and closes in
-/// the background.
+/// A handle to the log. Cloning it is cheap. When the last one is dropped, the log writes the queued tasks and closes in the
+/// background.
 #[derive(Clone)]
 pub struct Log(pub(super) Arc<Inner>);
 
@@ -76,7 +75,7 @@ pub(super) struct Inner {
     /// The source of new epochs.
     pub(super) epochs: Mutex<StdRng>,
     pub(super) threads: Mutex<Vec<JoinHandle<()>>>,
-    /// Dropped to stop the threads that wait for time to pass.
+    /// Dropping them stops the threads that wait for a time.
     pub(super) alive: Mutex<Vec<mpsc::Sender<()>>>,
 }
 
@@ -127,13 +126,13 @@ impl Log {
         Ok(Self(Arc::new(inner)))
     }
 
-    /// The object of that name, if an event of it was ever stored. Blocks.
+    /// The object of this name, if the log has stored it. Blocks.
     pub fn find(&self, name: &ObjectName) -> Result<Option<Stored>, ReadError> {
         self.counted(self.0.shared.store.find(name))
     }
 
-    /// Who an object is to be that [`Log::find`] does not find: an id that no object has and an epoch of its own. In
-    /// memory only, until its first append is committed.
+    /// The identity of a new object: an id that no other object has, and a new epoch. It is in memory only, until the first append of
+    /// the object is committed.
     pub fn new_identity(&self, name: ObjectName) -> Arc<Identity> {
         Arc::new(Identity {
             id: self.0.shared.store.new_id(),
@@ -147,7 +146,7 @@ impl Log {
         self.counted(self.0.shared.store.page(object, after, max))
     }
 
-    /// The events between two offsets, both left out, from the oldest on, or with `reverse` from the newest on. Blocks.
+    /// The events between two offsets, without the events at these offsets. The oldest is first, or with `reverse` the newest. Blocks.
     pub fn range(
         &self,
         object: &Identity,
@@ -163,9 +162,9 @@ impl Log {
         read.inspect_err(|_| self.0.shared.metrics.read_errors.inc())
     }
 
-    /// Queues events for the next commit, waiting while the queue is full.
+    /// Queues an append for the next commit, and waits while the queue is full.
     ///
-    /// `done` runs exactly once, unless this is cancelled: then nothing was queued.
+    /// `done` is called exactly once. If this future is dropped before it is ready, nothing was queued.
     pub async fn append(&self, append: Append) {
         self.0.shared.queue.append(append).await;
     }
@@ -175,19 +174,19 @@ impl Log {
         self.counted(self.0.shared.store.pairs(keyspace))
     }
 
-    /// Queues changes to be written with the next commit, all or none of them; never waits, and causes no fsync. False if they are
-    /// left out, because the queue or the disk is full or the log takes nothing any more.
+    /// Queues changes for the next commit, all or none of them. Never waits, and causes no fsync. False if the log leaves them out,
+    /// because the queue or the disk is full, or because the log has failed or is closed.
     pub fn change_lazily(&self, changes: Vec<Change>) -> bool {
         !self.is_full() && self.0.shared.queue.change(changes).is_ok()
     }
 
-    /// Makes the writer wait so long before every commit of events, as a slow disk would; the wait under way changes too.
+    /// Makes the writer wait before each commit of events, like a slow disk. A wait under way changes too.
     pub fn delay_commits(&self, time: Duration) {
         self.0.shared.delay.set(time);
     }
 
-    /// Whether less room is left on the disk than is to be kept free. What is appended nevertheless is stored as long as it fits:
-    /// callers should ask before they append.
+    /// Whether the disk has less free space than [`Options::min_free`]. The log still stores appends while they fit, so callers check
+    /// this before they append.
     pub fn is_full(&self) -> bool {
         self.0.shared.watch.is_full()
     }
@@ -197,16 +196,16 @@ impl Log {
         self.0.shared.failure.initialized()
     }
 
-    /// Waits until the log fails. It takes no events from then on; reads go on as far as they can.
+    /// Waits until the log fails. It then accepts no more events; reads continue as far as possible.
     pub async fn failed(&self) -> Failure {
         self.0.shared.failure.wait().await.clone()
     }
 
-    /// Takes no more events, stores those that are queued and ends the threads. Blocks; not for use in `done`.
+    /// Accepts no more events, stores the queued ones, and ends the threads. Blocks. Must not be called in `done`.
     pub fn close(&self) {
         self.0.stop();
         for thread in self.0.threads.lock().drain(..) {
-            // A panic was seen by the thread's own guard.
+            // The thread's own guard has handled a panic.
             let _ = thread.join();
         }
     }

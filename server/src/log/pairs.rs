@@ -1,11 +1,11 @@
-//! Pairs of keys and values beside the events. The log stores them for the layers above, which alone know what they mean.
+//! Pairs of keys and values, besides the events. The log stores them for the layers above and does not know their meaning.
 
 use bytes::Bytes;
 
 use super::ReadError;
 use super::store::Store;
 
-/// A set of pairs with an order of its own. It is made where it is missing.
+/// A set of pairs, sorted by key. The log creates it if it is missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keyspace {
     /// The members of rosters.
@@ -26,7 +26,7 @@ impl Keyspace {
 /// A write to one pair.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// Where.
+    /// The keyspace of the pair.
     pub keyspace: Keyspace,
     /// The pair's key.
     pub key: Bytes,
@@ -34,7 +34,7 @@ pub struct Change {
     pub value: Option<Bytes>,
 }
 
-/// What a change costs in memory beyond its bytes, generously.
+/// The memory of a change besides its bytes, in bytes; an upper estimate.
 const OVERHEAD: usize = 128;
 
 impl Change {

@@ -1,6 +1,6 @@
-//! The queue into the writer: bounded in bytes, each event counting [`EVENT_OVERHEAD`] on top of its own, so that the
-//! number of events is bounded too. Appends wait while it is full, lazy changes are left out; trims, of which one
-//! waits at a time, need no room.
+//! The queue into the writer. It is bounded in bytes. Each event counts [`EVENT_OVERHEAD`] more than its own bytes, so the bound also
+//! limits the number of events. While the queue is full, appends wait and lazy changes are left out. Trims need no room: at most one
+//! waits at a time.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,38 +13,38 @@ use super::trim::Trim;
 use super::{Change, Entry, Identity, Unavailable};
 use crate::memory;
 
-/// What an event costs in the queue beyond its stored bytes, generously.
+/// The memory of a queued event besides its stored bytes, in bytes; an upper estimate.
 pub(super) const EVENT_OVERHEAD: u64 = 128;
 
-/// The bounds of one commit: enough for the fsync to cost next to nothing for each event, and little enough that those who
-/// wait for this commit or for the next one don't wait long.
+/// The bounds of one commit. They are large enough that the cost of the fsync for each event is small, and small enough that neither
+/// this commit nor the next one waits long.
 const COMMIT_EVENTS: u32 = 4096;
 const COMMIT_BYTES: usize = 4 << 20;
 
-/// Runs on the writer thread, in the order of commits; must be quick and must not panic.
+/// The writer thread calls it, in the order of commits. It must be quick and must not panic.
 pub(super) type Callback = Box<dyn FnOnce(Result<(), Unavailable>) + Send>;
 
 /// The queue has no room, or is closed.
 #[derive(Debug)]
 pub(super) struct Full;
 
-/// What is to be stored of one object: all of it in one commit.
+/// Events and changes of one object, which one commit stores together.
 pub struct Append {
-    /// The object. Its first append stores it as well.
+    /// The object. The first append also stores the object itself.
     pub object: Arc<Identity>,
     /// The offset of the first entry: the one after the last entry that was appended to the object.
     pub first: u64,
-    /// What [`Tail::push`](super::Tail::push) returned, in order. Without entries and changes, `done` is called when all that was
-    /// queued before is on disk.
+    /// The entries that [`Tail::push`](super::Tail::push) returned, in order. Without entries and changes, `done` is called when all
+    /// earlier tasks of the queue are on disk.
     pub entries: Vec<Entry>,
-    /// Changes of pairs that come with the events.
+    /// Changes of pairs that belong to these events.
     pub changes: Vec<Change>,
-    /// Told when the events are on disk, or that the log failed before it knew. Runs on the writer thread,
-    /// in the order of commits: must be quick and must not panic, wait or close the log.
+    /// Called when the events are on disk, or when the log has failed and does not know whether they are. The writer thread calls it,
+    /// in the order of commits. It must be quick, and must not panic, wait or close the log.
     pub done: Box<dyn FnOnce(Result<(), Unavailable>) + Send>,
 }
 
-/// What the writer is to write.
+/// A task of the writer.
 pub(super) enum Task {
     Append {
         object: Arc<Identity>,
@@ -58,7 +58,7 @@ pub(super) enum Task {
 }
 
 impl Task {
-    /// Events to be stored.
+    /// The number of events that the task stores.
     pub(super) fn events(&self) -> u32 {
         match self {
             Self::Append { entries, .. } => entries.len() as u32,
@@ -100,7 +100,7 @@ impl Drop for Waiter {
     }
 }
 
-/// A task in the queue or in the writer's hands. Dropping it tells its waiter that the log is unavailable.
+/// A task with its callback, in the queue or at the writer. If it is dropped, the callback learns that the log is unavailable.
 pub(super) struct Queued {
     pub(super) task: Task,
     waiter: Waiter,
@@ -108,7 +108,7 @@ pub(super) struct Queued {
 }
 
 impl Queued {
-    /// Tells the waiter that the task is done.
+    /// Reports to the callback that the task is done.
     pub(super) fn finish(mut self) {
         self.waiter.tell(Ok(()));
     }
@@ -142,11 +142,11 @@ impl Queue {
         }
     }
 
-    /// Queues an append, waiting for room. One that is larger than the whole queue waits until the queue is empty.
+    /// Queues an append, and waits for room. An append that is larger than the whole queue waits until the queue is empty.
     pub(super) async fn append(&self, append: Append) {
         let Append { object, first, entries, changes, done } = append;
         let weight = (weight(&entries) + change_bytes(&changes)).min(self.capacity);
-        // It is refused when the queue is closed; then so is the push.
+        // It fails if the queue is closed, and then the push fails as well.
         let room = Arc::clone(&self.room).acquire_many_owned(weight as u32).await.ok();
         self.push(Task::Append { object, first, entries, changes }, done, room);
     }
@@ -168,7 +168,7 @@ impl Queue {
         let queued = Queued { task, waiter: Waiter(Some(done)), _room: room };
         let mut state = self.state.lock();
         if state.closed {
-            // Unlocked first, since dropping it reports the failure to its waiter.
+            // Unlock first: the drop calls the callback.
             drop(state);
             return drop(queued);
         }
@@ -177,7 +177,7 @@ impl Queue {
         self.filled.notify_one();
     }
 
-    /// What is queued, as far as one commit goes; waits for something. `None` once the queue is closed and empty.
+    /// Waits for tasks, and takes as many as one commit may have. `None` if the queue is closed and empty.
     pub(super) fn take(&self) -> Option<Vec<Queued>> {
         let mut tidy = false;
         let mut state = self.state.lock();
@@ -209,21 +209,21 @@ impl Queue {
         self.state.lock().queued.is_empty()
     }
 
-    /// Whether as much is queued as one commit takes or the queue holds.
+    /// Whether the queued tasks fill one commit or the whole queue.
     pub(super) fn is_filled(&self) -> bool {
         let bytes = self.capacity - self.room.available_permits();
         self.waiting_events.get() >= COMMIT_EVENTS.into()
             || bytes >= self.capacity.min(COMMIT_BYTES)
     }
 
-    /// Takes no more; what is queued stays for the writer.
+    /// Refuses further tasks. The writer still gets the queued ones.
     pub(super) fn close(&self) {
         self.state.lock().closed = true;
         self.room.close();
         self.filled.notify_all();
     }
 
-    /// Drops the queue. Its waiters learn that the log is unavailable.
+    /// Drops the queued tasks. Their callbacks learn that the log is unavailable.
     pub(super) fn discard(&self) {
         let queued = std::mem::take(&mut self.state.lock().queued);
         for queued in queued {
@@ -290,7 +290,7 @@ mod tests {
         assert_eq!(small.as_mut().now_or_never(), None);
         assert_eq!(queue.waiting_events.get(), 3);
 
-        // What the writer has in its hands still counts; what it has finished does not.
+        // A task at the writer still takes room in the queue; a finished one does not.
         let commit = queue.take().unwrap();
         assert_eq!(large.as_mut().now_or_never(), None);
         commit.into_iter().for_each(Queued::finish);

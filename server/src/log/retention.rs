@@ -1,4 +1,5 @@
-//! Retention: a background thread that finds what is no longer to be kept, and has the writer trim it in small steps.
+//! Retention: a background thread that finds the events beyond the limits of their class, and asks the writer to remove them in small
+//! steps.
 
 use std::collections::HashMap;
 use std::mem;
@@ -12,25 +13,25 @@ use parking_lot::Mutex;
 use super::shared::{Shared, Unavailable};
 use super::{Identity, ObjectId, ReadError, trim};
 
-/// How long the events of a class are kept: as long as no limit is exceeded. Limits are met some time after they are
-/// exceeded, at the next sweep.
+/// The limits of a class. The log removes the oldest events of an object that exceeds one of them. It does so at the next sweep, so
+/// an object may exceed its limits for some time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Retention {
-    /// The newest so many events of each object.
+    /// The number of events that an object keeps.
     pub max_events: Option<u64>,
-    /// Events that are not older.
+    /// The age up to which an object keeps its events.
     pub max_age: Option<Duration>,
-    /// The newest events of each object up to this size, in bytes of their wire form.
+    /// The size of the events that an object keeps, in bytes of their wire form.
     pub max_bytes: Option<u64>,
 }
 
-/// How many names are read at once where all objects are looked at.
+/// The number of names in one read, during a sweep of all objects.
 const NAMES: usize = 1000;
 
-/// How many objects are noted between two sweeps; beyond that the next sweep looks at all.
+/// The number of objects that are noted between two sweeps. With more, the next sweep checks all objects.
 const NOTED_OBJECTS: usize = 100_000;
 
-/// The objects that were appended to since the last sweep, of classes whose limits an append can exceed.
+/// The objects with appends since the last sweep, if their class has a limit that an append can exceed.
 #[derive(Default)]
 pub(super) struct Noted(Mutex<Changed>);
 
@@ -46,7 +47,7 @@ impl Default for Changed {
 }
 
 impl Shared {
-    /// Remembers that the object was appended to.
+    /// Notes an append to the object.
     pub(super) fn note(&self, object: &Arc<Identity>) {
         let limits = self.retention.get(object.name.class());
         if !limits.is_some_and(|l| l.max_events.is_some() || l.max_bytes.is_some()) {
@@ -72,10 +73,10 @@ pub(super) enum TrimError {
     Unavailable(#[from] Unavailable),
 }
 
-/// Sweeps until `stop` is dropped or the log takes no more.
+/// Sweeps until `stop` is dropped or the log accepts no more tasks.
 pub(super) fn run(shared: &Shared, sweep_every: Duration, stop: &Receiver<()>) {
     let aging = aging_period(shared.retention.values());
-    // At the start all objects are looked at: limits may have changed, and a crash may have cut a sweep short.
+    // The first sweep checks all objects: limits may have changed, and a crash may have interrupted a sweep.
     let mut next_full = Some(Instant::now());
     loop {
         let sweep = if next_full.is_some_and(|at| at <= Instant::now()) {
@@ -99,7 +100,8 @@ pub(super) fn run(shared: &Shared, sweep_every: Duration, stop: &Receiver<()>) {
     }
 }
 
-/// How often time alone can make an event too old: a tenth of the shortest limit, between a second and an hour.
+/// The time between two sweeps of all objects, because events also get too old without appends: 1/10 of the shortest limit of age,
+/// between 1 second and 1 hour.
 fn aging_period<'a>(limits: impl Iterator<Item = &'a Retention>) -> Option<Duration> {
     let shortest = limits.filter_map(|limits| limits.max_age).min()?;
     Some((shortest / 10).clamp(Duration::from_secs(1), Duration::from_hours(1)))
@@ -107,7 +109,7 @@ fn aging_period<'a>(limits: impl Iterator<Item = &'a Retention>) -> Option<Durat
 
 impl Shared {
     pub(super) fn sweep_noted(&self) -> Result<(), Unavailable> {
-        // Unlocked first: the writer notes what it stores, and a sweep waits for the writer.
+        // Unlock first: the writer notes appends here, and a sweep waits for the writer.
         let changed = mem::take(&mut *self.noted.0.lock());
         match changed {
             Changed::TooMany => self.sweep_all(),
@@ -138,7 +140,7 @@ impl Shared {
         }
     }
 
-    /// Holds one object to the limits of its class. An object that can't be read keeps no other from its sweep.
+    /// Applies the limits of its class to one object. If the object cannot be read, the sweep continues with the next one.
     fn sweep(&self, name: &ObjectName) -> Result<(), Unavailable> {
         let Some(limits) = self.retention.get(name.class()) else { return Ok(()) };
         match self.trim(name, limits, self.clock.now_ms()) {
@@ -151,7 +153,7 @@ impl Shared {
         }
     }
 
-    /// Trims an object in small steps until the limits are met.
+    /// Removes events in small steps until the object is within its limits.
     pub(super) fn trim(
         &self,
         name: &ObjectName,

@@ -1,4 +1,4 @@
-//! What the handles, the writer and the retention thread of one log have in common, its failure above all.
+//! The state that the handles and the threads of one log share, in particular its failure.
 
 use std::collections::HashMap;
 
@@ -14,12 +14,12 @@ use crate::clock::Clock;
 
 /// The log takes no events: it has failed or is closed.
 ///
-/// An event that was queued may be on disk nevertheless; the next start of the server tells.
+/// A queued event may be on disk nevertheless. The next start of the server finds it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the log takes no events at present")]
 pub struct Unavailable;
 
-/// Why the log has failed. It stays so until the server is started again.
+/// Why the log has failed. A log that has failed stays failed until the server starts again.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the log failed: {cause}")]
 pub struct Failure {
@@ -33,9 +33,9 @@ pub(super) struct Shared {
     pub(super) failure: SetOnce<Failure>,
     /// The limits of each class that has any.
     pub(super) retention: HashMap<String, Retention>,
-    /// What the next sweep looks at.
+    /// The objects that the next sweep checks.
     pub(super) noted: Noted,
-    /// What the writer waits before each commit.
+    /// The wait of the writer before each commit.
     pub(super) delay: Delay,
     pub(super) watch: Watch,
     /// See [`Options`](super::Options).
@@ -44,12 +44,12 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// Marks the log as failed, for good: after a failed fsync nobody knows what is on disk, and trying again could
-    /// acknowledge what is not.
+    /// Marks the log as failed, for the rest of this process. After a failed fsync the contents of the disk are unknown, and another
+    /// attempt could acknowledge an event that is not there.
     pub(super) fn fail(&self, cause: String) {
         tracing::error!(%cause, "the log failed and takes no more events");
         self.metrics.failed.set(1);
-        // The first cause is the one that matters: the later ones follow from it.
+        // Later causes follow from the first one.
         let _ = self.failure.set(Failure { cause });
         self.queue.close();
     }

@@ -1,4 +1,4 @@
-//! The database, and the only code that writes to it: what a batch can hold, and how durable it is.
+//! The database, and the only code that writes to it: the contents of a batch, and its durability.
 
 use std::fs::File;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,7 +14,7 @@ pub(super) struct Store {
     pub(super) meta: fjall::Keyspace,
     pub(super) objects: fjall::Keyspace,
     pub(super) events: fjall::Keyspace,
-    /// Those of pairs, in the order of [`Keyspace::ALL`].
+    /// The keyspaces of pairs, in the order of [`Keyspace::ALL`].
     pub(super) keyspaces: [fjall::Keyspace; Keyspace::ALL.len()],
     /// The id of the next new object: greater than all that are stored.
     pub(super) next_id: AtomicU64,
@@ -34,23 +34,24 @@ impl Store {
         ObjectId(self.next_id.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// What is in memory of what was written, in bytes.
+    /// The written bytes that are still in memory.
     pub(super) fn memtable_bytes(&self) -> u64 {
         self.db.write_buffer_size()
     }
 
-    /// Begins to write out the events that are in memory to a table.
+    /// Starts to write the events in memory to a table.
     pub(super) fn write_out(&self) -> Result<(), fjall::Error> {
         self.events.rotate_memtable().map(drop)
     }
 
-    /// Fails if the database takes no more writes, which it does not tell by itself when its background work fails.
+    /// Fails if the database accepts no more writes. After a failure of its background work, the database does not report this by
+    /// itself.
     pub(super) fn check(&self) -> Result<(), fjall::Error> {
         self.db.persist(PersistMode::Buffer)
     }
 }
 
-/// What one commit writes: all of it or nothing.
+/// The writes of one commit: all of them, or none.
 pub(super) struct Batch<'a> {
     store: &'a Store,
     writes: OwnedWriteBatch,
@@ -95,8 +96,7 @@ impl Batch<'_> {
 
     /// Writes the batch and returns when it is on disk.
     ///
-    /// fjall persists the journal before it lets anybody see the batch, so a snapshot never shows an event that is
-    /// not on disk: what readers deliver is as durable as what was acknowledged.
+    /// fjall syncs the journal before readers can see the batch. So a snapshot has no event that is not on disk.
     pub(super) fn commit_durably(self) -> Result<(), fjall::Error> {
         self.commit(PersistMode::SyncData)
     }
@@ -111,7 +111,7 @@ impl Batch<'_> {
             return Ok(());
         }
         if self.creates {
-            // Beyond every id that was given out, so beyond those in this batch.
+            // It is greater than every id so far, also than those in this batch.
             let id = self.store.next_id.load(Ordering::Relaxed);
             self.writes.insert(&self.store.meta, next_id::KEY, next_id::encode(id));
         }

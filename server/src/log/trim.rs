@@ -1,5 +1,5 @@
-//! How far to trim a log. As every stored event carries its time and the cumulative size, and neither goes down, the
-//! cut is found by arithmetic and by binary search with point reads; the log is never scanned.
+//! How far to trim a log. Each stored event has its time and the cumulative size of the log, and neither decreases. So arithmetic and
+//! a binary search with point reads find the cut, without a scan of the log.
 
 use std::sync::Arc;
 
@@ -7,13 +7,13 @@ use super::retention::Retention;
 use super::store::Store;
 use super::{Entry, Identity, ReadError, Stored, Tail};
 
-/// The most events that one trim removes, so that appends wait little for it.
+/// The maximum number of events that one trim removes, so that appends do not wait long for it.
 const TRIM_EVENTS: u64 = 1000;
 
 /// The removal of the oldest kept events of an object: those after `from` up to `to`.
 ///
-/// One batch holds the removals and the record that says so: a crash leaves all of it or nothing, and the next sweep
-/// does the rest.
+/// One batch has the removals and the record with the new start of the log. A crash leaves all of it or nothing; the next sweep
+/// continues.
 pub(super) struct Trim {
     pub(super) object: Arc<Identity>,
     pub(super) from: u64,
@@ -26,7 +26,7 @@ impl Trim {
     }
 }
 
-/// The next step towards keeping only what the limits allow, if there is one.
+/// The next trim that the limits require, if any.
 pub(super) fn next(
     store: &Store,
     stored: &Stored,
@@ -43,7 +43,7 @@ pub(super) fn next(
     Ok(Some(Trim { object: Arc::clone(&stored.identity), from: stored.trimmed, to }))
 }
 
-/// The newest offset that is not to be kept, or any offset up to `trimmed`.
+/// The newest offset beyond the limits, or any offset up to `trimmed` if there is none.
 fn cut(store: &Store, stored: &Stored, limits: &Retention, now_ms: u64) -> Result<u64, ReadError> {
     let Stored { identity, tail, trimmed, .. } = stored;
     let last_where = |surplus: &dyn Fn(u64, &Entry) -> Result<bool, ReadError>| {
@@ -69,7 +69,7 @@ fn cut(store: &Store, stored: &Stored, limits: &Retention, now_ms: u64) -> Resul
     if let Some(max) = limits.max_age {
         let oldest = now_ms.saturating_sub(max.as_millis() as u64);
         let old = |offset, entry: &Entry| Ok(entry.tail(offset)?.time < oldest);
-        // Mostly nothing is too old, which the oldest event tells in one read.
+        // Usually no event is too old. One read of the oldest event shows it.
         let first = trimmed + 1;
         if first <= tail.offset && old(first, &store.entry(identity, first)?)? {
             cut = cut.max(last_where(&old)?);

@@ -1,5 +1,5 @@
-//! The watch: looks four times a second at the room that is left on the disk, and at a commit that does not end. It only
-//! tells; the code that appends asks it.
+//! The watch: a thread that checks four times a second how much space the disk has left, and whether a commit takes too long. It only
+//! records the result. The code that appends reads it.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +14,7 @@ use super::shared::Shared;
 
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
-/// Commits take a few milliseconds. One that is under way for so long says that something is wrong with the disk.
+/// Commits take a few milliseconds. If one takes this long, something is wrong with the disk.
 const SLOW: Duration = Duration::from_secs(3);
 
 pub(super) struct Watch {
@@ -41,9 +41,9 @@ impl Drop for CommitUnderWay<'_> {
     }
 }
 
-/// Looks until `stop` is dropped.
+/// Checks until `stop` is dropped.
 ///
-/// A panic of it is a failure of the log: without it a full disk would be full for ever.
+/// If it panics, the log fails. Without the watch, a disk that was full once would count as full forever.
 pub(super) fn run(shared: &Shared, stop: &Receiver<()>) {
     let _end = FailOnPanic(shared);
     while stop.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Timeout) {
@@ -75,7 +75,7 @@ impl Watch {
         self.is_full.load(Ordering::Relaxed)
     }
 
-    /// A commit is under way until what is returned is dropped, however the commit ends.
+    /// Notes a commit under way, until the returned value is dropped.
     pub(super) fn commit_begins(&self) -> CommitUnderWay<'_> {
         *self.commit.lock() = Some(Commit { since: Instant::now(), is_slow: false });
         CommitUnderWay(self)
@@ -85,12 +85,12 @@ impl Watch {
         self.look_at_commit(metrics);
         match statvfs(&self.dir) {
             Ok(disk) => {
-                // Some systems have narrower numbers here.
+                // Some systems use narrower integers here.
                 #[allow(clippy::useless_conversion, reason = "not everywhere")]
                 let free = u64::from(disk.blocks_available()) * u64::from(disk.fragment_size());
                 self.note_free(free, metrics);
             }
-            // A disk that can't be asked is in trouble that the next commit will tell.
+            // If the disk has a fault, the next commit reports it.
             Err(error) => tracing::debug!(%error, "the free space is not known"),
         }
     }
@@ -107,7 +107,7 @@ impl Watch {
 
     fn note_free(&self, free: u64, metrics: &Metrics) {
         let was_full = self.is_full();
-        // A quarter more to begin again, so that it does not change at every look.
+        // The disk counts as full until a quarter more is free, so that the state does not change at every check.
         let wanted =
             if was_full { self.min_free.saturating_add(self.min_free / 4) } else { self.min_free };
         let is_full = free < wanted;

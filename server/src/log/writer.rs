@@ -1,6 +1,6 @@
-//! The writer thread: takes what is queued, writes it as one batch with one fsync, tells those who wait; while one
-//! fsync runs, the next batch gathers in the queue. Under load it gathers for as long again, and for 200 µs at least, so that the
-//! threads around the log are woken for several events and not for each.
+//! The writer thread. It takes the queued tasks, writes them as one batch with one fsync, and calls their callbacks. While an fsync
+//! runs, the queue collects the next batch. Under load the writer then waits as long as the commit took, and at least 200 µs. So the
+//! other threads wake once for several events and not once for each.
 
 use std::collections::HashMap;
 use std::thread;
@@ -13,11 +13,11 @@ use super::ObjectId;
 use super::queue::{EVENT_OVERHEAD, Queued, Task};
 use super::shared::Shared;
 
-/// How many objects' heads the writer remembers to check the order of appends.
+/// The number of objects whose head the writer keeps in memory to check the order of appends.
 const CHECKED_OBJECTS: usize = 65_536;
 
-/// The times for which events gather between two commits under load. With less than the shortest, a fast disk would make a commit of
-/// each event, and the threads around the log would be woken for each.
+/// The shortest and the longest wait between two commits under load. Without the shortest wait, a fast disk would commit each event
+/// alone, and each event would wake the other threads.
 const MIN_WINDOW: Duration = Duration::from_micros(200);
 const MAX_WINDOW: Duration = Duration::from_millis(2);
 
@@ -25,7 +25,7 @@ const MAX_WINDOW: Duration = Duration::from_millis(2);
 pub(super) fn run(shared: &Shared) {
     let _end = End(shared);
     let mut heads = Heads::default();
-    // A fast disk could be filled between two looks of the watch.
+    // Writes could fill the disk between two checks of the watch.
     let look_every_bytes = (shared.watch.min_free() / 8).max(1 << 20);
     let mut unwatched = 0;
     let mut in_memory = shared.store.memtable_bytes();
@@ -56,15 +56,15 @@ pub(super) fn run(shared: &Shared) {
                 return shared.fail(format!("events can't be written out: {error}"));
             }
         }
-        // A client that waits alone for each of its commits finds no other event here and is not held up; nor is a full commit,
-        // which could not grow.
+        // A single client that waits for each of its commits sees no wait: it has one event in each commit, and the queue is empty. A
+        // full commit does not wait either, because it could not grow.
         if (events > 1 || !shared.queue.is_empty()) && !shared.queue.is_filled() {
             thread::sleep(took.clamp(MIN_WINDOW, MAX_WINDOW));
         }
     }
 }
 
-/// However the writer ends, also by a panic, all waiters are told.
+/// When the writer ends, also by a panic, every waiting callback is called.
 struct End<'a>(&'a Shared);
 
 impl Drop for End<'_> {
@@ -76,7 +76,7 @@ impl Drop for End<'_> {
     }
 }
 
-/// Returns what it takes in memory and in the journal, in bytes.
+/// Writes the tasks as one batch. Returns the bytes that the batch takes in memory and in the journal.
 fn commit(shared: &Shared, heads: &mut Heads, queued: &[Queued]) -> Result<u64, fjall::Error> {
     let started = Instant::now();
     let mut batch = shared.store.batch();
@@ -91,8 +91,8 @@ fn commit(shared: &Shared, heads: &mut Heads, queued: &[Queued]) -> Result<u64, 
                     continue;
                 }
                 heads.advance(object.id, *first, entries.len());
-                // A log begins once: after a full trim it goes on from its tail, and after a failed write nothing
-                // is written any more.
+                // The first append stores the object. It comes once: after a full trim the offsets continue from the tail, and after
+                // a failed write the log accepts nothing more.
                 if *first == 1 {
                     batch.create(object);
                 }
@@ -127,8 +127,8 @@ fn commit(shared: &Shared, heads: &mut Heads, queued: &[Queued]) -> Result<u64, 
     Ok(bytes + (u64::from(stored) + removed) * EVENT_OVERHEAD)
 }
 
-/// The newest offsets of the objects that were appended to lately. A hole or a repeat in a log is a bug in the caller
-/// that must not reach the disk.
+/// The newest offset of each object with recent appends. A hole or a repeat in a log is a fault of the caller, and must not reach the
+/// disk.
 #[derive(Default)]
 struct Heads(HashMap<ObjectId, u64>);
 
