@@ -8,7 +8,7 @@ import type { MachineState } from "./machine.js";
 import type { Limits, ServerBodies, ServerMessage } from "./messages.js";
 import { checkObjectName } from "./names.js";
 import { checkChoice, checkOptions } from "./options.js";
-import { Requests } from "./requests.js";
+import { refusal, Requests } from "./requests.js";
 import { Room, type AnyRoom } from "./room.js";
 import type { RoomContext } from "./room-context.js";
 import { connectUrl } from "./url.js";
@@ -216,7 +216,7 @@ export class Dormouse extends Emitter<ClientEvents> {
     } else if ("object" in message.body) {
       this.#members.get(message.body.object)?.received(message);
     } else if (message.type === "error") {
-      this.emit("error", new DormouseError(message.body.code, message.body.message));
+      this.emit("error", refusal(message.body));
     }
   }
 

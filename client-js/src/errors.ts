@@ -1,3 +1,5 @@
+import { backoffMs, type BackoffRange } from "./backoff.js";
+
 /** The codes of the server's `error` replies. */
 export type ServerErrorCode =
   | "bad_request"
@@ -10,6 +12,7 @@ export type ServerErrorCode =
   | "presence_too_large"
   | "roster_full"
   | "key_expired"
+  | "rate_limited"
   | "overloaded"
   | "disk_full"
   | "unavailable"
@@ -51,16 +54,27 @@ export class DormouseError extends Error {
     message: string,
     /** The close code, if the server closed the connection. */
     readonly closeCode?: number,
+    /** With `rate_limited`: after so many milliseconds the request may be sent again. */
+    readonly retryAfterMs?: number,
   ) {
     super(message);
   }
 }
 
-const RETRYABLE: ReadonlySet<string> = new Set(["too_many_in_flight", "roster_full", "overloaded", "disk_full", "unavailable", "internal"]);
+const RETRYABLE: ReadonlySet<string> = new Set(["too_many_in_flight", "roster_full", "rate_limited", "overloaded", "disk_full", "unavailable", "internal"]);
 
 /** Whether the same request may succeed later. */
 export function isRetryable(code: ErrorCode): boolean {
   return RETRYABLE.has(code);
+}
+
+/**
+ * The pause before a request that was refused is sent again, in milliseconds: as long as the server asks for, with a tenth more at
+ * random, or by the back-off.
+ */
+export function retryDelayMs(error: DormouseError | undefined, range: BackoffRange, attempt: number): number {
+  const retryAfterMs = error?.retryAfterMs;
+  return retryAfterMs === undefined ? backoffMs(range, attempt, Math.random()) : Math.ceil(retryAfterMs * (1 + Math.random() / 10));
 }
 
 /** Whether a publish that was refused with this code may have been stored; PROTOCOL.md, "Errors". */

@@ -131,7 +131,7 @@ export interface ServerBodies {
     leave: Omit<Departure, "data">[];
   };
   done: { id: number };
-  error: { id: number | null; code: ServerErrorCode; message: string };
+  error: { id: number | null; code: ServerErrorCode; message: string; retry_after_ms?: number };
 }
 
 /** A message: a type and its body. On the wire it is a map with one entry. */
@@ -205,5 +205,5 @@ export const SERVER_FIELDS: Record<keyof ServerBodies, Fields> = {
     leave: [DEPARTURE],
   },
   done: { id: null },
-  error: { id: null, code: null, message: null },
+  error: { id: null, code: null, message: null, retry_after_ms: null },
 };

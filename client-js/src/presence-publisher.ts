@@ -1,7 +1,6 @@
-import { backoffMs } from "./backoff.js";
 import { packedLength } from "./codec.js";
 import { Deferred } from "./deferred.js";
-import { DormouseError, isRetryable } from "./errors.js";
+import { DormouseError, isRetryable, retryDelayMs } from "./errors.js";
 import { toPayload } from "./payload.js";
 import type { RoomContext } from "./room-context.js";
 
@@ -171,7 +170,7 @@ export class PresencePublisher {
         this.#sent = { ...sent, result: null };
       }
       this.#takeBack();
-      return this.#retry();
+      return this.#retry(error);
     }
     this.#sent = null;
     sent.result?.reject(error);
@@ -180,11 +179,11 @@ export class PresencePublisher {
     this.#pump();
   }
 
-  #retry(): void {
+  #retry(error?: DormouseError): void {
     this.#pause = setTimeout(() => {
       this.#pause = null;
       this.#pump();
-    }, backoffMs(this.context.backoff, this.#attempt++, Math.random()));
+    }, retryDelayMs(error, this.context.backoff, this.#attempt++));
   }
 
   #stopPause(): void {

@@ -1,6 +1,5 @@
-import { backoffMs } from "./backoff.js";
 import { Deferred } from "./deferred.js";
-import { DormouseError, isRetryable, mayBeStored } from "./errors.js";
+import { DormouseError, isRetryable, mayBeStored, retryDelayMs } from "./errors.js";
 import type { Position, RoomEvent } from "./messages.js";
 import { checkKey, checkKind } from "./names.js";
 import { checkOptions } from "./options.js";
@@ -50,6 +49,8 @@ export class Publisher {
   #isStopped = false;
   #onAnswered: (() => void) | null = null;
   #attempt = 0;
+  /** Why the last publish was refused that will be sent again. */
+  #refusal: DormouseError | null = null;
   #pause: ReturnType<typeof setTimeout> | undefined;
 
   constructor(private readonly context: RoomContext<never>) {}
@@ -155,7 +156,10 @@ export class Publisher {
         },
         refused: (error) => {
           if (!isRetry && !mayBeStored(error.code)) entry.absentUntil = null;
-          if (isRetryable(error.code) && !this.#isStopped) this.#outbox.refuse(entry);
+          if (isRetryable(error.code) && !this.#isStopped) {
+            this.#refusal = error;
+            this.#outbox.refuse(entry);
+          }
           else this.#reject(entry, error.code === "key_expired" ? keyExpired(key, after, error) : error);
           this.#answered();
         },
@@ -188,12 +192,13 @@ export class Publisher {
       this.#onAnswered?.();
       this.#onAnswered = null;
     }
-    if (!this.#outbox.stalled) return;
+    const refusal = this.#refusal;
+    if (!this.#outbox.stalled || !refusal) return;
     clearTimeout(this.#pause);
     this.#pause = setTimeout(() => {
       this.#outbox.rewind();
       this.pump();
-    }, backoffMs(this.context.backoff, this.#attempt++, Math.random()));
+    }, retryDelayMs(refusal, this.context.backoff, this.#attempt++));
   }
 }
 

@@ -1,4 +1,5 @@
-import { DormouseError } from "./errors.js";
+import type { BackoffRange } from "./backoff.js";
+import { DormouseError, retryDelayMs } from "./errors.js";
 import type { RoomEvent, RosterMember } from "./messages.js";
 import type { Replies, ReplyHandler, RequestBody } from "./requests.js";
 
@@ -60,7 +61,10 @@ export class Reads {
   readonly #open = new Set<Read>();
   #send: Send | null = null;
 
-  constructor(private readonly timeoutMs: number) {}
+  constructor(
+    private readonly timeoutMs: number,
+    private readonly backoff: BackoffRange,
+  ) {}
 
   /** Resolves with the reply; rejects with `timeout` if there was no connection or no answer in time. */
   read<Type extends ReadType>(type: Type, body: ReadBody<Type>): Promise<Replies[Type]> {
@@ -75,9 +79,13 @@ export class Reads {
       };
       const handler: ReplyHandler<Replies[Type]> = {
         ok: (reply) => end() && resolve(reply),
-        refused: (error) => end() && reject(error),
+        refused: (error) => {
+          if (error.code === "rate_limited") setTimeout(() => this.#open.has(read) && this.#start(read), retryDelayMs(error, this.backoff, 0));
+          else fail(error);
+        },
       };
-      const read: Read = { start: (send) => send(type, body, handler), reject: handler.refused };
+      const fail = (error: DormouseError): unknown => end() && reject(error);
+      const read: Read = { start: (send) => send(type, body, handler), reject: fail };
       this.#open.add(read);
       this.#start(read);
     });

@@ -19,6 +19,11 @@ export interface ReplyHandler<Reply> {
   refused(error: DormouseError): void;
 }
 
+/** The error of an `error` message. */
+export function refusal({ code, message, retry_after_ms }: ServerBodies["error"]): DormouseError {
+  return new DormouseError(code, message, undefined, retry_after_ms);
+}
+
 const MAX_ID = 2 ** 32 - 1;
 const REPLIES: ReadonlySet<string> = new Set(["joined", "published", "history", "roster", "done"]);
 
@@ -63,7 +68,7 @@ export class Requests {
     const handler = id === null ? undefined : this.#handlers.get(id);
     if (id === null || !handler) return false;
     this.#handlers.delete(id);
-    if (message.type === "error") handler.refused(new DormouseError(message.body.code, message.body.message));
+    if (message.type === "error") handler.refused(refusal(message.body));
     else handler.ok(message.body as never);
     while (this.#queue.length > 0 && this.#isBelowLimit()) this.#queue.shift()!();
     return true;

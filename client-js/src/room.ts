@@ -1,7 +1,6 @@
-import { backoffMs } from "./backoff.js";
 import { Emitter } from "./emitter.js";
 import { isEqual } from "./equal.js";
-import { DormouseError, isRetryable } from "./errors.js";
+import { DormouseError, isRetryable, retryDelayMs } from "./errors.js";
 import { watchOf, type JoinOptions } from "./join-options.js";
 import type {
   From,
@@ -101,7 +100,7 @@ export class Room<Data = unknown, Signal = unknown, Presence = unknown> extends 
       protocolError: (message) => context.protocolError(`${name}: ${message}`),
     });
     this.#publisher = new Publisher(context);
-    this.#reads = new Reads(context.timeoutMs);
+    this.#reads = new Reads(context.timeoutMs, context.backoff);
     this.#left = new Promise((resolve) => (this.#resolveLeft = resolve));
   }
 
@@ -307,7 +306,7 @@ export class Room<Data = unknown, Signal = unknown, Presence = unknown> extends 
     if (this.#isOver()) return this.#close();
     if (error.code === "roster_full" && this.#presence.withhold(error)) return this.#join();
     if (isRetryable(error.code)) {
-      this.#retry = setTimeout(() => this.#join(), backoffMs(this.context.backoff, this.#attempt++, Math.random()));
+      this.#retry = setTimeout(() => this.#join(), retryDelayMs(error, this.context.backoff, this.#attempt++));
       return;
     }
     this.#end("failed", error);

@@ -1,5 +1,4 @@
-import { backoffMs } from "./backoff.js";
-import { isRetryable } from "./errors.js";
+import { isRetryable, retryDelayMs } from "./errors.js";
 import type { ServerBodies, WireWatch } from "./messages.js";
 import type { RoomContext } from "./room-context.js";
 import { RosterState, type NextPage, type PresenceChange } from "./roster.js";
@@ -106,10 +105,10 @@ export class RosterSubscription {
         this.#readOn();
         this.#emit(change);
       },
-      refused: ({ code }) => {
+      refused: (error) => {
         if (this.roster.nextPage !== nextPage) return;
-        if (!isRetryable(code)) return this.roster.interrupted();
-        this.#pause = setTimeout(() => this.#ask(nextPage), backoffMs(this.context.backoff, this.#attempt++, Math.random()));
+        if (!isRetryable(error.code)) return this.roster.interrupted();
+        this.#pause = setTimeout(() => this.#ask(nextPage), retryDelayMs(error, this.context.backoff, this.#attempt++));
       },
     });
   }

@@ -32,6 +32,8 @@ pub enum CloseCode {
     Overloaded,
     /// The token of access has expired: connect again with another one.
     TokenExpired,
+    /// The client went on beyond a rate limit: reconnect later.
+    RateLimited,
     /// The session token is not one that this server gave: stop, and connect without it.
     BadToken,
     /// There is no token of access, or it is not valid: stop, and connect with a valid one.
@@ -40,7 +42,7 @@ pub enum CloseCode {
 
 impl CloseCode {
     /// Every code, for metrics and documentation.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Normal,
         Self::ProtocolError,
         Self::UnsupportedData,
@@ -54,6 +56,7 @@ impl CloseCode {
         Self::SlowMessage,
         Self::Overloaded,
         Self::TokenExpired,
+        Self::RateLimited,
         Self::BadToken,
         Self::Unauthorized,
     ];
@@ -74,6 +77,7 @@ impl CloseCode {
             Self::SlowMessage => 3005,
             Self::Overloaded => 3006,
             Self::TokenExpired => 3007,
+            Self::RateLimited => 3008,
             Self::BadToken => 3500,
             Self::Unauthorized => 3501,
         }
@@ -95,6 +99,7 @@ impl CloseCode {
             Self::SlowMessage => "slow_message",
             Self::Overloaded => "overloaded",
             Self::TokenExpired => "token_expired",
+            Self::RateLimited => "rate_limited",
             Self::BadToken => "bad_token",
             Self::Unauthorized => "unauthorized",
         }

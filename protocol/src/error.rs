@@ -26,6 +26,8 @@ pub enum ErrorCode {
     RosterFull,
     /// The event of this key may have been stored, but the server no longer knows: read the history after the given offset.
     KeyExpired,
+    /// A rate limit is reached; try again after the time that the error names.
+    RateLimited,
     /// The object has more to do than it can, or the server is short of memory; try again later.
     Overloaded,
     /// The server's disk has no room for more events; everything but publishing goes on.
@@ -38,7 +40,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every code, for metrics and documentation.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::BadRequest,
         Self::UnknownClass,
         Self::Forbidden,
@@ -49,6 +51,7 @@ impl ErrorCode {
         Self::PresenceTooLarge,
         Self::RosterFull,
         Self::KeyExpired,
+        Self::RateLimited,
         Self::Overloaded,
         Self::DiskFull,
         Self::Unavailable,
@@ -68,6 +71,7 @@ impl ErrorCode {
             Self::PresenceTooLarge => "presence_too_large",
             Self::RosterFull => "roster_full",
             Self::KeyExpired => "key_expired",
+            Self::RateLimited => "rate_limited",
             Self::Overloaded => "overloaded",
             Self::DiskFull => "disk_full",
             Self::Unavailable => "unavailable",
@@ -81,6 +85,7 @@ impl ErrorCode {
             self,
             Self::TooManyInFlight
                 | Self::RosterFull
+                | Self::RateLimited
                 | Self::Overloaded
                 | Self::DiskFull
                 | Self::Unavailable

@@ -280,4 +280,7 @@ pub struct ErrorReply {
     pub code: ErrorCode,
     /// What went wrong and what to do, for people.
     pub message: Box<str>,
+    /// With `rate_limited`: after so many milliseconds the request may be sent again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
 }

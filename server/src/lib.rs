@@ -14,6 +14,7 @@ pub mod log;
 pub mod memory;
 pub mod metrics;
 pub mod object;
+pub mod rates;
 pub mod room;
 pub mod session;
 pub mod socket;

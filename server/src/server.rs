@@ -26,6 +26,7 @@ use crate::log::{Log, OpenError, ReadError, ReadPool};
 use crate::metrics::Metrics;
 use crate::object::presence::StoredRosters;
 use crate::object::{Classes, Registry};
+use crate::rates::Rates;
 use crate::session::{self, KeyError, Sessions};
 use crate::socket::{ReactorBuilders, Reactors};
 use crate::{clock, descriptors, http, log, object, probe, room, socket};
@@ -194,6 +195,10 @@ impl Server {
             rosters,
             object::Metrics::register(metrics.registry())?,
         );
+        let limits = &config.limits;
+        let rates =
+            config.rates.settings(limits.connections_by_address, limits.connections_by_user);
+        let rates = Arc::new(Rates::new(rates, metrics.registry())?);
         let (pressure, limit) = (Pressure::default(), config.limits.memory);
         let watch = Watch::new(budget.clone(), limit, pressure.clone(), metrics.registry())?;
         let reactors = Arc::new(Reactors::start(
@@ -201,6 +206,7 @@ impl Server {
             registry.clone(),
             sockets,
             budget.clone(),
+            rates.clone(),
             socket_metrics,
         )?);
         let hand_over: HandOver = Arc::new({
@@ -216,6 +222,7 @@ impl Server {
             budget,
             auth: auth.clone(),
             sessions,
+            rates,
         };
         let core = Core { reactors, registry };
         let http = match HttpServer::start(&config, &metrics, health.clone(), inside, &hand_over) {
@@ -319,13 +326,13 @@ async fn read_rosters(log: Log) -> Result<StoredRosters, ReadError> {
     rosters.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
 }
 
-/// Reads the keys of tokens.
 /// Whether other machines may reach an address. One that cannot be resolved is refused later.
 fn is_public(address: &ListenAddress) -> bool {
     let found = address.resolve().unwrap_or_default();
     found.iter().any(|address| !address.ip().is_loopback())
 }
 
+/// Reads the keys of tokens.
 async fn open_auth(config: &Config) -> Result<Auth, auth::StartError> {
     let settings = config.auth.settings(&config.data);
     let opened = spawn_blocking(move || Auth::start(settings)).await;

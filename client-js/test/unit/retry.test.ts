@@ -190,3 +190,25 @@ describe("publish and leave in one go", () => {
     }
   });
 });
+
+describe("a request beyond a rate limit", () => {
+  test("is sent again when the server says, and not before", async () => {
+    server.append(NAME, "before");
+    const it = client();
+    const room = it.join(NAME);
+    await until("live", () => room.state === "live");
+    const asked: number[] = [];
+    server.script = ({ type, body }, connection) => {
+      if (type !== "publish" && type !== "history") return false;
+      asked.push(performance.now());
+      if (asked.length % 2 === 0) return false;
+      connection.send({ type: "error", body: { id: body.id, code: "rate_limited", message: "wait 150 ms", retry_after_ms: 150 } });
+      return true;
+    };
+    expect(await room.publish("mine")).toMatchObject({ offset: 2, duplicate: false });
+    expect((await room.history()).events).toHaveLength(2);
+    expect(asked).toHaveLength(4);
+    for (const at of [1, 3]) expect(asked[at]! - asked[at - 1]!).toBeGreaterThanOrEqual(149);
+    expect(it.errors).toEqual([]);
+  });
+});

@@ -45,8 +45,9 @@ pub fn run(options: &HostileOptions) -> Result<Outcome> {
     let HostileOptions { target: aim, rooms, members, publish_rate, attackers, rounds, .. } =
         options;
     let plan = Plan { rooms: *rooms, members_each: *members, publishers_each: 1 };
-    let compression = [("COMPRESSION", "true".to_owned())];
-    let target = Target::new_with(aim, plan.members() + attackers, &compression)?;
+    let settings = [("COMPRESSION", "true"), ("RATES_ON_LOOPBACK", "true")];
+    let settings = settings.map(|(key, value)| (key, value.to_owned()));
+    let target = Target::new_with(aim, plan.members() + attackers, &settings)?;
     let wire = aim.wire();
     let setup = Setup {
         plan,

@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::auth::Auth;
 use super::list;
 use super::listen::ListenAddress;
+use super::rates::Rates;
 use super::size::{self, Size};
 
 const DAY: Duration = Duration::from_hours(24);
@@ -94,6 +95,10 @@ pub struct Config {
     #[config(nested)]
     pub limits: Limits,
 
+    /// How often clients may do what.
+    #[config(nested)]
+    pub rates: Rates,
+
     /// When a silent connection is dead.
     #[config(nested)]
     pub liveness: Liveness,
@@ -122,6 +127,15 @@ pub struct Limits {
     /// WebSocket connections open at once. One more is refused with HTTP 503.
     #[config(env = "DORMOUSE_LIMITS_CONNECTIONS", default = 16_384, validate = count)]
     pub connections: usize,
+
+    /// WebSocket connections that one address may have open at once (of IPv6: one network of 64 bits). One more is refused with HTTP
+    /// 429. Clients of the loopback interface are exempt, as from `rates`.
+    #[config(env = "DORMOUSE_LIMITS_CONNECTIONS_BY_ADDRESS", default = 1_000, validate = count)]
+    pub connections_by_address: usize,
+
+    /// WebSocket connections that one user may have open at once. One more is refused with HTTP 429.
+    #[config(env = "DORMOUSE_LIMITS_CONNECTIONS_BY_USER", default = 100, validate = count)]
+    pub connections_by_user: usize,
 
     /// The largest message of a client, whole or in fragments: 1KiB to 16MiB. A larger one closes its connection.
     #[config(

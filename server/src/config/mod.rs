@@ -8,6 +8,7 @@ mod keys;
 mod list;
 mod listen;
 mod print;
+mod rates;
 mod size;
 
 use std::env;
@@ -19,6 +20,7 @@ use confique::{Config as _, File, FileFormat, Layer as _};
 pub use auth::Auth;
 pub use keys::{Class, Classes, Config, Limits, Liveness, Log, Objects, Presence, Retention};
 pub use listen::ListenAddress;
+pub use rates::Rates;
 
 /// Some of the keys, from one source.
 pub type Layer = <Config as confique::Config>::Layer;

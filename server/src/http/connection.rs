@@ -4,12 +4,13 @@
 //! one request has one deadline, whatever it does or leaves undone.
 
 use std::convert::Infallible;
-use std::net;
+use std::net::{self, IpAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::http::StatusCode;
 use bytes::Bytes;
 use hyper::Request;
 use hyper::body::Incoming;
@@ -24,8 +25,8 @@ use super::connection_limiter::HttpPermit;
 use super::fast_path::{self, Granted};
 use super::metrics::Counts;
 use super::reject::{self, Rejection};
-use super::shared::Shared;
-use super::upgrade::{Asked, Pending};
+use super::shared::{CONNECT, Shared};
+use super::upgrade::{Asked, Peer, Pending};
 use super::{Closing, HandOver};
 
 /// A request's head, and what is buffered of it; more is refused with HTTP 431.
@@ -60,10 +61,17 @@ impl Server {
         &self.shared.counts
     }
 
-    /// Hands a connection over whose handshake lies in its socket. Any other comes back untouched.
-    pub(super) fn upgrade(&self, stream: net::TcpStream) -> Option<net::TcpStream> {
-        let Some(Granted { upgrade, answer }) = fast_path::take(&stream, &self.shared) else {
-            return Some(stream);
+    /// Hands a connection over whose handshake lies in its socket, or refuses it. Any other comes back untouched.
+    pub(super) fn upgrade(&self, stream: net::TcpStream, peer: IpAddr) -> Option<net::TcpStream> {
+        let Granted { upgrade, answer } = match fast_path::take(&stream, peer, &self.shared) {
+            None => return Some(stream),
+            Some(Ok(granted)) => granted,
+            Some(Err(refusal)) => {
+                self.shared.counts.refused(refusal);
+                self.shared.count(CONNECT, StatusCode::TOO_MANY_REQUESTS);
+                reject::answer(&stream, "429 Too Many Requests", refusal.text());
+                return None;
+            }
         };
         upgrade.finish(stream, answer, Bytes::new(), &self.hand_over);
         None
@@ -73,6 +81,7 @@ impl Server {
     pub(super) fn serve(
         &self,
         stream: net::TcpStream,
+        peer: IpAddr,
         permit: HttpPermit,
         closing: Closing,
     ) -> impl Future<Output = ()> + use<> {
@@ -80,7 +89,7 @@ impl Server {
         async move {
             let counts = server.shared.counts.clone();
             let outcome = match TcpStream::from_std(stream) {
-                Ok(stream) => server.listen(stream, permit, closing).await,
+                Ok(stream) => server.listen(stream, peer, permit, closing).await,
                 Err(error) => return tracing::warn!(%error, "an accepted socket was lost"),
             };
             if let Err(cut) = outcome {
@@ -92,6 +101,7 @@ impl Server {
     async fn listen(
         self,
         stream: TcpStream,
+        peer: IpAddr,
         mut permit: HttpPermit,
         mut closing: Closing,
     ) -> Result<(), Rejection> {
@@ -99,7 +109,7 @@ impl Server {
         let cut = tokio::select! {
             biased;
             said = timeout_at(deadline, stream.readable()) => match said {
-                Ok(_) => return self.serve_http(stream, deadline, permit, closing).await,
+                Ok(_) => return self.serve_http(stream, peer, deadline, permit, closing).await,
                 Err(_) => Rejection::HandshakeTimeout,
             },
             Ok(()) = &mut permit.gives_way => Rejection::Crowded,
@@ -114,6 +124,7 @@ impl Server {
     async fn serve_http(
         mut self,
         stream: TcpStream,
+        peer: IpAddr,
         head: Instant,
         mut permit: HttpPermit,
         mut closing: Closing,
@@ -121,7 +132,7 @@ impl Server {
         let left = head.saturating_duration_since(Instant::now());
         self.http.header_read_timeout(left);
         let pending = Pending::default();
-        let service = service(self.routes, pending.clone());
+        let service = service(self.routes, pending.clone(), Peer(peer));
         let mut connection = self.http.serve_connection(TokioIo::new(stream), service);
         let served = tokio::select! {
             biased;
@@ -183,11 +194,13 @@ pub(super) fn http1() -> http1::Builder {
 fn service(
     routes: Router,
     pending: Pending,
+    peer: Peer,
 ) -> impl HttpService<Incoming, ResBody = Body, Error = Infallible, Future: Send> + Send {
     let routes = TowerToHyperService::new(routes);
     service_fn(move |mut request: Request<Incoming>| {
         pending.put(Asked::Answer);
         request.extensions_mut().insert(pending.clone());
+        request.extensions_mut().insert(peer);
         routes.call(request)
     })
 }

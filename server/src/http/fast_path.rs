@@ -5,7 +5,7 @@
 //! something else. The answer is not sent from here: the reactor writes it together with the first message.
 
 use std::io::Read as _;
-use std::net::TcpStream;
+use std::net::{IpAddr, TcpStream};
 
 use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, Method, Request};
@@ -13,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use httparse::Status;
 
+use super::handshake::Refusal;
 use super::shared::{CONNECT, Shared};
 use super::upgrade::Upgrade;
 
@@ -29,22 +30,32 @@ pub(super) struct Granted {
 }
 
 /// Grants the handshake that lies in a non-blocking socket. `None` if there is anything else or nothing yet, and then nothing
-/// has been taken.
-pub(super) fn take(mut stream: &TcpStream, shared: &Shared) -> Option<Granted> {
+/// has been taken. An address beyond its rate limit is refused here: the long way would be more work, and count once more.
+pub(super) fn take(
+    mut stream: &TcpStream,
+    peer: IpAddr,
+    shared: &Shared,
+) -> Option<Result<Granted, Refusal>> {
     let mut buffer = [0; HEAD_BYTES];
     let seen = stream.peek(&mut buffer).ok()?;
-    let (granted, len) = grant(&buffer[..seen], shared)?;
+    let (granted, len) = match grant(&buffer[..seen], peer, shared)? {
+        Ok(granted) => granted,
+        Err(refusal) => return (refusal == Refusal::Rate).then_some(Err(refusal)),
+    };
     // These bytes are in the socket, and no other thread reads from it.
     stream.read_exact(&mut buffer[..len]).ok()?;
-    Some(granted)
+    Some(Ok(granted))
 }
 
-fn grant(bytes: &[u8], shared: &Shared) -> Option<(Granted, usize)> {
+fn grant(bytes: &[u8], peer: IpAddr, shared: &Shared) -> Option<Result<(Granted, usize), Refusal>> {
     let (request, len) = parse(bytes)?;
-    let upgrade = shared.grant(&request).ok()?;
+    let upgrade = match shared.grant(&request, peer) {
+        Ok(upgrade) => upgrade,
+        Err(refusal) => return Some(Err(refusal)),
+    };
     shared.count(CONNECT, axum::http::StatusCode::SWITCHING_PROTOCOLS);
     let answer = write(&(&upgrade.handshake).into_response());
-    Some((Granted { upgrade, answer }, len))
+    Some(Ok((Granted { upgrade, answer }, len)))
 }
 
 /// A request to connect that is there to its last byte, and that length.

@@ -61,6 +61,9 @@ pub(super) enum Refusal {
     Full,
     Memory,
     Draining,
+    Rate,
+    AddressConnections,
+    UserConnections,
 }
 
 impl Handshake {
@@ -125,7 +128,7 @@ impl IntoResponse for &Handshake {
 }
 
 impl Refusal {
-    pub(super) const ALL: [Self; 12] = [
+    pub(super) const ALL: [Self; 15] = [
         Self::Method,
         Self::NotWebSocket,
         Self::Version,
@@ -138,6 +141,9 @@ impl Refusal {
         Self::Full,
         Self::Memory,
         Self::Draining,
+        Self::Rate,
+        Self::AddressConnections,
+        Self::UserConnections,
     ];
 
     /// The label of the metric.
@@ -155,10 +161,13 @@ impl Refusal {
             Self::Full => "connections",
             Self::Memory => "memory",
             Self::Draining => "draining",
+            Self::Rate => "rate",
+            Self::AddressConnections => "connections_by_address",
+            Self::UserConnections => "connections_by_user",
         }
     }
 
-    fn text(self) -> &'static str {
+    pub(super) fn text(self) -> &'static str {
         match self {
             Self::Method => "connect with GET\n",
             Self::NotWebSocket => {
@@ -181,6 +190,13 @@ impl Refusal {
             Self::Full => "limits.connections is reached: try again later\n",
             Self::Memory => "the server is short of memory: try again later\n",
             Self::Draining => "the server is stopping: try again later\n",
+            Self::Rate => "the rate limit of this address is reached: try again later\n",
+            Self::AddressConnections => {
+                "limits.connections_by_address is reached: close a connection, or try again later\n"
+            }
+            Self::UserConnections => {
+                "limits.connections_by_user is reached: close a connection, or try again later\n"
+            }
         }
     }
 
@@ -191,6 +207,9 @@ impl Refusal {
             Self::Key | Self::Host | Self::Body | Self::Subprotocol => StatusCode::BAD_REQUEST,
             Self::ForeignHost | Self::Origin => StatusCode::FORBIDDEN,
             Self::Full | Self::Memory | Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Rate | Self::AddressConnections | Self::UserConnections => {
+                StatusCode::TOO_MANY_REQUESTS
+            }
         }
     }
 }
@@ -205,7 +224,7 @@ impl IntoResponse for Refusal {
             headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
             headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
         }
-        if status == StatusCode::SERVICE_UNAVAILABLE {
+        if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
             headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
         }
         response

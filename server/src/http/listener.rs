@@ -4,7 +4,7 @@
 //! [`super::fast_path`]. The others are served by [`super::connection`].
 
 use std::io;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use mio::net::TcpListener;
@@ -137,7 +137,7 @@ fn set(listener: &std::net::TcpListener, option: libc::c_int, value: libc::c_int
 
 /// An arrived connection.
 enum Arrival {
-    Accepted(TcpStream),
+    Accepted(TcpStream, IpAddr),
     /// A connection that was rejected, and why.
     SentAway(io::Error),
 }
@@ -165,10 +165,10 @@ impl Acceptor {
         let failing = LogThrottle::default();
         loop {
             let error = match self.accept().await {
-                Ok(Arrival::Accepted(stream)) => {
-                    let Some(stream) = self.server.upgrade(stream) else { continue };
+                Ok(Arrival::Accepted(stream, peer)) => {
+                    let Some(stream) = self.server.upgrade(stream, peer) else { continue };
                     let Some(permit) = self.limiter.enter().await else { return };
-                    tokio::spawn(self.server.serve(stream, permit, self.closing.clone()));
+                    tokio::spawn(self.server.serve(stream, peer, permit, self.closing.clone()));
                     continue;
                 }
                 // A rejected connection frees the reserve descriptor for the next one, so no pause is needed.
@@ -212,7 +212,7 @@ fn accept(listener: &TcpListener, reserve: &mut ReserveDescriptor) -> io::Result
         Ok(())
     };
     match listener.accept() {
-        Ok((stream, _)) => Ok(Arrival::Accepted(stream.into())),
+        Ok((stream, peer)) => Ok(Arrival::Accepted(stream.into(), peer.ip())),
         Err(error) if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
             match reserve.lend(send_away) {
                 Some(Ok(())) => Ok(Arrival::SentAway(error)),

@@ -45,6 +45,7 @@ use crate::limits::{Budget, Pressure};
 use crate::log::Log;
 use crate::metrics::Metrics;
 use crate::object::Registry;
+use crate::rates::Rates;
 use crate::session::Sessions;
 use crate::socket::{Accepted, ConnectionPermits, Reactors};
 
@@ -71,6 +72,8 @@ pub struct Inside {
     pub auth: Arc<Auth>,
     /// Issues sessions.
     pub sessions: Sessions,
+    /// Rate limits.
+    pub rates: Arc<Rates>,
 }
 
 /// Each connection watches the deadline itself; this only covers the time that it needs to end.

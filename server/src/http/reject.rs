@@ -67,8 +67,14 @@ impl Rejection {
 }
 
 /// Tells a client that has no answer yet why it gets none, and closes the connection. The socket does not block.
-pub(super) fn tell(mut stream: &TcpStream, cut: Rejection) {
-    let Some((status, text)) = cut.answer() else { return };
+pub(super) fn tell(stream: &TcpStream, cut: Rejection) {
+    if let Some((status, text)) = cut.answer() {
+        answer(stream, status, text);
+    }
+}
+
+/// Answers with a status and a text, and closes the connection.
+pub(super) fn answer(mut stream: &TcpStream, status: &str, text: &str) {
     let answer = format!(
         "HTTP/1.1 {status}\r\nretry-after: 5\r\nconnection: close\r\ncontent-type: text/plain; charset=utf-8\r\n\
          content-length: {}\r\n\r\n{text}",

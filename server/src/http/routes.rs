@@ -14,7 +14,7 @@ use super::controls;
 use super::gate::{self, Gate};
 use super::handshake::Refusal;
 use super::shared::{CONNECT, Shared};
-use super::upgrade::{Asked, Pending};
+use super::upgrade::{Asked, Peer, Pending};
 use super::{objects, page};
 
 /// What clients and browsers may ask.
@@ -56,9 +56,10 @@ fn guarded(routes: Router<Arc<Shared>>) -> Router<Arc<Shared>> {
 async fn connect(
     State(shared): State<Arc<Shared>>,
     Extension(pending): Extension<Pending>,
+    Extension(Peer(peer)): Extension<Peer>,
     request: Request,
 ) -> Response {
-    match shared.grant(&request.into_parts().0) {
+    match shared.grant(&request.into_parts().0, peer) {
         Ok(upgrade) => {
             let response = (&upgrade.handshake).into_response();
             pending.put(Asked::Upgrade(upgrade));

@@ -1,5 +1,7 @@
 //! What the routes and the fast path share: the parts of the server, and the decision about a handshake.
 
+use std::net::IpAddr;
+
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 
@@ -13,6 +15,7 @@ use super::origin::Origins;
 use super::upgrade::Upgrade;
 use crate::limits::Level;
 use crate::metrics::Metrics;
+use crate::rates::Scope;
 use crate::socket::{ConnectionPermits, NoConnectionPermit};
 
 /// What the routes use.
@@ -32,8 +35,8 @@ pub(super) struct Shared {
 
 impl Shared {
     /// Grants a request to connect, or says why not.
-    pub(super) fn grant(&self, request: &Parts) -> Result<Upgrade, Refusal> {
-        let Inside { auth, registry, sessions, pressure, .. } = &self.inside;
+    pub(super) fn grant(&self, request: &Parts, peer: IpAddr) -> Result<Upgrade, Refusal> {
+        let Inside { auth, registry, sessions, pressure, rates, .. } = &self.inside;
         let handshake = Handshake::read(request, self.offers, sessions)?;
         if !self.hosts.admit(request) {
             return Err(Refusal::ForeignHost);
@@ -47,13 +50,26 @@ impl Shared {
         if pressure.is(Level::NoConnections) {
             return Err(Refusal::Memory);
         }
+        let forwarded = request.headers.get_all(FORWARDED_FOR).iter();
+        let forwarded = forwarded.map(|value| value.to_str().unwrap_or_default());
+        let address = rates.client_address(peer, forwarded);
+        rates.connect(address).map_err(|_| Refusal::Rate)?;
         let slot = self.slots.take().map_err(|why| match why {
             NoConnectionPermit::Full => Refusal::Full,
             NoConnectionPermit::Memory => Refusal::Memory,
         })?;
         // Last: to check a signature is the most work.
         let admitted = auth.admit(access_token(&request.headers), registry.now_ms());
-        Ok(Upgrade { handshake, admitted, slot })
+        if admitted.is_err() {
+            rates.failed_auth(address);
+        }
+        let access = admitted.as_ref().ok().and_then(Option::as_ref);
+        let user = access.and_then(|admitted| admitted.access.subject.user());
+        let client = rates.enter(address, user, slot.number()).map_err(|scope| match scope {
+            Scope::User => Refusal::UserConnections,
+            _ => Refusal::AddressConnections,
+        })?;
+        Ok(Upgrade { handshake, admitted, client, slot })
     }
 
     /// Counts an answer.
@@ -68,6 +84,9 @@ impl Shared {
         self.counts.requests.with_label_values(&[route, code]).inc();
     }
 }
+
+/// What proxies add.
+const FORWARDED_FOR: &str = "x-forwarded-for";
 
 /// Where clients connect.
 pub(super) const CONNECT: &str = "/v1/connect";

@@ -1,6 +1,6 @@
 //! What a request has led to: an answer, or a socket that goes to the reactors.
 
-use std::net;
+use std::net::{self, IpAddr};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use super::HandOver;
 use super::handshake::Handshake;
 use crate::auth::{Admitted, Refusal};
+use crate::rates;
 use crate::socket::{Accepted, ConnectionPermit};
 
 /// What is left to do when the answer to a handshake is sent.
@@ -16,6 +17,7 @@ pub(super) struct Upgrade {
     pub(super) handshake: Handshake,
     /// What the client's token lets it do.
     pub(super) admitted: Result<Option<Admitted>, Refusal>,
+    pub(super) client: Option<rates::Client>,
     pub(super) slot: ConnectionPermit,
 }
 
@@ -30,6 +32,10 @@ pub(super) enum Asked {
     /// What the handshake's route has granted.
     Upgrade(Upgrade),
 }
+
+/// The peer of the connection that a request came over.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Peer(pub(super) IpAddr);
 
 /// Where the handshake's route leaves the upgrade for its connection.
 #[derive(Clone, Default)]
@@ -54,8 +60,18 @@ impl Upgrade {
         read: Bytes,
         hand_over: &HandOver,
     ) {
-        let Self { handshake, admitted, slot } = self;
+        let Self { handshake, admitted, client, slot } = self;
         let Handshake { format, echoes, session, .. } = handshake;
-        hand_over(Accepted { stream, answer, read, format, echoes, session, admitted, slot });
+        hand_over(Accepted {
+            stream,
+            answer,
+            read,
+            format,
+            echoes,
+            session,
+            admitted,
+            client,
+            slot,
+        });
     }
 }

@@ -105,7 +105,7 @@ impl Handle {
     }
 
     /// The sinks with members.
-    pub(super) fn subscribed_sinks(&self) -> impl Iterator<Item = &Arc<dyn Sink>> {
+    pub fn subscribed_sinks(&self) -> impl Iterator<Item = &Arc<dyn Sink>> {
         let mut bits = self.subscribed.iter().fold(0, |all, bits| all | bits.load(SeqCst));
         std::iter::from_fn(move || {
             let next = bits.trailing_zeros() as usize;

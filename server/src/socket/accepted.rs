@@ -12,6 +12,7 @@ use bytes::Bytes;
 use super::wire_format::WireFormat;
 use crate::auth::{Admitted, Refusal};
 use crate::limits::{Budget, Held, Purpose};
+use crate::rates;
 use crate::session::{BadToken, Session};
 
 /// A connection whose WebSocket handshake is done.
@@ -33,6 +34,8 @@ pub struct Accepted {
     /// What it may do; `None` is everything. A client that is not let in is upgraded all the same, and closed with
     /// [`dormouse_protocol::CloseCode::Unauthorized`].
     pub admitted: Result<Option<Admitted>, Refusal>,
+    /// What counts against rate limits; `None` if the client is exempt.
+    pub client: Option<rates::Client>,
     /// To be dropped when the connection is closed.
     pub slot: ConnectionPermit,
 }

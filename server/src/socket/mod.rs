@@ -50,6 +50,7 @@ pub use self::survey::Census;
 pub use self::wire_format::WireFormat;
 use crate::limits::Budget;
 use crate::object::{Registry, Sink};
+use crate::rates::Rates;
 
 /// What the operator decides about connections.
 #[derive(Debug, Clone, Copy)]
@@ -82,6 +83,7 @@ struct Common {
     registry: Registry,
     settings: Settings,
     budget: Budget,
+    rates: Arc<Rates>,
     metrics: Metrics,
 }
 
@@ -131,10 +133,11 @@ impl Reactors {
         registry: Registry,
         settings: Settings,
         budget: Budget,
+        rates: Arc<Rates>,
         metrics: Metrics,
     ) -> io::Result<Self> {
         let inboxes: Arc<[_]> = builders.0.iter().map(|builder| builder.inbox.clone()).collect();
-        let common = Common { registry, settings, budget, metrics: metrics.clone() };
+        let common = Common { registry, settings, budget, rates, metrics: metrics.clone() };
         let threads = Mutex::default();
         let reactors = Self { inboxes, threads, metrics, next: AtomicUsize::new(0) };
         for (index, builder) in builders.0.into_iter().enumerate() {

@@ -164,14 +164,16 @@ impl Reactor {
 
     fn accept(&mut self, accepted: Accepted) {
         self.connections.work += ACCEPT_WORK;
-        let Accepted { stream, answer, read, format, echoes, session, admitted, slot } = accepted;
+        let Accepted { stream, answer, read, format, echoes, session, admitted, client, slot } =
+            accepted;
         // A connection with a bad token is closed below and sends nothing under this id.
         let session_id = session.as_ref().map_or(SessionId::NONE, |session| session.id);
         let (admitted, refusal) = match admitted {
             Ok(admitted) => (admitted, None),
             Err(refusal) => (None, Some(refusal)),
         };
-        let key = self.connections.insert(stream, format, echoes, session_id, admitted, slot);
+        let client = (admitted, client);
+        let key = self.connections.insert(stream, format, echoes, session_id, client, slot);
         let Some(key) = key else { return };
         if !answer.is_empty() {
             self.connections[key].queue_frame(answer);

@@ -219,6 +219,10 @@ impl Reactor {
         if incoming.is_control() {
             self.connections.work += CONTROL_WORK;
             self.common.metrics.control_frames.inc();
+            let is_close = matches!(incoming, Incoming::Close(_));
+            if !is_close && !self.connections.admit_control(key) {
+                return;
+            }
         } else {
             self.connections.work += MESSAGE_WORK;
         }

@@ -10,6 +10,9 @@ impl Reactor {
         self.common.metrics.messages_in.inc();
         let (memberships, connections) = (&mut self.memberships, &mut self.connections);
         let encoding = connections[key].format.encoding;
+        if !connections.admit_message(key, bytes.len(), || encoding.request_id(bytes)) {
+            return;
+        }
         let message = match encoding.decode_client(bytes) {
             Ok(message) => message,
             Err(error) => {

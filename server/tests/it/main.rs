@@ -35,6 +35,7 @@ mod promise_8_presence;
 mod promise_8_reading;
 mod promise_8_storm;
 mod promise_9_bounds;
+mod promise_9_rates;
 mod raw;
 mod restart;
 mod rfc6455;

@@ -1,7 +1,7 @@
 //! Promise 11, nobody gets in uninvited: every verb on every object is checked against the client's grants.
 
 use std::net::SocketAddr;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use dormouse::auth::{Auth, NewToken, create_own_key};
 use dormouse::config::Config;
@@ -12,7 +12,7 @@ use dormouse_protocol::{
 
 use crate::client::{Client, Closed, ENCODINGS, Payload, history};
 use crate::server::TestServer;
-use crate::support::dormouse;
+use crate::support::{dormouse, now_seconds};
 
 const UNAUTHORIZED: Closed = Closed(Some(3501));
 
@@ -35,7 +35,7 @@ impl Guarded {
     }
 
     fn token(&self, user: &str, grants: &[&str], lasts: u64) -> String {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let now = now_seconds();
         let grants = grants.iter().map(|grant| grant.parse().unwrap()).collect();
         let wanted = NewToken { user: user.into(), grants, expires: now + lasts, key: None };
         self.issuer.create(&wanted, now).unwrap()

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use dormouse::auth::Auth;
 use dormouse::clock::Clock;
@@ -18,6 +18,7 @@ use dormouse::log::{self, Log, ReadPool};
 use dormouse::metrics::Metrics;
 use dormouse::object::presence::StoredRosters;
 use dormouse::object::{self, Classes, Registry};
+use dormouse::rates::{self, Rates};
 use dormouse::session::Sessions;
 use dormouse::socket::{self, Accepted, ReactorBuilders, Reactors};
 use dormouse_protocol::Limits;
@@ -27,6 +28,11 @@ use tokio::runtime::Runtime;
 
 /// No test waits this long unless it fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The time in seconds since the Unix epoch, as tokens have it.
+pub(crate) fn now_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+}
 
 /// The program's file.
 pub(crate) const DORMOUSE: &str = env!("CARGO_BIN_EXE_dormouse");
@@ -193,10 +199,28 @@ fn inside(data: &Path, metrics: &Metrics) -> Inside {
         close_timeout: PATIENCE,
         bounds: socket::Bounds::default(),
     };
-    let reactors =
-        Reactors::start(builders, registry.clone(), settings, budget.clone(), sockets).unwrap();
+    let rates = Rates::new(rates::Settings::default(), metrics.registry()).unwrap();
+    let rates = Arc::new(rates);
+    let reactors = Reactors::start(
+        builders,
+        registry.clone(),
+        settings,
+        budget.clone(),
+        rates.clone(),
+        sockets,
+    )
+    .unwrap();
     let (reactors, pressure) = (Arc::new(reactors), Pressure::default());
-    Inside { registry, reactors, log, pressure, budget, auth: auth(data), sessions: sessions() }
+    Inside {
+        registry,
+        reactors,
+        log,
+        pressure,
+        budget,
+        auth: auth(data),
+        sessions: sessions(),
+        rates,
+    }
 }
 
 /// Without any key: everybody may do everything.

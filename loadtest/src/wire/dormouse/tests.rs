@@ -204,7 +204,12 @@ fn what_does_not_matter_is_skipped() {
 
 #[test]
 fn refusals_and_nonsense_are_errors() {
-    let refusal = ErrorReply { id: Some(1), code: ErrorCode::Overloaded, message: "later".into() };
+    let refusal = ErrorReply {
+        id: Some(1),
+        code: ErrorCode::Overloaded,
+        message: "later".into(),
+        retry_after_ms: None,
+    };
     for encoding in ENCODINGS {
         let error = take(encoding, &ServerMessage::Error(refusal.clone())).unwrap_err().to_string();
         assert!(error.contains("overloaded: later"), "{error}");

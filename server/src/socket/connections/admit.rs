@@ -8,6 +8,7 @@ use super::connection::Membership;
 use crate::auth::{Verb, Verbs};
 use crate::log::ObjectId;
 use crate::object::Refusal;
+use crate::rates::{Deed, Limited};
 
 /// Why a request is refused for which the budget has no room.
 pub(in crate::socket) const SHORT_OF_MEMORY: &str =
@@ -16,8 +17,9 @@ pub(in crate::socket) const SHORT_OF_MEMORY: &str =
 /// What a request wants, with what it costs.
 pub(in crate::socket) enum Demand<'a> {
     Join(&'a Join),
-    Publish,
-    Signal,
+    Publish(ObjectId),
+    /// To so many members.
+    Signal(ObjectId, usize),
     /// With what the member says of itself; `None` takes it out of the roster.
     SetPresence(Option<&'a Payload>),
     /// Of the log or of a roster.
@@ -55,12 +57,25 @@ impl Connections {
         request: Option<u32>,
         demand: &Demand<'_>,
     ) -> bool {
-        match self.decide(key, demand) {
-            Ok(()) => true,
-            Err(Refusal { code, message }) => {
-                self.refuse(key, request, code, &message);
-                false
+        if let Err(Refusal { code, message }) = self.decide(key, demand) {
+            self.refuse(key, request, code, &message);
+            return false;
+        }
+        if let Err(limited) = self.count_demand(key, demand) {
+            self.refuse_limited(key, request, limited);
+            return false;
+        }
+        true
+    }
+
+    fn count_demand(&self, key: usize, demand: &Demand<'_>) -> Result<(), Limited> {
+        match demand {
+            Demand::Publish(object) => self.count(key, Deed::Publish, 1, Some(*object)),
+            Demand::Signal(object, audience) => {
+                self.count(key, Deed::Delivery, *audience, Some(*object))
             }
+            Demand::Join(_) | Demand::Read => self.count(key, Deed::Read, 1, None),
+            Demand::SetPresence(_) => Ok(()),
         }
     }
 
@@ -82,13 +97,13 @@ impl Connections {
                 }
                 self.presence_fits(join.presence.as_ref())?;
             }
-            Demand::Publish if connection.activity.in_flight >= limits.in_flight => {
+            Demand::Publish(_) if connection.activity.in_flight >= limits.in_flight => {
                 let limit = limits.in_flight;
                 let why = format!("{limit} requests wait for their reply; wait for one of them");
                 return Err(Refusal::new(ErrorCode::TooManyInFlight, why));
             }
             Demand::SetPresence(data) => self.presence_fits(*data)?,
-            Demand::Publish | Demand::Signal | Demand::Read => {}
+            Demand::Publish(_) | Demand::Signal(..) | Demand::Read => {}
         }
         Ok(())
     }

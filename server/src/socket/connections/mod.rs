@@ -8,6 +8,7 @@ pub(in crate::socket) mod admit;
 pub(in crate::socket) mod connection;
 pub(in crate::socket) mod outbox;
 pub(in crate::socket) mod peer;
+mod rate;
 pub(in crate::socket) mod wheel;
 pub(in crate::socket) mod write_queue;
 
@@ -40,6 +41,7 @@ use crate::auth::{Access, Admitted};
 use crate::limits::Held;
 use crate::object::Address;
 use crate::object::presence::Holder;
+use crate::rates;
 use crate::session::SessionId;
 
 /// Work of one connection before others are served.
@@ -62,6 +64,8 @@ pub(in crate::socket) struct Connections {
     slab: Slab<Connection>,
     /// What connections may do, where that is not everything; apart, so that a server without tokens keeps nothing for them.
     access: HashMap<u32, (Arc<Access>, Option<Tick>)>,
+    /// The connections that rate limits hold for.
+    limited: HashMap<u32, rates::Client>,
     pub(in crate::socket) wheel: Wheel<Address>,
     /// Connections with queued bytes.
     pub(in crate::socket) write_queue: WriteQueue,
@@ -100,6 +104,7 @@ impl Connections {
             common,
             slab: Slab::new(),
             access: HashMap::new(),
+            limited: HashMap::new(),
             wheel: Wheel::new(Instant::now()),
             write_queue: WriteQueue::default(),
             ready: VecDeque::new(),
@@ -141,9 +146,10 @@ impl Connections {
         format: WireFormat,
         echoes: bool,
         session: SessionId,
-        admitted: Option<Admitted>,
+        client: (Option<Admitted>, Option<rates::Client>),
         slot: ConnectionPermit,
     ) -> Option<usize> {
+        let (admitted, limited) = client;
         let mut socket = TcpStream::from_std(socket);
         self.generation = self.generation.wrapping_add(1);
         let entry = self.slab.vacant_entry();
@@ -172,6 +178,9 @@ impl Connections {
             slot,
         });
         self.common.metrics.connections.inc();
+        if let Some(limited) = limited {
+            self.limited.insert(key as u32, limited);
+        }
         if let Some(Admitted { access, left }) = admitted {
             let end = left.map(|left| self.wheel.after(left));
             self.access.insert(key as u32, (access, end));
@@ -203,6 +212,7 @@ impl Connections {
     pub(in crate::socket) fn remove(&mut self, key: usize) {
         let mut connection = self.slab.remove(key);
         self.access.remove(&(key as u32));
+        self.limited.remove(&(key as u32));
         debug_assert!(connection.joins.is_empty(), "it has left");
         let _ = self.poll.registry().deregister(&mut connection.socket);
         // The kernel may still hold the last frames: a plain close sends them, and then a FIN.
@@ -370,7 +380,12 @@ impl Connections {
         why: &str,
     ) {
         self.common.metrics.count_error(code);
-        let message = ServerMessage::Error(ErrorReply { id, code, message: why.into() });
+        let message = ServerMessage::Error(ErrorReply {
+            id,
+            code,
+            message: why.into(),
+            retry_after_ms: None,
+        });
         self.slab[key].queue(&message);
         self.queue_write(key);
     }

@@ -30,7 +30,7 @@ impl Memberships {
         else {
             return;
         };
-        if !connections.admit(key, Some(publish.id), &Demand::Publish) {
+        if !connections.admit(key, Some(publish.id), &Demand::Publish(joined.object)) {
             return;
         }
         let connection = &mut connections[key];

@@ -101,7 +101,8 @@ impl Memberships {
         else {
             return;
         };
-        if !connections.admit(key, signal.id, &Demand::Signal) {
+        let audience = self.audience(joined.subscribers);
+        if !connections.admit(key, signal.id, &Demand::Signal(joined.object, audience)) {
             return;
         }
         let connection = &mut connections[key];
@@ -115,6 +116,12 @@ impl Memberships {
             connection.activity.begin().in_flight += 1;
         }
         self.post(connections, key, signal.id.unwrap_or_default(), joined.object, action);
+    }
+
+    /// About how many members a signal goes to: connections are spread over the reactors evenly.
+    fn audience(&self, subscribers: u32) -> usize {
+        let subscribers = &self.subscribers[subscribers as usize];
+        subscribers.members.len() * subscribers.handle.subscribed_sinks().count()
     }
 
     /// A signal for the members here. It goes out together with what else there is for them.

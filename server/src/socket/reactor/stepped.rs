@@ -1,6 +1,7 @@
 //! A reactor that is given its turns one by one, for the simulation. Its thread is asleep unless its poller has something to
 //! tell or its time-out is over, just as in [`Reactor::run`]: what nobody wakes it for does not happen.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use mio::Events;
@@ -9,6 +10,7 @@ use tokio::time::Instant;
 use super::Reactor;
 use crate::limits::Budget;
 use crate::object::{Address, Registry};
+use crate::rates::{self, Rates};
 use crate::socket::inbox::Command;
 use crate::socket::{Accepted, Common, Metrics, ReactorBuilders, Settings};
 
@@ -28,7 +30,9 @@ impl Stepped {
         budget: &Budget,
         metrics: &Metrics,
     ) -> Vec<Self> {
+        let rates = Rates::new(rates::Settings::default(), &prometheus::Registry::new());
         let common = Common {
+            rates: Arc::new(rates.expect("the registry is new")),
             registry: registry.clone(),
             settings,
             metrics: metrics.clone(),

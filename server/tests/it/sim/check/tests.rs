@@ -278,7 +278,12 @@ fn what_is_asked_is_answered_once() {
     is_wrong("is no answer", |history| bert(history)[7] = published(2, 3, true));
     is_wrong("has not crashed", |history| {
         let code = dormouse_protocol::ErrorCode::Internal;
-        let error = dormouse_protocol::ErrorReply { id: Some(2), code, message: "no".into() };
+        let error = dormouse_protocol::ErrorReply {
+            id: Some(2),
+            code,
+            message: "no".into(),
+            retry_after_ms: None,
+        };
         anna(history, 1)[7] = Line::Got(ServerMessage::Error(error));
     });
     is_wrong("instead of the welcome", |history| _ = bert(history).remove(0));

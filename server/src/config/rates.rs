@@ -1,0 +1,167 @@
+//! The keys of `[rates]`: how often clients may do what.
+//!
+//! The doc comments are also what `dormouse config` prints.
+
+use serde::Serialize;
+
+use super::list;
+use crate::rates::{self, Deed, Limit, Network, Proxies, Scope};
+
+/// Rate limits, such as `100/s`, `100/s burst 500` (so many at once, then so many a second), `10/min`, `1MiB/s burst 16MiB` or `none`. A
+/// request beyond a limit is refused as `rate_limited` with the time after which it is worth to try again. A connection that is refused
+/// more often than `100/s burst 400`, or one more time than `500/s burst 2000` for its address, is closed (3008).
+#[derive(Debug, Clone, PartialEq, Serialize, confique::Config)]
+#[config(layer_attr(serde(deny_unknown_fields)))]
+pub struct Rates {
+    /// Limits clients of the loopback interface too. Without this they may do everything: whoever develops or measures does not want to
+    /// be stopped. Behind a proxy on the same machine, name it in `trusted_proxies`: otherwise all clients come from the loopback interface.
+    #[config(env = "DORMOUSE_RATES_ON_LOOPBACK", default = false)]
+    pub on_loopback: bool,
+
+    /// Proxies whose `X-Forwarded-For` names the client: addresses or networks, such as `127.0.0.1` or `10.0.0.0/8`.
+    #[config(env = "DORMOUSE_RATES_TRUSTED_PROXIES", default = [], deserialize_with = list::deserialize)]
+    pub trusted_proxies: Vec<Network>,
+
+    /// All connections of one address together (of IPv6: of one network of 64 bits).
+    #[config(nested)]
+    pub address: Address,
+
+    /// All connections of one user (`sub` of the token) together.
+    #[config(nested)]
+    pub user: User,
+
+    /// One connection.
+    #[config(nested)]
+    pub connection: Connection,
+
+    /// One object, from all clients together.
+    #[config(nested)]
+    pub object: Object,
+}
+
+/// All connections of one address together (of IPv6: of one network of 64 bits).
+#[derive(Debug, Clone, PartialEq, Serialize, confique::Config)]
+#[config(layer_attr(serde(deny_unknown_fields)))]
+pub struct Address {
+    /// Requests to connect. One more is answered with HTTP 429.
+    #[config(env = "DORMOUSE_RATES_ADDRESS_CONNECTS", default = "20/s burst 200")]
+    pub connects: Limit,
+
+    /// Connections without a valid token. Beyond this, requests to connect are answered with HTTP 429.
+    #[config(env = "DORMOUSE_RATES_ADDRESS_FAILED_AUTHS", default = "10/min burst 20")]
+    pub failed_auths: Limit,
+
+    /// Messages and pings.
+    #[config(env = "DORMOUSE_RATES_ADDRESS_REQUESTS", default = "2000/s burst 10000")]
+    pub requests: Limit,
+
+    /// Bytes of messages.
+    #[config(env = "DORMOUSE_RATES_ADDRESS_BYTES", default = "8MiB/s burst 32MiB")]
+    pub bytes: Limit,
+
+    /// Publishes.
+    #[config(env = "DORMOUSE_RATES_ADDRESS_PUBLISHES", default = "500/s burst 2500")]
+    pub publishes: Limit,
+
+    /// Signals, each times the members that it goes to.
+    #[config(env = "DORMOUSE_RATES_ADDRESS_DELIVERIES", default = "100000/s burst 400000")]
+    pub deliveries: Limit,
+
+    /// Joins, and reads of the history and of rosters.
+    #[config(env = "DORMOUSE_RATES_ADDRESS_READS", default = "500/s burst 2500")]
+    pub reads: Limit,
+}
+
+/// All connections of one user (`sub` of the token) together.
+#[derive(Debug, Clone, PartialEq, Serialize, confique::Config)]
+#[config(layer_attr(serde(deny_unknown_fields)))]
+pub struct User {
+    /// Messages and pings.
+    #[config(env = "DORMOUSE_RATES_USER_REQUESTS", default = "400/s burst 2000")]
+    pub requests: Limit,
+
+    /// Publishes.
+    #[config(env = "DORMOUSE_RATES_USER_PUBLISHES", default = "200/s burst 1000")]
+    pub publishes: Limit,
+
+    /// Joins, and reads of the history and of rosters.
+    #[config(env = "DORMOUSE_RATES_USER_READS", default = "100/s burst 500")]
+    pub reads: Limit,
+}
+
+/// One connection.
+#[derive(Debug, Clone, PartialEq, Serialize, confique::Config)]
+#[config(layer_attr(serde(deny_unknown_fields)))]
+pub struct Connection {
+    /// Messages and pings.
+    #[config(env = "DORMOUSE_RATES_CONNECTION_REQUESTS", default = "200/s burst 1000")]
+    pub requests: Limit,
+
+    /// Bytes of messages.
+    #[config(env = "DORMOUSE_RATES_CONNECTION_BYTES", default = "1MiB/s burst 16MiB")]
+    pub bytes: Limit,
+
+    /// Publishes.
+    #[config(env = "DORMOUSE_RATES_CONNECTION_PUBLISHES", default = "100/s burst 500")]
+    pub publishes: Limit,
+
+    /// Signals, each times the members that it goes to.
+    #[config(env = "DORMOUSE_RATES_CONNECTION_DELIVERIES", default = "20000/s burst 100000")]
+    pub deliveries: Limit,
+
+    /// Joins, and reads of the history and of rosters.
+    #[config(env = "DORMOUSE_RATES_CONNECTION_READS", default = "50/s burst 300")]
+    pub reads: Limit,
+}
+
+/// One object, from all clients together.
+#[derive(Debug, Clone, PartialEq, Serialize, confique::Config)]
+#[config(layer_attr(serde(deny_unknown_fields)))]
+pub struct Object {
+    /// Publishes.
+    #[config(env = "DORMOUSE_RATES_OBJECT_PUBLISHES", default = "2000/s burst 10000")]
+    pub publishes: Limit,
+
+    /// Signals, each times the members that it goes to.
+    #[config(env = "DORMOUSE_RATES_OBJECT_DELIVERIES", default = "500000/s burst 2000000")]
+    pub deliveries: Limit,
+}
+
+impl Rates {
+    /// The limits, and whom to believe about addresses.
+    pub fn settings(
+        &self,
+        connections_by_address: usize,
+        connections_by_user: usize,
+    ) -> rates::Settings {
+        let Self { on_loopback, trusted_proxies, address, user, connection, object } = self;
+        let limits = vec![
+            (Scope::Address, Deed::Connect, address.connects),
+            (Scope::Address, Deed::FailedAuth, address.failed_auths),
+            (Scope::Address, Deed::Request, address.requests),
+            (Scope::Address, Deed::Bytes, address.bytes),
+            (Scope::Address, Deed::Publish, address.publishes),
+            (Scope::Address, Deed::Delivery, address.deliveries),
+            (Scope::Address, Deed::Read, address.reads),
+            (Scope::User, Deed::Request, user.requests),
+            (Scope::User, Deed::Publish, user.publishes),
+            (Scope::User, Deed::Read, user.reads),
+            (Scope::Connection, Deed::Request, connection.requests),
+            (Scope::Connection, Deed::Bytes, connection.bytes),
+            (Scope::Connection, Deed::Publish, connection.publishes),
+            (Scope::Connection, Deed::Delivery, connection.deliveries),
+            (Scope::Connection, Deed::Read, connection.reads),
+            (Scope::Object, Deed::Publish, object.publishes),
+            (Scope::Object, Deed::Delivery, object.deliveries),
+        ];
+        let proxies = Proxies(trusted_proxies.clone());
+        let on_loopback = *on_loopback;
+        rates::Settings {
+            limits,
+            on_loopback,
+            connections_by_address,
+            connections_by_user,
+            proxies,
+        }
+    }
+}

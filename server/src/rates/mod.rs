@@ -1,0 +1,289 @@
+//! How often clients may do what: rate limits by address, user, connection and object, and the count of open connections of each address
+//! and user.
+//!
+//! The limits are GCRA (of ITU-T I.371), by the crate `governor`. Owns their states, which are bounded, and knows who is exempt. Knows
+//! nothing of sockets or requests: they ask before they do anything for a client.
+
+mod address;
+mod limit;
+mod open;
+mod states;
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use governor::RateLimiter;
+use governor::clock::Clock;
+use governor::middleware::NoOpMiddleware;
+use prometheus::{IntCounterVec, Opts, Registry};
+use tokio::time::Instant;
+
+pub use self::address::{Network, NotANetwork, Proxies};
+pub use self::limit::{Limit, NotALimit};
+pub use self::open::Opened;
+
+use self::address::prefix;
+use self::open::OpenConnections;
+use self::states::States;
+
+/// What a client does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Deed {
+    /// It asks for a WebSocket.
+    Connect,
+    /// It presents no valid token.
+    FailedAuth,
+    /// It sends a message or a ping.
+    Request,
+    /// It sends bytes of messages.
+    Bytes,
+    /// It publishes.
+    Publish,
+    /// Its signal goes to members; each of them counts.
+    Delivery,
+    /// It joins, or reads the history or a roster.
+    Read,
+    /// It was refused because of one of the other limits.
+    Refusal,
+}
+
+/// Whom a limit is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// All connections of an IPv4 address, or of an IPv6 network of 64 bits.
+    Address,
+    /// All connections of a user.
+    User,
+    /// One connection.
+    Connection,
+    /// One object, from all clients together.
+    Object,
+}
+
+/// A client whose deeds count; nothing is kept for clients that are exempt.
+#[derive(Debug)]
+pub struct Client {
+    address: u64,
+    user: Option<u64>,
+    connection: u64,
+    /// Count it as an open connection of its address and of its user.
+    _open: [Option<Opened>; 2],
+}
+
+/// A limit is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limited {
+    /// Whose.
+    pub scope: Scope,
+    /// From when on it is worth to try again.
+    pub retry_after: Duration,
+}
+
+/// What the configuration says.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// The limits.
+    pub limits: Vec<(Scope, Deed, Limit)>,
+    /// Whether clients of the loopback interface are limited too.
+    pub on_loopback: bool,
+    /// Open connections of one address.
+    pub connections_by_address: usize,
+    /// Open connections of one user.
+    pub connections_by_user: usize,
+    /// Whom to believe about addresses.
+    pub proxies: Proxies,
+}
+
+/// Time since the start, of tokio's clock: tests simulate it.
+#[derive(Debug, Clone, Copy)]
+struct Elapsed(Instant);
+
+impl Clock for Elapsed {
+    type Instant = Duration;
+
+    fn now(&self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
+struct Limiter {
+    scope: Scope,
+    deed: Deed,
+    most: u32,
+    counts: RateLimiter<u64, States, Elapsed, NoOpMiddleware<Duration>>,
+}
+
+/// All limits, and how far each client has used them.
+pub struct Rates {
+    limiters: Vec<Limiter>,
+    states: States,
+    clock: Elapsed,
+    on_loopback: bool,
+    open: OpenConnections,
+    proxies: Proxies,
+    limited: IntCounterVec,
+}
+
+impl Rates {
+    /// No client has done anything yet.
+    pub fn new(settings: Settings, registry: &Registry) -> prometheus::Result<Self> {
+        let limited = IntCounterVec::new(
+            Opts::new("dormouse_rate_limited_total", "Times that a client reached a rate limit."),
+            &["scope", "limit"],
+        )?;
+        registry.register(Box::new(limited.clone()))?;
+        let (states, clock) = (States::new(), Elapsed(Instant::now()));
+        let mut limits = settings.limits;
+        limits.push((Scope::Connection, Deed::Refusal, Limit::CONNECTION_REFUSALS));
+        limits.push((Scope::Address, Deed::Refusal, Limit::ADDRESS_REFUSALS));
+        let mut limiters = Vec::new();
+        for (scope, deed, limit) in limits {
+            limited.with_label_values(&[scope.name(), deed.name()]);
+            let Some(quota) = limit.quota() else { continue };
+            let most = quota.burst_size().get();
+            let counts = RateLimiter::new(quota, states.clone(), clock);
+            limiters.push(Limiter { scope, deed, most, counts });
+        }
+        let open =
+            OpenConnections::new(settings.connections_by_address, settings.connections_by_user);
+        let Settings { on_loopback, proxies, .. } = settings;
+        Ok(Self { limiters, states, clock, on_loopback, open, proxies, limited })
+    }
+
+    /// The address of the client behind a connection: what trusted proxies say, given the values of `X-Forwarded-For` in order.
+    pub fn client_address<'a>(
+        &self,
+        peer: IpAddr,
+        forwarded: impl DoubleEndedIterator<Item = &'a str>,
+    ) -> IpAddr {
+        self.proxies.client(peer, forwarded)
+    }
+
+    /// Whether a client of this address may connect now. It counts.
+    pub fn connect(&self, address: IpAddr) -> Result<(), Limited> {
+        if self.is_exempt(address) {
+            return Ok(());
+        }
+        let address = self.address_key(address);
+        let (now, until) = (self.clock.now(), self.states.get(self.blocked_key(address)));
+        if let Some(wait) = until.and_then(|until| until.checked_sub(now)) {
+            return Err(self.limit(Scope::Address, Deed::FailedAuth, wait));
+        }
+        self.check(Deed::Connect, 1, |scope| (scope == Scope::Address).then_some(address))
+    }
+
+    /// Counts that a client presented no valid token. One that goes on cannot connect for a while.
+    pub fn failed_auth(&self, address: IpAddr) {
+        if self.is_exempt(address) {
+            return;
+        }
+        let address = self.address_key(address);
+        let key = |scope| (scope == Scope::Address).then_some(address);
+        if let Err(limited) = self.check(Deed::FailedAuth, 1, key) {
+            self.states.put(self.blocked_key(address), self.clock.now() + limited.retry_after);
+        }
+    }
+
+    /// Begins to count for a connection, which has this number. `None` if the client is exempt.
+    pub fn enter(
+        &self,
+        address: IpAddr,
+        user: Option<&str>,
+        connection: u64,
+    ) -> Result<Option<Client>, Scope> {
+        if self.is_exempt(address) {
+            return Ok(None);
+        }
+        let address = self.address_key(address);
+        let user = user.map(|user| self.states.key(user));
+        let open = self.open.enter(address, user)?;
+        Ok(Some(Client { address, user, connection, _open: open }))
+    }
+
+    /// Whether a client may do something now, so many times, to an object if there is one. It counts.
+    pub fn admit(
+        &self,
+        client: &Client,
+        deed: Deed,
+        count: usize,
+        object: Option<u64>,
+    ) -> Result<(), Limited> {
+        self.check(deed, count, |scope| match scope {
+            Scope::Address => Some(client.address),
+            Scope::User => client.user,
+            Scope::Connection => Some(client.connection),
+            Scope::Object => object,
+        })
+    }
+
+    fn check(
+        &self,
+        deed: Deed,
+        count: usize,
+        key: impl Fn(Scope) -> Option<u64>,
+    ) -> Result<(), Limited> {
+        for Limiter { scope, most, counts, .. } in self.limiters.iter().filter(|it| it.deed == deed)
+        {
+            let Some(key) = key(*scope) else { continue };
+            // What is more than may come at once waits until all of that may come.
+            let Some(count) = u32::try_from(count).unwrap_or(u32::MAX).min(*most).try_into().ok()
+            else {
+                continue;
+            };
+            let key = self.states.key((*scope, deed, key));
+            if let Ok(Err(not_until)) = counts.check_key_n(&key, count) {
+                let wait = not_until.wait_time_from(self.clock.now());
+                return Err(self.limit(*scope, deed, wait));
+            }
+        }
+        Ok(())
+    }
+
+    fn limit(&self, scope: Scope, deed: Deed, retry_after: Duration) -> Limited {
+        self.limited.with_label_values(&[scope.name(), deed.name()]).inc();
+        Limited { scope, retry_after }
+    }
+
+    fn is_exempt(&self, address: IpAddr) -> bool {
+        !self.on_loopback && address.to_canonical().is_loopback()
+    }
+
+    fn address_key(&self, address: IpAddr) -> u64 {
+        self.states.key(prefix(address))
+    }
+
+    fn blocked_key(&self, address: u64) -> u64 {
+        self.states.key(("blocked", address))
+    }
+}
+
+impl Deed {
+    /// The label of the metric.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Connect => "connects",
+            Self::FailedAuth => "failed_auths",
+            Self::Request => "requests",
+            Self::Bytes => "bytes",
+            Self::Publish => "publishes",
+            Self::Delivery => "deliveries",
+            Self::Read => "reads",
+            Self::Refusal => "refusals",
+        }
+    }
+}
+
+impl Scope {
+    /// The label of the metric, and the name for people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Address => "address",
+            Self::User => "user",
+            Self::Connection => "connection",
+            Self::Object => "object",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

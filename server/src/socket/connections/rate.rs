@@ -1,0 +1,73 @@
+//! Rate limits at the door of a connection: what counts, and what happens to a client that goes on beyond a limit.
+
+use dormouse_protocol::{CloseCode, ErrorCode, ErrorReply, ServerMessage};
+
+use super::Connections;
+use crate::log::ObjectId;
+use crate::rates::{Deed, Limited};
+
+impl Connections {
+    /// Counts what the connection does against its rate limits, or says that one is reached.
+    pub(in crate::socket) fn count(
+        &self,
+        key: usize,
+        deed: Deed,
+        count: usize,
+        object: Option<ObjectId>,
+    ) -> Result<(), Limited> {
+        let Some(client) = self.limited.get(&(key as u32)) else { return Ok(()) };
+        self.common.rates.admit(client, deed, count, object.map(|object| object.0))
+    }
+
+    /// Whether a message of so many bytes may be looked at. Otherwise it is refused here; `request` tells its id.
+    pub(in crate::socket) fn admit_message(
+        &mut self,
+        key: usize,
+        bytes: usize,
+        request: impl FnOnce() -> Option<u32>,
+    ) -> bool {
+        let counted = self
+            .count(key, Deed::Request, 1, None)
+            .and_then(|()| self.count(key, Deed::Bytes, bytes, None));
+        if let Err(limited) = counted {
+            self.refuse_limited(key, request(), limited);
+            return false;
+        }
+        true
+    }
+
+    /// Whether a ping or a pong may be looked at. Otherwise it goes without an answer.
+    pub(in crate::socket) fn admit_control(&mut self, key: usize) -> bool {
+        let is_admitted = self.count(key, Deed::Request, 1, None).is_ok();
+        if !is_admitted {
+            self.count_refusal(key);
+        }
+        is_admitted
+    }
+
+    /// Refuses a request for which a rate limit is reached.
+    pub(in crate::socket) fn refuse_limited(
+        &mut self,
+        key: usize,
+        id: Option<u32>,
+        limited: Limited,
+    ) {
+        let code = ErrorCode::RateLimited;
+        self.common.metrics.count_error(code);
+        // Rounded up: a client that is a little early would be refused again.
+        let wait = limited.retry_after.as_millis() as u64 + 1;
+        let scope = limited.scope.name();
+        let message = format!("the rate limit of this {scope} is reached: wait {wait} ms").into();
+        let reply = ErrorReply { id, code, message, retry_after_ms: Some(wait) };
+        self[key].queue(&ServerMessage::Error(reply));
+        self.queue_write(key);
+        self.count_refusal(key);
+    }
+
+    /// Closes a connection that does not stop when it is refused.
+    fn count_refusal(&mut self, key: usize) {
+        if self.count(key, Deed::Refusal, 1, None).is_err() {
+            self.ask_close(key, CloseCode::RateLimited);
+        }
+    }
+}
