@@ -7,12 +7,14 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand};
 use confique::Layer as _;
 
-use dormouse::auth::{Grant, Verb};
+use dormouse::auth::{Grant, Revocation, Verb};
+use dormouse::clock::Clock;
 use dormouse::config::{self, Config, Layer, ListenAddress};
 use dormouse::object::State;
 use dormouse_protocol::ObjectName;
 use humantime_serde::re::humantime::parse_duration;
 
+use crate::revoke::Order;
 use crate::table::Source;
 use crate::tokens::Wanted;
 
@@ -48,6 +50,11 @@ pub(crate) enum Command {
     /// Make tokens of users, and see what the server makes of them
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Revoke tokens before they expire, at a running server
+    ///
+    /// The server closes connections with such a token at once (3501), takes no new ones, and remembers that over restarts.
+    #[command(subcommand)]
+    Revoke(RevokeCommand),
 }
 
 /// What to do with keys.
@@ -84,6 +91,48 @@ pub(crate) enum TokenCommand {
         #[command(flatten)]
         config: ConfigFlags,
     },
+}
+
+/// What to revoke.
+#[derive(Debug, Subcommand)]
+pub(crate) enum RevokeCommand {
+    /// Revoke one token
+    Token {
+        /// The token's id, its claim `jti`
+        id: String,
+        #[command(flatten)]
+        flags: RevokeFlags,
+    },
+    /// Revoke the tokens of a user
+    User {
+        /// The user, the claim `sub`
+        user: String,
+        /// Only tokens that were issued (`iat`) until now: the user may come back with a new one
+        #[arg(long, conflicts_with = "lift")]
+        issued_until_now: bool,
+        #[command(flatten)]
+        flags: RevokeFlags,
+    },
+    /// List what is revoked
+    List(OperatorsFlags),
+}
+
+/// Whether to revoke or to lift.
+#[derive(Debug, Args)]
+pub(crate) struct RevokeFlags {
+    /// Lift the revocation
+    #[arg(long)]
+    lift: bool,
+    #[command(flatten)]
+    operators: OperatorsFlags,
+}
+
+/// Where the server is.
+#[derive(Debug, Args)]
+pub(crate) struct OperatorsFlags {
+    /// The server's address for operators
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7701")]
+    url: String,
 }
 
 /// What a token is to say.
@@ -182,6 +231,21 @@ impl CreateFlags {
     pub(crate) fn split(self) -> (ConfigFlags, Wanted) {
         let Self { user, grants, expires: lifetime, key, config } = self;
         (config, Wanted { user, grants, lifetime, key })
+    }
+}
+
+impl RevokeCommand {
+    /// Where to ask, and what for.
+    pub(crate) fn split(self) -> (String, Order) {
+        let (revocation, RevokeFlags { lift, operators: OperatorsFlags { url } }) = match self {
+            Self::List(OperatorsFlags { url }) => return (url, Order::List),
+            Self::Token { id, flags } => (Revocation::Token { id }, flags),
+            Self::User { user, issued_until_now, flags } => {
+                let issued_until = issued_until_now.then(|| Clock::default().now_ms() / 1000);
+                (Revocation::User { user, issued_until }, flags)
+            }
+        };
+        (url, if lift { Order::Lift(revocation) } else { Order::Revoke(revocation) })
     }
 }
 

@@ -3,6 +3,7 @@
 mod cli;
 mod logging;
 mod restart;
+mod revoke;
 mod table;
 mod tokens;
 
@@ -41,6 +42,11 @@ fn main() -> ExitCode {
             with_config(flags.config(), |config, _| done(tokens::create_key(&config)))
         }
         Command::Token(command) => token(command),
+        Command::Revoke(command) => {
+            let (url, order) = command.split();
+            revoke::run(&url, &order)
+                .map_or_else(|error| refuse(error.as_ref(), 1), |()| ExitCode::SUCCESS)
+        }
     }
 }
 

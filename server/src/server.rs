@@ -206,6 +206,7 @@ impl Server {
             registry.clone(),
             sockets,
             budget.clone(),
+            auth.clone(),
             rates.clone(),
             socket_metrics,
         )?);

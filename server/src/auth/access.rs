@@ -12,7 +12,10 @@ use super::subject::{Subject, lookup};
 use super::verb::{Verb, Verbs};
 
 /// Bytes of a user's name.
-const MAX_USER_BYTES: usize = 128;
+pub(super) const MAX_USER_BYTES: usize = 128;
+
+/// Bytes of a token's id (`jti`).
+pub(super) const MAX_ID_BYTES: usize = 128;
 
 /// Roles that a token may name.
 const MAX_ROLES: usize = 100;
@@ -24,6 +27,10 @@ pub struct Access {
     pub subject: Subject,
     /// What it may do.
     pub grants: Vec<Grant>,
+    /// The token's id (`jti`), if it has one.
+    pub id: Option<Box<str>>,
+    /// When the token was issued (`iat`), in seconds since the Unix epoch, if it says so.
+    pub issued: Option<u64>,
     /// When this ends, in seconds since the Unix epoch, without the leeway; without a token it does not end.
     pub expires: Option<u64>,
 }
@@ -31,7 +38,13 @@ pub struct Access {
 impl Access {
     /// What a client without a token may do.
     pub fn anonymous(grants: &[Grant]) -> Self {
-        Self { subject: Subject::default(), grants: grants.to_vec(), expires: None }
+        Self {
+            subject: Subject::default(),
+            grants: grants.to_vec(),
+            id: None,
+            issued: None,
+            expires: None,
+        }
     }
 
     /// What claims give whose signature was checked.
@@ -48,7 +61,8 @@ impl Access {
         let grants = grants(claims, rules)?;
         let names = grants.iter().flat_map(Grant::claims);
         let subject = Subject::new(user, claims, names);
-        Ok(Self { subject, grants, expires: Some(expires) })
+        let issued = claims.get("iat").and_then(seconds);
+        Ok(Self { subject, grants, id: id(claims)?, issued, expires: Some(expires) })
     }
 
     /// What it allows with an object.
@@ -121,6 +135,17 @@ fn user(claims: &Map<String, Value>) -> Result<Arc<str>, Refusal> {
     let user = claims.get("sub").and_then(Value::as_str).ok_or(Refusal::Subject)?;
     let is_name = (1..=MAX_USER_BYTES).contains(&user.len()) && !user.contains(char::is_control);
     if is_name { Ok(user.into()) } else { Err(Refusal::Subject) }
+}
+
+/// A token whose id is not kept could not be revoked by it.
+fn id(claims: &Map<String, Value>) -> Result<Option<Box<str>>, Refusal> {
+    match claims.get("jti") {
+        None => Ok(None),
+        Some(Value::String(id)) if (1..=MAX_ID_BYTES).contains(&id.len()) => {
+            Ok(Some(id.as_str().into()))
+        }
+        Some(_) => Err(Refusal::Id),
+    }
 }
 
 /// Its own, then those of its roles. Roles that the configuration does not know are for other services.

@@ -16,6 +16,7 @@ mod keyring;
 mod own_key;
 mod pattern;
 mod refusal;
+mod revocations;
 mod rules;
 mod settings;
 mod subject;
@@ -24,6 +25,7 @@ mod verb;
 
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -39,6 +41,7 @@ pub use self::key::InvalidKey;
 pub use self::own_key::{create_own_key, own_key_file};
 pub use self::pattern::PatternError;
 pub use self::refusal::Refusal;
+pub use self::revocations::{MAX_REVOCATIONS, Revocation, RevokeError};
 pub use self::rules::Rules;
 pub use self::settings::{Endpoint, KeySetting, NotAKeySetting, NotAnEndpoint, Settings};
 pub use self::subject::Subject;
@@ -49,6 +52,7 @@ use self::cache::Cache;
 use self::files::{KeyFile, Reload};
 use self::jwks::{Jwks, Place};
 use self::keyring::Keyring;
+use self::revocations::Revocations;
 use self::token::Parts;
 
 /// How often files with keys are read again.
@@ -67,6 +71,7 @@ pub struct Admitted {
 pub struct Auth {
     keyring: Arc<Keyring>,
     rules: Rules,
+    revocations: Revocations,
     cache: Mutex<Cache>,
     issuers: Vec<Jwks>,
     has_keys: bool,
@@ -89,6 +94,14 @@ pub enum StartError {
     /// Two keys have one id, and a token names its key by the id.
     #[error("auth.keys has two keys with the id `{0}`")]
     TwoKeys(String),
+    /// The list of what is revoked cannot be read. Without it, revoked tokens would be valid again.
+    #[error("cannot read {}: repair it, restore it from a backup, or remove it to lift all revocations", .file.display())]
+    Revocations {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        source: io::Error,
+    },
     /// The system refuses a thread.
     #[error("cannot start a thread that reloads keys")]
     Thread(#[from] io::Error),
@@ -97,7 +110,10 @@ pub enum StartError {
 impl Auth {
     /// Reads the keys of files and variables, and starts to fetch those of issuers, without waiting for them.
     pub fn start(settings: Settings) -> Result<Self, StartError> {
-        let Settings { mut keys, own_key, jwks, oidc, rules } = settings;
+        let Settings { mut keys, own_key, jwks, oidc, data, rules } = settings;
+        let file = revocations::file(&data);
+        let revocations =
+            Revocations::read(data).map_err(|source| StartError::Revocations { file, source })?;
         if own_key.exists() {
             keys.push(own_key::setting(own_key));
         }
@@ -125,7 +141,16 @@ impl Auth {
         let anonymous =
             (!rules.anonymous.is_empty()).then(|| Arc::new(Access::anonymous(&rules.anonymous)));
         let cache = Mutex::default();
-        Ok(Self { keyring, rules, cache, issuers, has_keys, anonymous, _reload: reload })
+        Ok(Self {
+            keyring,
+            rules,
+            revocations,
+            cache,
+            issuers,
+            has_keys,
+            anonymous,
+            _reload: reload,
+        })
     }
 
     /// Whether there is any key: without one no token is valid.
@@ -160,6 +185,11 @@ impl Auth {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(Refusal::TooLong);
         }
+        let access = self.known_or_checked(token, now)?;
+        if self.is_revoked(&access) { Err(Refusal::Revoked) } else { Ok(access) }
+    }
+
+    fn known_or_checked(&self, token: &str, now: u64) -> Result<Arc<Access>, Refusal> {
         // Before the check: keys that change meanwhile make it void.
         let version = self.keyring.version();
         let hash = cache::hash(token);
@@ -174,6 +204,26 @@ impl Auth {
         let access = Arc::new(self.check(token, now)?);
         self.cache.lock().insert(hash, access.clone(), version);
         Ok(access)
+    }
+
+    /// Whether what was given has been revoked since.
+    pub fn is_revoked(&self, access: &Access) -> bool {
+        self.revocations.hold_for(access)
+    }
+
+    /// What is revoked.
+    pub fn revocations(&self) -> Vec<Revocation> {
+        self.revocations.all()
+    }
+
+    /// Revokes tokens, for connections that begin from now on. It is on disk when this returns. Blocks.
+    pub fn revoke(&self, revocation: Revocation) -> Result<(), RevokeError> {
+        self.revocations.add(revocation)
+    }
+
+    /// Lifts the revocation of a token or of a user. False if there is none. Blocks.
+    pub fn lift(&self, revocation: &Revocation) -> Result<bool, RevokeError> {
+        self.revocations.lift(revocation)
     }
 
     fn check(&self, token: &str, now: u64) -> Result<Access, Refusal> {

@@ -63,6 +63,12 @@ pub enum Refusal {
         "the token names no user: `sub` must be a text of 1-128 bytes without control characters"
     )]
     Subject,
+    /// Its id cannot be kept.
+    #[error("the token's id (`jti`) must be a text of 1-128 bytes")]
+    Id,
+    /// It was revoked, or all tokens of its user were.
+    #[error("the token has been revoked")]
+    Revoked,
     /// Its grants cannot be read.
     #[error("the token's grants are not a list of at most 100 valid grants")]
     Grants,

@@ -21,6 +21,8 @@ pub struct Settings {
     pub jwks: Option<Endpoint>,
     /// An issuer of OpenID Connect, whose keys are found by discovery.
     pub oidc: Option<Endpoint>,
+    /// The directory with the list of what is revoked.
+    pub data: PathBuf,
     /// The rules for claims.
     pub rules: Rules,
 }

@@ -85,6 +85,7 @@ impl Auth {
             own_key: own_key_file(data),
             jwks: endpoint(&self.jwks),
             oidc: endpoint(&self.oidc),
+            data: data.to_owned(),
             rules: Rules {
                 issuer: self.issuer.clone(),
                 audience: self.audience.clone(),

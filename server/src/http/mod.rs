@@ -23,6 +23,7 @@ mod page;
 mod problem;
 mod reject;
 mod reserve_descriptor;
+mod revocations;
 mod routes;
 mod shared;
 mod upgrade;

@@ -15,7 +15,7 @@ use super::gate::{self, Gate};
 use super::handshake::Refusal;
 use super::shared::{CONNECT, Shared};
 use super::upgrade::{Asked, Peer, Pending};
-use super::{objects, page};
+use super::{objects, page, revocations};
 
 /// What clients and browsers may ask.
 pub(super) fn public(shared: &Arc<Shared>) -> Router {
@@ -27,6 +27,7 @@ pub(super) fn internal(shared: &Arc<Shared>) -> Router {
     let operators = Router::new()
         .merge(guarded(Router::new().route("/metrics", get(metrics))))
         .merge(guarded(objects::routes()))
+        .merge(revocations::routes(shared))
         .merge(controls::routes(shared));
     finish(operators, Router::new().route("/health/ready", get(ready)), shared)
 }

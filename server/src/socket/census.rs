@@ -47,6 +47,12 @@ impl Reactors {
         recent_bytes.set(sum(|survey| survey.recent_bytes));
     }
 
+    /// Closes the connections whose tokens are revoked. Returns how many, or `None` if a reactor does not answer within two seconds; it
+    /// closes them later. When this returns a number, nothing that arrives on them is stored any more.
+    pub async fn close_revoked(&self) -> Option<usize> {
+        Some(self.ask(Command::CloseRevoked).await?.into_iter().sum())
+    }
+
     /// The answer of each reactor to a command.
     async fn ask<T>(&self, command: impl Fn(oneshot::Sender<T>) -> Command) -> Option<Vec<T>> {
         let ask = |inbox: &super::Inbox| {

@@ -42,6 +42,16 @@ impl Reactor {
         }
     }
 
+    /// Closes the connections whose tokens are revoked. Of a request that arrives later nothing is done.
+    pub(super) fn close_revoked(&mut self) -> usize {
+        let revoked = self.connections.revoked();
+        for key in &revoked {
+            self.close(*key, CloseCode::Unauthorized);
+            self.connections.discard_input(*key);
+        }
+        revoked.len()
+    }
+
     /// Ends the connection.
     pub(super) fn lost(&mut self, key: usize) {
         self.memberships.leave_all(&mut self.connections, key, Departing::Lost);

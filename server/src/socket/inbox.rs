@@ -57,6 +57,8 @@ pub(super) enum Command {
     Census(Arc<[ObjectId]>, oneshot::Sender<Vec<Census>>),
     /// Counts the connections, and what is held for them.
     Survey(oneshot::Sender<Survey>),
+    /// Closes the connections whose tokens are revoked, and says how many.
+    CloseRevoked(oneshot::Sender<usize>),
     /// Closes connections that hold so many bytes, because memory is short.
     Shed(usize),
     /// Answers the requests in flight and closes every connection with this code.

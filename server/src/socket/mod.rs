@@ -48,6 +48,7 @@ use self::reactor::Reactor;
 pub(crate) use self::reactor::stepped::Stepped;
 pub use self::survey::Census;
 pub use self::wire_format::WireFormat;
+use crate::auth::Auth;
 use crate::limits::Budget;
 use crate::object::{Registry, Sink};
 use crate::rates::Rates;
@@ -83,6 +84,7 @@ struct Common {
     registry: Registry,
     settings: Settings,
     budget: Budget,
+    auth: Arc<Auth>,
     rates: Arc<Rates>,
     metrics: Metrics,
 }
@@ -133,11 +135,12 @@ impl Reactors {
         registry: Registry,
         settings: Settings,
         budget: Budget,
+        auth: Arc<Auth>,
         rates: Arc<Rates>,
         metrics: Metrics,
     ) -> io::Result<Self> {
         let inboxes: Arc<[_]> = builders.0.iter().map(|builder| builder.inbox.clone()).collect();
-        let common = Common { registry, settings, budget, rates, metrics: metrics.clone() };
+        let common = Common { registry, settings, budget, auth, rates, metrics: metrics.clone() };
         let threads = Mutex::default();
         let reactors = Self { inboxes, threads, metrics, next: AtomicUsize::new(0) };
         for (index, builder) in builders.0.into_iter().enumerate() {

@@ -23,6 +23,7 @@ use super::memberships::Memberships;
 use super::memberships::subscribers::Member;
 use super::survey::Survey;
 use super::{Accepted, Common};
+use crate::auth::Refusal;
 use crate::log::ObjectId;
 use crate::memory::Tidy;
 use crate::object::Address;
@@ -156,6 +157,7 @@ impl Reactor {
                 _ = reply.send(objects.iter().map(census).collect());
             }
             Command::Survey(reply) => _ = reply.send(self.survey()),
+            Command::CloseRevoked(reply) => _ = reply.send(self.close_revoked()),
             Command::Shed(bytes) => self.shed(bytes),
             Command::Drain(code) => self.drain(code),
             Command::Stop => self.stopped = true,
@@ -169,6 +171,10 @@ impl Reactor {
         // A connection with a bad token is closed below and sends nothing under this id.
         let session_id = session.as_ref().map_or(SessionId::NONE, |session| session.id);
         let (admitted, refusal) = match admitted {
+            // It may have been revoked on the way here.
+            Ok(Some(admitted)) if self.common.auth.is_revoked(&admitted.access) => {
+                (None, Some(Refusal::Revoked))
+            }
             Ok(admitted) => (admitted, None),
             Err(refusal) => (None, Some(refusal)),
         };

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use dormouse::auth::{Auth, NewToken, create_own_key};
 use dormouse::config::Config;
 use dormouse_protocol::{
@@ -259,4 +261,96 @@ fn beyond_loopback_a_server_without_keys_does_not_start() {
     assert!(error_of(&["--insecure"]).contains("cannot listen on 192.0.2.1:0"));
     create_own_key(data.path()).unwrap();
     assert!(error_of(&[]).contains("cannot listen on 192.0.2.1:0"));
+}
+
+/// Revokes at the operators' address, as `dormouse revoke` does. Returns what it prints.
+fn revoke(server: &TestServer, args: &[&str]) -> String {
+    let url = format!("http://{}", server.internal);
+    let output =
+        dormouse(&[&["revoke"], args, &["--url", &url]].concat()).output().expect("it runs");
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_revoked_user_is_disconnected_and_stays_out_over_a_restart() {
+    let mut guarded = Guarded::start(|_| {}).await;
+    let grants = ["room/a: join, publish"];
+    let mut ada = guarded.client("ada", &grants).await;
+    let mut bob = guarded.client("bob", &grants).await;
+    let token = guarded.token("ada", &grants, 3600);
+    let object = ada.join_now("room/a").await;
+    ada.publish(object, 1).await;
+    assert_eq!(revoke(&guarded.server, &["user", "ada"]), "revoked; connections closed: 1\n");
+    // It was answered: nothing of what she sends now is stored.
+    let late = ada.try_send(&crate::client::publish(99, object, 2, None)).await;
+    assert!(late.is_err() || ada.closed().await == Some(3501));
+    let seen = bob.join("room/a", Start::All).await;
+    assert_eq!(seen.head, 1);
+    let again = async |guarded: &Guarded| {
+        connect(guarded.server.address, Encoding::Json, &token).await.err()
+    };
+    assert_eq!(again(&guarded).await, Some(UNAUTHORIZED));
+    guarded.server.restart().await;
+    assert_eq!(again(&guarded).await, Some(UNAUTHORIZED));
+    assert_eq!(revoke(&guarded.server, &["list"]), "user ada\n");
+    revoke(&guarded.server, &["user", "ada", "--lift"]);
+    assert_eq!(again(&guarded).await, None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_token_and_those_issued_until_now_can_be_revoked() {
+    let guarded = Guarded::start(|_| {}).await;
+    let [one, other] = [guarded.token("ada", &[], 3600), guarded.token("ada", &[], 3600)];
+    let id = |token: &str| {
+        let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap();
+        let claims: serde_json::Value = serde_json::from_slice(&claims).unwrap();
+        claims["jti"].as_str().unwrap().to_owned()
+    };
+    let address = guarded.server.address;
+    let mut with_one = connect(address, Encoding::Json, &one).await.unwrap();
+    let mut with_other = connect(address, Encoding::Json, &other).await.unwrap();
+    assert!(revoke(&guarded.server, &["token", &id(&one)]).ends_with(": 1\n"));
+    assert_eq!(with_one.closed().await, Some(3501));
+    with_other.ping().await;
+    assert!(revoke(&guarded.server, &["user", "ada", "--issued-until-now"]).ends_with(": 1\n"));
+    assert_eq!(with_other.closed().await, Some(3501));
+    for old in [&one, &other] {
+        assert_eq!(connect(address, Encoding::Json, old).await.err(), Some(UNAUTHORIZED));
+    }
+    // A token of a later second is good.
+    let now = now_seconds();
+    while now_seconds() == now {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let new = guarded.token("ada", &[], 3600);
+    assert!(connect(address, Encoding::Json, &new).await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_operators_can_revoke_and_only_what_a_token_can_have() {
+    let guarded = Guarded::start(|_| {}).await;
+    let ask = async |address, origin: &str, body: &str| {
+        let answer = crate::server::exchange(
+            address,
+            &format!(
+                "POST /v1/revocations HTTP/1.1\r\nHost: localhost\r\n{origin}Content-Type: application/json\r\n\
+                 Content-Length: {}\r\n\r\n{body}",
+                body.len()
+            ),
+        )
+        .await;
+        answer.split(' ').nth(1).unwrap().parse::<u16>().unwrap()
+    };
+    let (public, internal) = (guarded.server.address, guarded.server.internal);
+    let ada = r#"{"user":{"user":"ada"}}"#;
+    assert_eq!(ask(public, "", ada).await, 404);
+    assert_eq!(ask(internal, "Origin: http://evil.example\r\n", ada).await, 403);
+    let long = format!(r#"{{"token":{{"id":"{}"}}}}"#, "x".repeat(129));
+    for bad in ["", "{}", r#"{"user":{}}"#, r#"{"user":{"user":""}}"#, &long] {
+        let status = ask(internal, "", bad).await;
+        assert!((400..500).contains(&status), "{bad}: {status}");
+    }
+    assert_eq!(revoke(&guarded.server, &["list"]), "");
+    assert_eq!(ask(internal, "", ada).await, 200);
 }

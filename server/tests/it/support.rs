@@ -201,26 +201,19 @@ fn inside(data: &Path, metrics: &Metrics) -> Inside {
     };
     let rates = Rates::new(rates::Settings::default(), metrics.registry()).unwrap();
     let rates = Arc::new(rates);
+    let auth = auth(data);
     let reactors = Reactors::start(
         builders,
         registry.clone(),
         settings,
         budget.clone(),
+        auth.clone(),
         rates.clone(),
         sockets,
     )
     .unwrap();
     let (reactors, pressure) = (Arc::new(reactors), Pressure::default());
-    Inside {
-        registry,
-        reactors,
-        log,
-        pressure,
-        budget,
-        auth: auth(data),
-        sessions: sessions(),
-        rates,
-    }
+    Inside { registry, reactors, log, pressure, budget, auth, sessions: sessions(), rates }
 }
 
 /// Without any key: everybody may do everything.

@@ -117,7 +117,14 @@ pub(in crate::auth) fn rules() -> Rules {
 /// Settings without any key. The directory is the server's.
 pub(in crate::auth) fn settings(dir: &Path) -> Settings {
     let own_key = own_key_file(dir);
-    Settings { keys: Vec::new(), own_key, jwks: None, oidc: None, rules: rules() }
+    Settings {
+        keys: Vec::new(),
+        own_key,
+        jwks: None,
+        oidc: None,
+        data: dir.to_owned(),
+        rules: rules(),
+    }
 }
 
 /// A server's check of tokens with these keys in files.

@@ -202,6 +202,16 @@ impl Connections {
         self.access.get(&(key as u32)).map(|(access, _)| access)
     }
 
+    /// The open connections whose tokens are revoked.
+    pub(in crate::socket) fn revoked(&self) -> Vec<usize> {
+        let is_revoked = |access: &Access| self.common.auth.is_revoked(access);
+        let revoked = self
+            .access
+            .iter()
+            .filter(|(key, (access, _))| self.slab[**key as usize].is_open() && is_revoked(access));
+        revoked.map(|(key, _)| *key as usize).collect()
+    }
+
     /// Whether the connection's token has expired.
     pub(in crate::socket) fn has_expired(&self, key: usize) -> bool {
         let end = self.access.get(&(key as u32)).and_then(|(_, end)| *end);

@@ -8,6 +8,7 @@ use mio::Events;
 use tokio::time::Instant;
 
 use super::Reactor;
+use crate::auth::{self, Auth, Rules};
 use crate::limits::Budget;
 use crate::object::{Address, Registry};
 use crate::rates::{self, Rates};
@@ -31,7 +32,16 @@ impl Stepped {
         metrics: &Metrics,
     ) -> Vec<Self> {
         let rates = Rates::new(rates::Settings::default(), &prometheus::Registry::new());
+        let auth = Auth::start(auth::Settings {
+            keys: Vec::new(),
+            own_key: "/nowhere".into(),
+            jwks: None,
+            oidc: None,
+            data: "/nowhere".into(),
+            rules: Rules::default(),
+        });
         let common = Common {
+            auth: Arc::new(auth.expect("nothing is configured")),
             rates: Arc::new(rates.expect("the registry is new")),
             registry: registry.clone(),
             settings,

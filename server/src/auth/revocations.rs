@@ -1,0 +1,168 @@
+//! Tokens that were revoked before they end: single ones, or those of a user.
+//!
+//! Owns the list in memory and its file in the data directory, which is written anew, synced and moved into its place before a change
+//! counts as done. So a crash leaves the list before or the list after the change.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use parking_lot::{Mutex, RwLock};
+use serde::{Deserialize, Serialize};
+
+use super::access::{Access, MAX_ID_BYTES, MAX_USER_BYTES};
+
+/// The most that may be revoked at once.
+pub const MAX_REVOCATIONS: usize = 10_000;
+
+const FILE: &str = "revocations.json";
+/// The file while it is being written.
+const DRAFT: &str = "revocations.json.new";
+
+/// What is revoked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "snake_case")]
+pub enum Revocation {
+    /// The token with this `jti`.
+    Token {
+        /// The token's `jti`.
+        id: String,
+    },
+    /// Tokens of this user.
+    User {
+        /// The tokens' `sub`.
+        user: String,
+        /// Only those that were issued (`iat`) up to this second since the Unix epoch, and those that do not say when; otherwise
+        /// all.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        issued_until: Option<u64>,
+    },
+}
+
+/// Why a revocation cannot be stored.
+#[derive(Debug, thiserror::Error)]
+pub enum RevokeError {
+    /// No token can have this.
+    #[error("a token's id and user have 1-128 bytes")]
+    Invalid,
+    /// There are too many.
+    #[error(
+        "there are {MAX_REVOCATIONS} revocations already: lift those of tokens that have expired"
+    )]
+    Full,
+    /// The file cannot be written.
+    #[error("the revocations cannot be written to the data directory")]
+    Io(#[from] io::Error),
+}
+
+/// The revocations that hold.
+#[derive(Debug)]
+pub(super) struct Revocations {
+    dir: PathBuf,
+    /// Held while a change is made.
+    changing: Mutex<()>,
+    all: RwLock<Vec<Revocation>>,
+}
+
+/// The file in a data directory.
+pub(super) fn file(dir: &Path) -> PathBuf {
+    dir.join(FILE)
+}
+
+impl Revocations {
+    /// Reads the file; without one nothing is revoked.
+    pub(super) fn read(dir: PathBuf) -> io::Result<Self> {
+        let all = match fs::read(file(&dir)) {
+            Ok(bytes) => serde_json::from_slice(&bytes)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        Ok(Self { dir, changing: Mutex::default(), all: RwLock::new(all) })
+    }
+
+    pub(super) fn all(&self) -> Vec<Revocation> {
+        self.all.read().clone()
+    }
+
+    pub(super) fn hold_for(&self, access: &Access) -> bool {
+        self.all.read().iter().any(|revocation| revocation.holds_for(access))
+    }
+
+    /// Adds a revocation, in the place of one of the same tokens. Blocks for the disk.
+    pub(super) fn add(&self, revocation: Revocation) -> Result<(), RevokeError> {
+        if !revocation.is_valid() {
+            return Err(RevokeError::Invalid);
+        }
+        self.change(|all| {
+            all.retain(|other| !other.is_for_same(&revocation));
+            if all.len() >= MAX_REVOCATIONS {
+                return Err(RevokeError::Full);
+            }
+            all.push(revocation);
+            Ok(())
+        })
+    }
+
+    /// Lifts a revocation. False if there is none for these tokens. Blocks for the disk.
+    pub(super) fn lift(&self, revocation: &Revocation) -> Result<bool, RevokeError> {
+        let mut was_there = false;
+        self.change(|all| {
+            let before = all.len();
+            all.retain(|other| !other.is_for_same(revocation));
+            was_there = all.len() < before;
+            Ok(())
+        })?;
+        Ok(was_there)
+    }
+
+    fn change(
+        &self,
+        change: impl FnOnce(&mut Vec<Revocation>) -> Result<(), RevokeError>,
+    ) -> Result<(), RevokeError> {
+        let _changing = self.changing.lock();
+        let mut all = self.all();
+        change(&mut all)?;
+        self.write(&all)?;
+        *self.all.write() = all;
+        Ok(())
+    }
+
+    fn write(&self, all: &[Revocation]) -> io::Result<()> {
+        let draft = self.dir.join(DRAFT);
+        let mut file =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+        file.write_all(&serde_json::to_vec_pretty(all)?)?;
+        file.sync_all()?;
+        fs::rename(&draft, self::file(&self.dir))?;
+        File::open(&self.dir)?.sync_all()
+    }
+}
+
+impl Revocation {
+    fn holds_for(&self, access: &Access) -> bool {
+        match self {
+            Self::Token { id } => access.id.as_deref() == Some(id),
+            Self::User { user, issued_until } => {
+                let is_old = issued_until
+                    .is_none_or(|until| access.issued.is_none_or(|issued| issued <= until));
+                access.subject.user() == Some(user) && is_old
+            }
+        }
+    }
+
+    fn is_for_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Token { id }, Self::Token { id: other }) => id == other,
+            (Self::User { user, .. }, Self::User { user: other, .. }) => user == other,
+            _ => false,
+        }
+    }
+
+    fn is_valid(&self) -> bool {
+        match self {
+            Self::Token { id } => (1..=MAX_ID_BYTES).contains(&id.len()),
+            Self::User { user, .. } => (1..=MAX_USER_BYTES).contains(&user.len()),
+        }
+    }
+}
