@@ -3,6 +3,8 @@
 //! The server refuses a request with an unknown field. Otherwise a client could believe that the server did what the field asks
 //! for.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{Key, Kind, ObjectName, Payload};
@@ -27,8 +29,26 @@ pub enum ClientMessage {
     /// Read the roster.
     #[serde(rename = "presence.get")]
     PresenceGet(PresenceGet),
+    /// Replace the token of access of this connection.
+    Auth(Auth),
     /// Check that the server still answers.
     Ping(Ping),
+}
+
+/// Replace the token of access of this connection by another one of the same user.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Auth {
+    /// The id of the request, chosen by the client. The reply repeats it.
+    pub id: u32,
+    /// The token. It is a secret: see the implementation of `Debug`.
+    pub token: Box<str>,
+}
+
+impl fmt::Debug for Auth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Auth").field("id", &self.id).finish_non_exhaustive()
+    }
 }
 
 /// Become a member of an object.

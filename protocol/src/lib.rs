@@ -15,8 +15,8 @@ mod payload;
 mod server;
 
 pub use client::{
-    ClientMessage, History, Join, Leave, Ping, Position, PresenceGet, PresenceSet, Publish, Signal,
-    Start, Watch,
+    Auth, ClientMessage, History, Join, Leave, Ping, Position, PresenceGet, PresenceSet, Publish,
+    Signal, Start, Watch,
 };
 pub use close::CloseCode;
 pub use codec::{DecodeError, Encoding, SUBPROTOCOL_JSON, SUBPROTOCOL_MSGPACK};
@@ -26,6 +26,6 @@ pub use name::{InvalidText, Key, Kind, ObjectName};
 pub use payload::{InvalidPayload, MAX_DEPTH, Payload};
 pub use server::{
     Arrival, CaughtUp, Departure, Done, ErrorReply, Events, HistoryPage, Joined, Limits, Presence,
-    Present, Published, Reset, ResetReason, Roster, ServerMessage, SignalItem, Signals, Update,
-    Welcome,
+    Present, Published, Removed, Reset, ResetReason, Roster, ServerMessage, SignalItem, Signals,
+    TokenExpiring, Update, Welcome,
 };

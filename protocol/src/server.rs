@@ -30,8 +30,30 @@ pub enum ServerMessage {
     Presence(Presence),
     /// The reply to a leave, to a ping, to `presence.set` and to a signal with an id.
     Done(Done),
+    /// The token of access expires soon.
+    TokenExpiring(TokenExpiring),
+    /// The server has ended a membership.
+    Removed(Removed),
     /// A request was refused.
     Error(ErrorReply),
+}
+
+/// The token of access expires soon: a new one can be sent with `auth`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenExpiring {
+    /// The time until the server closes the connection, in milliseconds.
+    pub expires_in_ms: u64,
+}
+
+/// The server has ended a membership. Nothing of the object follows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Removed {
+    /// The number of the object.
+    pub object: u64,
+    /// Why, for programs.
+    pub code: ErrorCode,
+    /// Why and what to do, for people.
+    pub message: Box<str>,
 }
 
 /// The first message on every connection.

@@ -99,6 +99,7 @@ pub(crate) enum RevokeCommand {
     /// Revoke one token
     Token {
         /// The token's id, its claim `jti`
+        #[arg(allow_hyphen_values = true)]
         id: String,
         #[command(flatten)]
         flags: RevokeFlags,
@@ -106,6 +107,7 @@ pub(crate) enum RevokeCommand {
     /// Revoke the tokens of a user
     User {
         /// The user, the claim `sub`
+        #[arg(allow_hyphen_values = true)]
         user: String,
         /// Only tokens that were issued (`iat`) until now: the user may come back with a new one
         #[arg(long, conflicts_with = "lift")]

@@ -429,6 +429,7 @@ fn socket_settings(config: &Config) -> socket::Settings {
         pong_timeout: config.liveness.pong_timeout,
         stall_timeout: config.liveness.stall_timeout,
         message_timeout: config.limits.message_timeout,
+        expiry_notice: config.auth.expiry_notice,
         close_timeout: config.liveness.close_timeout,
         bounds: socket::Bounds::default(),
     }

@@ -304,6 +304,11 @@ impl Client {
                 Ok(Some(Notice::History { object, after, page }))
             }
             ServerMessage::Done(Done { id }) => Ok(self.done(id)),
+            // It connects again with the same token, and hears then that it has expired.
+            ServerMessage::TokenExpiring(_) => Ok(None),
+            ServerMessage::Removed(removed) => {
+                bail!("the server ended a membership: {}", removed.message)
+            }
             ServerMessage::Error(error) => self.refused(&error).map(|()| None),
         }
     }

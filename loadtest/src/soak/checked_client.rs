@@ -163,7 +163,9 @@ impl CheckedClient {
                     oracle.faults.add(Fault::Signal, || format!("{why:#}"));
                 }
             }
+            ServerMessage::Removed(removed) => bail!("the server ended a membership: {removed:?}"),
             ServerMessage::Welcome(_)
+            | ServerMessage::TokenExpiring(_)
             | ServerMessage::Published(_)
             | ServerMessage::History(_)
             | ServerMessage::Roster(_)
@@ -212,6 +214,8 @@ fn id_of(message: &ServerMessage) -> Option<u32> {
         | ServerMessage::Reset(_)
         | ServerMessage::Signals(_)
         | ServerMessage::Presence(_)
+        | ServerMessage::TokenExpiring(_)
+        | ServerMessage::Removed(_)
         | ServerMessage::Error(_) => None,
     }
 }

@@ -61,8 +61,13 @@ impl Access {
         let grants = grants(claims, rules)?;
         let names = grants.iter().flat_map(Grant::claims);
         let subject = Subject::new(user, claims, names);
-        let issued = claims.get("iat").and_then(seconds);
-        Ok(Self { subject, grants, id: id(claims)?, issued, expires: Some(expires) })
+        Ok(Self {
+            subject,
+            grants,
+            id: id(claims)?,
+            issued: claims.get("iat").and_then(seconds),
+            expires: Some(expires),
+        })
     }
 
     /// What it allows with an object.

@@ -55,8 +55,9 @@ pub(super) fn create(
     claims.insert("sub".into(), json!(user));
     claims.insert("iat".into(), json!(now));
     claims.insert("exp".into(), json!(expires));
-    let id: [u8; 12] = rand::random();
-    claims.insert("jti".into(), json!(URL_SAFE_NO_PAD.encode(id)));
+    // In hexadecimal: an id that begins with `-` would look like an option on the command line.
+    let id: u64 = rand::random();
+    claims.insert("jti".into(), json!(format!("{id:016x}")));
     for (name, values) in [("iss", &rules.issuer), ("aud", &rules.audience)] {
         if let Some(first) = values.first() {
             claims.insert(name.into(), json!(first));

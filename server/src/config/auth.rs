@@ -73,6 +73,20 @@ pub struct Auth {
     )]
     #[serde(serialize_with = "humantime_serde::serialize")]
     pub leeway: Duration,
+
+    /// How long before its token expires a client gets `token_expiring`, so that it can send a new one: at most 1h.
+    #[config(
+        env = "DORMOUSE_AUTH_EXPIRY_NOTICE",
+        default = "1m",
+        deserialize_with = humantime_serde::deserialize,
+        validate(*expiry_notice <= Duration::from_hours(1), "must be at most 1h")
+    )]
+    #[serde(serialize_with = "humantime_serde::serialize")]
+    pub expiry_notice: Duration,
+
+    /// The cookie that holds the token, for pages of `allowed_origins` and the server's own. Empty for none.
+    #[config(env = "DORMOUSE_AUTH_COOKIE", default = "", validate = cookie)]
+    pub cookie: String,
 }
 
 impl Auth {
@@ -120,6 +134,13 @@ impl Auth {
 #[expect(clippy::ptr_arg, reason = "the form of a validator")]
 fn endpoint(text: &String) -> Result<(), NotAnEndpoint> {
     if text.is_empty() { Ok(()) } else { text.parse::<Endpoint>().map(drop) }
+}
+
+/// The characters of a token in RFC 9110, section 5.6.2, are those of a cookie's name (RFC 6265, section 4.1.1).
+#[expect(clippy::ptr_arg, reason = "the form of a validator")]
+fn cookie(name: &String) -> Result<(), &'static str> {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+    if name.chars().all(is_name) { Ok(()) } else { Err("must be a name of a cookie") }
 }
 
 #[expect(clippy::ptr_arg, reason = "the form of a validator")]

@@ -3,7 +3,7 @@
 //! Pure: no socket, no clock. Whether there is room for one more connection is the route's business.
 
 use axum::http::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, RETRY_AFTER, SEC_WEBSOCKET_ACCEPT,
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, RETRY_AFTER, SEC_WEBSOCKET_ACCEPT,
     SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
     TRANSFER_ENCODING, UPGRADE,
 };
@@ -287,6 +287,17 @@ pub(super) fn access_token(headers: &HeaderMap) -> Option<&str> {
     }
     tokens(headers, &SEC_WEBSOCKET_PROTOCOL)
         .find_map(|offered| offered.strip_prefix(SUBPROTOCOL_TOKEN))
+}
+
+/// The token of access in the cookie of this name, if it has a name.
+pub(super) fn cookie_token<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    if name.is_empty() {
+        return None;
+    }
+    let lists = headers.get_all(COOKIE).iter().filter_map(|list| list.to_str().ok());
+    let mut cookies =
+        lists.flat_map(|list| list.split(';')).filter_map(|pair| pair.split_once('='));
+    cookies.find(|(cookie, _)| cookie.trim() == name).map(|(_, token)| token.trim())
 }
 
 /// The session that a query names, or a new one. The characters of a token need no escape in a URL, so escaped text is not a token.

@@ -147,6 +147,7 @@ impl HttpServer {
                 compression: config.compression,
                 echo: config.test_controls,
             },
+            cookie: config.auth.cookie.clone(),
             counts,
             full: LogThrottle::default(),
             metrics: metrics.clone(),

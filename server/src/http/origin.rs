@@ -22,6 +22,14 @@ impl Origins {
         };
         self.0.iter().any(is_allowed) || is_own(origin.as_bytes(), headers)
     }
+
+    /// Whether a page connects that the configuration names, or the server's own. Browsers send cookies with the requests of every page:
+    /// `*` is not enough to believe them.
+    pub(super) fn trusts(&self, headers: &HeaderMap) -> bool {
+        let Some(origin) = headers.get(ORIGIN) else { return false };
+        let is_named = |named: &String| origin.as_bytes().eq_ignore_ascii_case(named.as_bytes());
+        self.0.iter().any(is_named) || is_own(origin.as_bytes(), headers)
+    }
 }
 
 /// The page came from the address that it connects to. The scheme may differ: TLS may end at a proxy.
@@ -57,5 +65,19 @@ mod tests {
         }
         assert!(admits(&["https://app.example"], Some("https://app.example")));
         assert!(!admits(&["https://app.example"], Some("http://app.example")));
+    }
+
+    #[test]
+    fn cookies_of_pages_are_believed_if_the_page_is_named() {
+        let trusts = |allowed: &str, origin: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(HOST, HeaderValue::from_static("chat.example"));
+            headers.insert(ORIGIN, HeaderValue::from_static(origin));
+            Origins::new(&[allowed.to_owned()]).trusts(&headers)
+        };
+        assert!(trusts("https://app.example", "https://app.example"));
+        assert!(trusts("*", "https://chat.example"), "the server's own");
+        assert!(!trusts("*", "https://evil.example"));
+        assert!(!Origins::new(&["*".to_owned()]).trusts(&HeaderMap::new()), "no page");
     }
 }

@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 
 use super::Inside;
-use super::handshake::{Handshake, Offers, Refusal, access_token};
+use super::handshake::{Handshake, Offers, Refusal, access_token, cookie_token};
 use super::health::Health;
 use super::host::Hosts;
 use super::log_throttle::LogThrottle;
@@ -27,6 +27,8 @@ pub(super) struct Shared {
     pub(super) inside: Inside,
     pub(super) test_controls: bool,
     pub(super) offers: Offers,
+    /// The cookie that holds tokens; empty for none.
+    pub(super) cookie: String,
     pub(super) counts: Counts,
     /// Throttles the log line about `limits.connections`.
     pub(super) full: LogThrottle,
@@ -59,7 +61,11 @@ impl Shared {
             NoConnectionPermit::Memory => Refusal::Memory,
         })?;
         // Last: to check a signature is the most work.
-        let admitted = auth.admit(access_token(&request.headers), registry.now_ms());
+        let headers = &request.headers;
+        let token = access_token(headers).or_else(|| {
+            self.origins.trusts(headers).then(|| cookie_token(headers, &self.cookie)).flatten()
+        });
+        let admitted = auth.admit(token, registry.now_ms());
         if admitted.is_err() {
             rates.failed_auth(address);
         }

@@ -96,6 +96,7 @@ impl Bounds {
             pong_timeout: Duration::from_secs(10),
             stall_timeout: Duration::from_mins(1),
             message_timeout: Duration::from_mins(1),
+            expiry_notice: Duration::ZERO,
             close_timeout: Duration::from_secs(1),
             bounds: SOCKETS,
         }

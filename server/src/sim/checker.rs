@@ -84,6 +84,9 @@ impl Client {
                 Some(ClientMessage::Ping(_) | ClientMessage::Signal(_)) => Ok(()),
                 other => Err(format!("{done:?} answers {other:?}")),
             },
+            ServerMessage::TokenExpiring(_) | ServerMessage::Removed(_) => {
+                Err(format!("{message:?}, and there are no tokens"))
+            }
             ServerMessage::Error(error) => self.refused(around, error),
         }
     }

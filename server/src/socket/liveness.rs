@@ -39,6 +39,7 @@ impl Reactor {
                     self.end_if_told(key);
                 }
             }
+            Phase::Open if self.connections.is_replaced(key) => {}
             Phase::Open => match self.connections.judge(key) {
                 Ok(next) => self.connections.look_again(key, next),
                 Err(code) => {
@@ -70,6 +71,7 @@ impl Connections {
         if self.has_expired(key) {
             return Err(CloseCode::TokenExpired);
         }
+        self.tell_of_expiry(key);
         let now = self.wheel.now();
         let silence = self.silence(self[key].generation);
         let is_paused = self.is_paused(key);

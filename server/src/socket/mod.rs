@@ -4,6 +4,7 @@
 //! HTTP nor the rules of any class.
 
 mod accepted;
+mod authenticate;
 mod bounds;
 mod census;
 mod close;
@@ -70,6 +71,8 @@ pub struct Settings {
     pub pong_timeout: Duration,
     /// How long a socket may take nothing of what waits for it.
     pub stall_timeout: Duration,
+    /// How long before its token expires a client is told.
+    pub expiry_notice: Duration,
     /// How long a message may take to arrive, from its first byte to its last.
     pub message_timeout: Duration,
     /// How long the closing handshake may take.

@@ -22,6 +22,7 @@ impl Reactor {
         };
         match message {
             ClientMessage::Signal(signal) => memberships.signal(connections, key, signal),
+            ClientMessage::Auth(auth) => self.authenticate(key, &auth),
             ClientMessage::Ping(ping) => connections.done(key, ping.id),
             ClientMessage::Leave(leave) => memberships.leave_request(connections, key, &leave),
             ClientMessage::Join(join) => memberships.join(connections, key, join),

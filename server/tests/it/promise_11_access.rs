@@ -8,8 +8,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use dormouse::auth::{Auth, NewToken, create_own_key};
 use dormouse::config::Config;
 use dormouse_protocol::{
-    ClientMessage, CloseCode, Encoding, ErrorCode, Join, PresenceGet, PresenceSet, ServerMessage,
-    Signal, Start, Watch,
+    Auth as AuthRequest, ClientMessage, CloseCode, Encoding, ErrorCode, Join, PresenceGet,
+    PresenceSet, ServerMessage, Signal, Start, Watch,
 };
 
 use crate::client::{Client, Closed, ENCODINGS, Payload, history};
@@ -261,6 +261,120 @@ fn beyond_loopback_a_server_without_keys_does_not_start() {
     assert!(error_of(&["--insecure"]).contains("cannot listen on 192.0.2.1:0"));
     create_own_key(data.path()).unwrap();
     assert!(error_of(&[]).contains("cannot listen on 192.0.2.1:0"));
+}
+
+/// Sends a new token; the reply.
+async fn authenticate(client: &mut Client, token: &str) -> Result<(), String> {
+    let id = client.id();
+    client.send(&ClientMessage::Auth(AuthRequest { id, token: token.into() })).await;
+    match client.reply(id).await {
+        ServerMessage::Done(_) => Ok(()),
+        ServerMessage::Error(error) if error.code == ErrorCode::Forbidden => {
+            Err(error.message.into())
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_token_replaces_the_one_before_and_ends_what_it_does_not_allow() {
+    let guarded = Guarded::start(|_| {}).await;
+    let mut ada = guarded.client("ada", &["room/*: join, publish"]).await;
+    let (kept, lost) = (ada.join_now("room/kept").await, ada.join_now("room/lost").await);
+    ada.publish(kept, 1).await;
+    ada.events_until(kept, 1).await;
+
+    let narrower = guarded.token("ada", &["room/kept: join"], 3600);
+    authenticate(&mut ada, &narrower).await.unwrap();
+    let is_removed = |message: &ServerMessage| matches!(message, ServerMessage::Removed(_));
+    let ServerMessage::Removed(removed) = ada.find(is_removed).await else { unreachable!() };
+    assert_eq!((removed.object, removed.code), (lost, ErrorCode::Forbidden));
+    // Nothing of it follows, and nothing can be asked of it.
+    let mut other = guarded.client("bob", &["room/*: join, publish"]).await;
+    let object = other.join_now("room/lost").await;
+    other.publish(object, "secret").await;
+    let id = ada.send_publish(lost, 2, None).await;
+    assert_eq!(ada.refusal(id).await.code, ErrorCode::NotJoined);
+    ada.nothing_more().await;
+    let id = ada.send_publish(kept, 2, None).await;
+    assert_eq!(ada.refusal(id).await.code, ErrorCode::Forbidden);
+
+    let wider = guarded.token("ada", &["room/*: join, publish"], 3600);
+    authenticate(&mut ada, &wider).await.unwrap();
+    ada.publish(kept, 3).await;
+    assert!(may_join(&mut ada, "room/lost").await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_that_is_not_valid_or_of_another_user_changes_nothing() {
+    let guarded = Guarded::start(|_| {}).await;
+    let grants = ["room/a: join, publish"];
+    let mut ada = guarded.client("ada", &grants).await;
+    let object = ada.join_now("room/a").await;
+    let bobs = guarded.token("bob", &["room/b: join"], 3600);
+    assert!(authenticate(&mut ada, &bobs).await.unwrap_err().contains("another user"));
+    for bad in ["", "x", &guarded.token("ada", &[], 0), &"x".repeat(9_000)] {
+        authenticate(&mut ada, bad).await.unwrap_err();
+    }
+    ada.publish(object, 1).await;
+    assert!(!may_join(&mut ada, "room/b").await);
+    // The same token again, any number of times, is no different.
+    let again = guarded.token("ada", &grants, 3600);
+    for _ in 0..100 {
+        authenticate(&mut ada, &again).await.unwrap();
+    }
+    ada.publish(object, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_is_told_before_its_token_expires_and_stays_with_a_new_one() {
+    let guarded = Guarded::start(|config| {
+        config.auth.expiry_notice = Duration::from_mins(30);
+    })
+    .await;
+    let grants = ["room/a: join, publish"];
+    // Of a token with more time nothing is told.
+    let mut ada = guarded.client("ada", &grants).await;
+    let object = ada.join_now("room/a").await;
+    ada.nothing_more().await;
+    let short = guarded.token("ada", &grants, 2);
+    authenticate(&mut ada, &short).await.unwrap();
+    let is_told = |message: &ServerMessage| matches!(message, ServerMessage::TokenExpiring(_));
+    let ServerMessage::TokenExpiring(told) = ada.find(is_told).await else { unreachable!() };
+    assert!(told.expires_in_ms <= 2_000, "{told:?}");
+    // In time, and later it is still there.
+    authenticate(&mut ada, &guarded.token("ada", &grants, 3600)).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    ada.publish(object, 1).await;
+    authenticate(&mut ada, &guarded.token("ada", &grants, 1)).await.unwrap();
+    ada.find(is_told).await;
+    assert_eq!(ada.closed().await, Some(3007));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_in_a_cookie_is_believed_from_pages_that_are_named() {
+    let guarded = Guarded::start(|config| {
+        config.auth.cookie = "access".into();
+        config.allowed_origins = vec!["https://app.example".into(), "*".into()];
+    })
+    .await;
+    let token = guarded.token("ada", &["room/a: join"], 3600);
+    for (origin, cookie, is_valid) in [
+        (Some("https://app.example"), format!("theme=dark; access={token}"), true),
+        (Some("https://evil.example"), format!("access={token}"), false),
+        (None, format!("access={token}"), false),
+        (Some("https://app.example"), format!("other={token}"), false),
+        (Some("https://app.example"), "access=x".into(), false),
+    ] {
+        let client =
+            Client::try_connect_with(guarded.server.address, Encoding::Json, None, |headers| {
+                headers.insert("Cookie", cookie.parse().unwrap());
+                if let Some(origin) = origin {
+                    headers.insert("Origin", origin.parse().unwrap());
+                }
+            });
+        assert_eq!(client.await.is_ok(), is_valid, "{origin:?} {cookie}");
+    }
 }
 
 /// Revokes at the operators' address, as `dormouse revoke` does. Returns what it prints.

@@ -196,6 +196,7 @@ fn inside(data: &Path, metrics: &Metrics) -> Inside {
         pong_timeout: PATIENCE,
         stall_timeout: PATIENCE,
         message_timeout: PATIENCE,
+        expiry_notice: PATIENCE,
         close_timeout: PATIENCE,
         bounds: socket::Bounds::default(),
     };

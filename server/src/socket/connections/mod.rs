@@ -19,7 +19,7 @@ use std::ops::{Index, IndexMut};
 use std::sync::Arc;
 use std::time::Duration;
 
-use dormouse_protocol::{CloseCode, Done, ErrorCode, ErrorReply, ServerMessage};
+use dormouse_protocol::{CloseCode, Done, ErrorCode, ErrorReply, ServerMessage, TokenExpiring};
 use mio::net::TcpStream;
 use mio::{Interest, Poll, Token};
 use slab::Slab;
@@ -58,12 +58,22 @@ const SHORT_READ: usize = 1 << 10;
 /// The time until the reactor checks again whether there is memory: whatever releases memory sends no notification.
 const RETRY_MEMORY: Duration = Duration::from_millis(10);
 
+/// What a connection may do, and for how long.
+struct Granted {
+    access: Arc<Access>,
+    end: Option<Tick>,
+    /// The client was told that the end is near.
+    is_told: bool,
+    /// When the wheel's entry of the connection comes up. One that comes up earlier was replaced by that.
+    entry: Tick,
+}
+
 /// All connections of a reactor, by their keys.
 pub(in crate::socket) struct Connections {
     pub(in crate::socket) common: Common,
     slab: Slab<Connection>,
     /// What connections may do, where that is not everything; apart, so that a server without tokens keeps nothing for them.
-    access: HashMap<u32, (Arc<Access>, Option<Tick>)>,
+    access: HashMap<u32, Granted>,
     /// The connections that rate limits hold for.
     limited: HashMap<u32, rates::Client>,
     pub(in crate::socket) wheel: Wheel<Address>,
@@ -95,6 +105,14 @@ impl Index<usize> for Connections {
 impl IndexMut<usize> for Connections {
     fn index_mut(&mut self, key: usize) -> &mut Connection {
         &mut self.slab[key]
+    }
+}
+
+impl Granted {
+    /// When the client is to be told of the end, or it is there.
+    fn due(&self, notice: Tick) -> Option<Tick> {
+        let end = self.end?;
+        Some(if self.is_told { end } else { end.saturating_sub(notice) })
     }
 }
 
@@ -181,40 +199,81 @@ impl Connections {
         if let Some(limited) = limited {
             self.limited.insert(key as u32, limited);
         }
-        if let Some(Admitted { access, left }) = admitted {
-            let end = left.map(|left| self.wheel.after(left));
-            self.access.insert(key as u32, (access, end));
+        if let Some(admitted) = admitted {
+            self.set_access(key, admitted);
         }
         self.look_again(key, self.wheel.after(self.silence(self.generation)));
         Some(key)
     }
 
-    /// Looks at an open connection again at `due`, or when its token expires if that is earlier. A connection has one such entry in
-    /// the wheel: an entry for the expiry alone would outlive a connection that ends before.
+    /// Looks at an open connection again at `due`, or when its token is about to expire if that is earlier. A connection has one such
+    /// entry in the wheel: an entry for the expiry alone would outlive a connection that ends before.
     pub(in crate::socket) fn look_again(&mut self, key: usize, due: Tick) {
-        let end = self.access.get(&(key as u32)).and_then(|(_, end)| *end);
-        let due = end.map_or(due, |end| due.min(end));
+        let notice = wheel::ticks(self.common.settings.expiry_notice);
+        let due = match self.access.get_mut(&(key as u32)) {
+            Some(granted) => {
+                let due = granted.due(notice).map_or(due, |end| due.min(end));
+                granted.entry = due.max(self.wheel.now() + 1);
+                granted.entry
+            }
+            None => due,
+        };
         self.wheel.insert(due, self.slab[key].address(key, 0));
+    }
+
+    /// Whether the entry of a connection that comes up now was replaced by a later one.
+    pub(in crate::socket) fn is_replaced(&self, key: usize) -> bool {
+        let granted = self.access.get(&(key as u32));
+        granted.is_some_and(|granted| granted.entry > self.wheel.now())
+    }
+
+    /// Gives a connection what it may do from now on. Where that ends before the connection would be looked at, the wheel gets an
+    /// entry in the place of the one that it has.
+    pub(in crate::socket) fn set_access(&mut self, key: usize, admitted: Admitted) {
+        let Admitted { access, left } = admitted;
+        let end = left.map(|left| self.wheel.after(left));
+        let entry = self.access.get(&(key as u32)).map(|granted| granted.entry);
+        let granted = Granted { access, end, is_told: false, entry: entry.unwrap_or(Tick::MAX) };
+        let due = granted.due(wheel::ticks(self.common.settings.expiry_notice));
+        self.access.insert(key as u32, granted);
+        if let (Some(entry), Some(due)) = (entry, due)
+            && due < entry
+        {
+            self.look_again(key, due);
+        }
+    }
+
+    /// Tells a client that its token is about to expire, once.
+    pub(in crate::socket) fn tell_of_expiry(&mut self, key: usize) {
+        let (now, notice) = (self.wheel.now(), self.common.settings.expiry_notice);
+        let Some(granted) = self.access.get_mut(&(key as u32)) else { return };
+        let Some(end) = granted.end else { return };
+        if granted.is_told || end - now > wheel::ticks(notice) {
+            return;
+        }
+        granted.is_told = true;
+        let expires_in_ms = wheel::time(end - now).as_millis() as u64;
+        self.slab[key].queue(&ServerMessage::TokenExpiring(TokenExpiring { expires_in_ms }));
+        self.queue_write(key);
     }
 
     /// What a connection may do, where that is not everything.
     pub(in crate::socket) fn access(&self, key: usize) -> Option<&Arc<Access>> {
-        self.access.get(&(key as u32)).map(|(access, _)| access)
+        self.access.get(&(key as u32)).map(|granted| &granted.access)
     }
 
     /// The open connections whose tokens are revoked.
     pub(in crate::socket) fn revoked(&self) -> Vec<usize> {
         let is_revoked = |access: &Access| self.common.auth.is_revoked(access);
-        let revoked = self
-            .access
-            .iter()
-            .filter(|(key, (access, _))| self.slab[**key as usize].is_open() && is_revoked(access));
+        let revoked = self.access.iter().filter(|(key, granted)| {
+            self.slab[**key as usize].is_open() && is_revoked(&granted.access)
+        });
         revoked.map(|(key, _)| *key as usize).collect()
     }
 
     /// Whether the connection's token has expired.
     pub(in crate::socket) fn has_expired(&self, key: usize) -> bool {
-        let end = self.access.get(&(key as u32)).and_then(|(_, end)| *end);
+        let end = self.access.get(&(key as u32)).and_then(|granted| granted.end);
         end.is_some_and(|end| end <= self.wheel.now())
     }
 

@@ -19,6 +19,11 @@ pub(in crate::socket) fn ticks(time: Duration) -> Tick {
     u32::try_from(time.as_nanos().div_ceil(TICK.as_nanos())).unwrap_or(u32::MAX)
 }
 
+/// The time that so many ticks take.
+pub(in crate::socket) fn time(ticks: Tick) -> Duration {
+    TICK * ticks
+}
+
 /// A wheel of entries.
 pub(in crate::socket) struct Wheel<T> {
     start: Instant,

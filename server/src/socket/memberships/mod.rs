@@ -18,6 +18,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use dormouse_protocol::ObjectName;
 use slab::Slab;
 use tokio::time::Instant;
 
@@ -91,6 +92,11 @@ impl Memberships {
         for object in joins {
             self.leave(connections, key, object, how);
         }
+    }
+
+    /// The name of the object that a membership is in.
+    pub(in crate::socket) fn name_of(&self, joined: Membership) -> ObjectName {
+        self.subscribers[joined.subscribers as usize].handle.identity().name.clone()
     }
 
     /// How soon something of them is due.

@@ -69,6 +69,7 @@ fn request_id(message: &ClientMessage) -> Option<u32> {
         ClientMessage::History(history) => Some(history.id),
         ClientMessage::PresenceSet(set) => Some(set.id),
         ClientMessage::PresenceGet(get) => Some(get.id),
+        ClientMessage::Auth(auth) => Some(auth.id),
         ClientMessage::Ping(ping) => Some(ping.id),
     }
 }
