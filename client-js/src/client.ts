@@ -29,9 +29,10 @@ export interface DormouseOptions {
   readonly session?: string;
   /**
    * The token that says who the user is and what it may do, for a server with keys. A function is called at each attempt to
-   * connect, so that it can return a new token when the one before has expired.
+   * connect, and before the token expires: the connection then goes on with the new one. It may return a promise. If it throws
+   * `Unauthorized`, the client stops.
    */
-  readonly token?: string | (() => string);
+  readonly token?: string | (() => string | Promise<string>);
 }
 
 const OPTIONS = ["encoding", "WebSocket", "minReconnectDelay", "maxReconnectDelay", "timeout", "session", "token"];
@@ -72,6 +73,8 @@ export class Dormouse extends Emitter<ClientEvents> {
   readonly #connection: Connection;
   readonly #context: RoomContext<AnyRoom>;
   #token: string | null;
+  /** What gives another token of access, if anything does. */
+  readonly #nextToken: (() => string | Promise<string>) | null;
   #session: Session | null = null;
   #limits: Limits | null = null;
   #requests: Requests | null = null;
@@ -92,6 +95,7 @@ export class Dormouse extends Emitter<ClientEvents> {
     checkChoice("encoding", options.encoding, ["msgpack", "json"]);
     this.#url = connectUrl(url);
     this.#token = options.session ?? null;
+    this.#nextToken = typeof options.token === "function" ? options.token : null;
     const WebSocket = options.WebSocket ?? (globalThis.WebSocket as WebSocketClass | undefined);
     if (!WebSocket) {
       throw new DormouseError("bad_request", "there is no global WebSocket: pass the class of the package ws as the option WebSocket");
@@ -211,12 +215,27 @@ export class Dormouse extends Emitter<ClientEvents> {
 
   #received(message: ServerMessage): void {
     if (message.type === "welcome") return this.#welcomed(message.body);
+    if (message.type === "token_expiring") return void this.#refreshToken();
     if (this.#requests?.settle(message)) {
       for (const room of this.#rooms.values()) room.pump();
     } else if ("object" in message.body) {
       this.#members.get(message.body.object)?.received(message);
     } else if (message.type === "error") {
       this.emit("error", refusal(message.body));
+    }
+  }
+
+  /** Sends a new token before the one of this connection expires. Without one, the server closes the connection, and the next attempt asks again. */
+  async #refreshToken(): Promise<void> {
+    const requests = this.#requests;
+    if (!this.#nextToken || !requests) return;
+    try {
+      const token = await this.#nextToken();
+      if (this.#requests !== requests) return;
+      const failed = (error: DormouseError): void => this.emit("error", error);
+      requests.request("auth", { token }, { ok: () => {}, refused: failed });
+    } catch (error) {
+      this.emit("error", error instanceof DormouseError ? error : new DormouseError("unauthorized", `the option token has thrown: ${String(error)}`));
     }
   }
 

@@ -1,5 +1,5 @@
 import { byteLength, decode, encode, subprotocol, type Encoding } from "./codec.js";
-import { DormouseError } from "./errors.js";
+import { DormouseError, Unauthorized } from "./errors.js";
 import { explainHandshakeFailure } from "./handshake-failure.js";
 import { ABANDONED, deadline, step, type MachineInput, type MachineOptions, type MachineState } from "./machine.js";
 import { CLIENT_FIELDS, SERVER_FIELDS, type ClientMessage, type ServerMessage } from "./messages.js";
@@ -29,7 +29,7 @@ export interface ConnectionOwner {
   /** The URL to connect to; read at every attempt. */
   url(): string;
   /** The token of access, or null; read at every attempt. */
-  token(): string | null;
+  token(): string | null | Promise<string | null>;
   stateChanged(state: MachineState): void;
   received(message: ServerMessage): void;
   failed(error: DormouseError): void;
@@ -53,6 +53,8 @@ export class Connection {
   #wasConnected = false;
   /** Why the server is about to close a connection before its `welcome`. */
   #refusal = "";
+  /** The attempt that waits for its token. */
+  #waiting: object | null = null;
   /** The search for the reason of a failed handshake. */
   #explanation: AbortController | null = null;
 
@@ -109,11 +111,35 @@ export class Connection {
     this.owner.stateChanged(state);
   }
 
+  /** Stays `connecting`, up to its deadline, until the token is there. */
   #open(): void {
     this.#endExplanation();
+    this.#waiting = null;
+    let token: string | null | Promise<string | null>;
+    try {
+      token = this.owner.token();
+    } catch (error) {
+      queueMicrotask(() => this.#noToken(error));
+      return;
+    }
+    if (!(token instanceof Promise)) return this.#openSocket(token);
+    const waiting = (this.#waiting = {});
+    token.then(
+      (token) => this.#waiting === waiting && this.#openSocket(token),
+      (error: unknown) => this.#waiting === waiting && this.#noToken(error),
+    );
+  }
+
+  #noToken(error: unknown): void {
+    this.#waiting = null;
+    if (error instanceof Unauthorized) this.#input({ type: "rejected", error });
+    else this.#input({ type: "closed", code: 1006, reason: `the option token has thrown: ${String(error)}` });
+  }
+
+  #openSocket(token: string | null): void {
+    this.#waiting = null;
     let socket: WebSocketLike;
     try {
-      const token = this.owner.token();
       const protocols = [subprotocol(this.options.encoding), ...(token === null ? [] : [TOKEN_PROTOCOL + token])];
       socket = new this.options.WebSocket(this.owner.url(), protocols);
     } catch (error) {
@@ -163,6 +189,7 @@ export class Connection {
   /** Does not wait for the close event: without a network it may take minutes. */
   #drop(code: number): void {
     this.#endExplanation();
+    this.#waiting = null;
     const socket = this.#socket;
     this.#socket = null;
     if (!socket) return;

@@ -25,6 +25,7 @@ export type ServerErrorCode =
  * - `too_large`: the message is larger than the server's `limits.message_bytes`;
  * - `timeout`: no answer arrived in time;
  * - `disconnected`: `disconnect()` was called; a publish may or may not have been stored;
+ * - `unauthorized`: the server wants a valid token, or the option `token` has thrown `Unauthorized`; the client does not try again;
  * - `closed`: the client gave up connecting, because the server does not want a reconnect or rejects this URL; a publish
  *   may or may not have been stored;
  * - `unreachable`: there is no connection at the moment and the client tries again; only the event `state` has this code;
@@ -39,6 +40,7 @@ export type ErrorCode =
   | "too_large"
   | "timeout"
   | "disconnected"
+  | "unauthorized"
   | "closed"
   | "unreachable"
   | "left"
@@ -58,6 +60,13 @@ export class DormouseError extends Error {
     readonly retryAfterMs?: number,
   ) {
     super(message);
+  }
+}
+
+/** What the option `token` throws if there is no token for this user any more: the client then stops. */
+export class Unauthorized extends DormouseError {
+  constructor(message = "there is no token: the user has to sign in again") {
+    super("unauthorized", message);
   }
 }
 

@@ -1,7 +1,7 @@
 export { Dormouse, type ClientEvents, type ClientState, type DormouseOptions, type Session } from "./client.js";
 export type { JoinOptions } from "./join-options.js";
 export { Room, type RoomEvents, type RoomState } from "./room.js";
-export { DormouseError, isRetryable, type ErrorCode, type ServerErrorCode } from "./errors.js";
+export { DormouseError, isRetryable, Unauthorized, type ErrorCode, type ServerErrorCode } from "./errors.js";
 export type { Encoding } from "./codec.js";
 export type { WebSocketClass, WebSocketLike } from "./connection.js";
 export type { Listener } from "./emitter.js";

@@ -68,6 +68,9 @@ const SILENCE_SLACK_MS = 5_000;
 /** The client stops after so many protocol errors without a stable connection between them. */
 const MAX_PROTOCOL_ERRORS = 3;
 
+/** The close code of a connection without a valid token. */
+const UNAUTHORIZED = 3501;
+
 /** The client's own close code: this connection is useless, and the client will reconnect. */
 export const ABANDONED = 4000;
 
@@ -170,7 +173,8 @@ function protocolError(state: WithSocket, error: DormouseError, now: number, ran
 }
 
 function closedError({ code, reason }: { readonly code: number; readonly reason: string }): DormouseError {
-  return new DormouseError("closed", `the server closed the connection: ${reason || "no reason"} (${code})`, code);
+  const kind = code === UNAUTHORIZED ? "unauthorized" : "closed";
+  return new DormouseError(kind, `the server closed the connection: ${reason || "no reason"} (${code})`, code);
 }
 
 function lostError({ name }: WithSocket, { code, reason }: { readonly code: number; readonly reason: string }): DormouseError {

@@ -96,6 +96,7 @@ export interface ClientBodies {
   };
   "presence.set": { id: number; object: number; data: unknown };
   "presence.get": { id: number; object: number; since?: number | null; after?: number | null; limit?: number | null };
+  auth: { id: number; token: string };
   ping: { id: number };
 }
 
@@ -131,6 +132,8 @@ export interface ServerBodies {
     leave: Omit<Departure, "data">[];
   };
   done: { id: number };
+  token_expiring: { expires_in_ms: number };
+  removed: { object: number; code: ServerErrorCode; message: string };
   error: { id: number | null; code: ServerErrorCode; message: string; retry_after_ms?: number };
 }
 
@@ -172,6 +175,7 @@ export const CLIENT_FIELDS: Record<keyof ClientBodies, Fields> = {
   history: { id: null, object: null, after: null, before: null, limit: null, reverse: null },
   "presence.set": { id: null, object: null, data: null },
   "presence.get": { id: null, object: null, since: null, after: null, limit: null },
+  auth: { id: null, token: null },
   ping: { id: null },
 };
 
@@ -205,5 +209,7 @@ export const SERVER_FIELDS: Record<keyof ServerBodies, Fields> = {
     leave: [DEPARTURE],
   },
   done: { id: null },
+  token_expiring: { expires_in_ms: null },
+  removed: { object: null, code: null, message: null },
   error: { id: null, code: null, message: null, retry_after_ms: null },
 };

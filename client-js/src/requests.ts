@@ -9,6 +9,7 @@ export interface Replies {
   history: ServerBodies["history"];
   "presence.set": ServerBodies["done"];
   "presence.get": ServerBodies["roster"];
+  auth: ServerBodies["done"];
 }
 export type RequestType = keyof Replies;
 export type RequestBody<Type extends RequestType> = Omit<ClientBodies[Type], "id">;
@@ -81,7 +82,7 @@ export class Requests {
 
   #send<Type extends RequestType>(type: Type, body: RequestBody<Type>, handler: ReplyHandler<Replies[Type]>): void {
     const id = this.#lastId === MAX_ID ? 1 : this.#lastId + 1;
-    this.send({ type, body: { id, ...body } } as ClientMessage);
+    this.send({ type, body: { id, ...body } } as unknown as ClientMessage);
     this.#lastId = id;
     this.#handlers.set(id, handler);
   }

@@ -19,7 +19,7 @@ import { toPayload } from "./payload.js";
 import { PresencePublisher } from "./presence-publisher.js";
 import { Publisher, type PublishOptions } from "./publisher.js";
 import { Reads, type HistoryOptions, type HistoryPage, type RosterOptions, type RosterPage } from "./reads.js";
-import type { RequestBody } from "./requests.js";
+import { refusal, type RequestBody } from "./requests.js";
 import type { RoomContext } from "./room-context.js";
 import type { PresenceChange, Roster } from "./roster.js";
 import { RosterSubscription } from "./roster-subscription.js";
@@ -257,6 +257,10 @@ export class Room<Data = unknown, Signal = unknown, Presence = unknown> extends 
         return this.#rosterSubscription.received(message.body);
       case "presence":
         return this.#rosterSubscription.changed(message.body);
+      case "removed":
+        this.#object = null;
+        this.#end("failed", refusal({ ...message.body, id: null }));
+        return this.#close();
     }
   }
 

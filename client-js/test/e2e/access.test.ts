@@ -1,6 +1,6 @@
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { WebSocket } from "ws";
-import { Dormouse, type DormouseError, type DormouseOptions } from "../../src/index.js";
+import { Dormouse, Unauthorized, type DormouseError, type DormouseOptions } from "../../src/index.js";
 import { RealServer } from "../support/server.js";
 import { until } from "../support/until.js";
 
@@ -31,7 +31,7 @@ const refusal = async (client: Dormouse): Promise<DormouseError> =>
 
 test("without a token the client stops and says what is missing", async () => {
   const error = await refusal(client());
-  expect([error.code, error.closeCode]).toEqual(["closed", 3501]);
+  expect([error.code, error.closeCode]).toEqual(["unauthorized", 3501]);
   expect(error.message).toContain("this server wants a token");
 });
 
@@ -50,10 +50,54 @@ test.each(["json", "msgpack"] as const)("a client may do what its token's grants
   await expect(read.publish("hello")).rejects.toMatchObject({ code: "forbidden" });
 });
 
+test("a connection goes on with a new token before the first one expires", async () => {
+  const tokens = ["1h", "5s"].map((expires) => server.token("ada", ["room/a: join, publish"], expires));
+  let asked = 0;
+  let connected = 0;
+  const next = async (): Promise<string> => {
+    asked += 1;
+    await Promise.resolve();
+    return asked === 1 ? tokens[1]! : tokens[0]!;
+  };
+  const ada = client({ token: next });
+  ada.on("welcome", () => (connected += 1));
+  const room = ada.join("room/a");
+  await until("it has asked for the next token", () => asked === 2);
+  // Beyond the end of the first one.
+  await new Promise((resolve) => setTimeout(resolve, 5_500));
+  await room.publish("after");
+  expect([asked, connected]).toEqual([2, 1]);
+});
+
+test("the client stops when the option token throws Unauthorized, and tries again after other errors", async () => {
+  let asked = 0;
+  const next = async (): Promise<string> => {
+    asked += 1;
+    if (asked === 1) throw new Error("the network is down");
+    throw new Unauthorized();
+  };
+  const error = await refusal(client({ token: next }));
+  expect([asked, error.code]).toEqual([2, "unauthorized"]);
+});
+
+test("a new token that allows less ends the rooms that it does not allow", async () => {
+  const tokens = [server.token("ada", ["room/kept: join, publish"]), server.token("ada", ["room/*: join, publish"], "5s")];
+  let asked = 0;
+  const ada = client({ token: () => (++asked === 1 ? tokens[1]! : tokens[0]!) });
+  const [kept, lost] = [ada.join("room/kept"), ada.join("room/lost")];
+  await until("both are live", () => kept.state === "live" && lost.state === "live");
+  const ended = new Promise<DormouseError | undefined>((resolve) => lost.on("state", ({ error }) => resolve(error)));
+  expect(await ended).toMatchObject({ code: "forbidden" });
+  await kept.publish("still here");
+  await expect(lost.publish("gone")).rejects.toMatchObject({ code: "forbidden" });
+});
+
 test("a connection whose token expires continues with the next token", async () => {
   let asked = 0;
   const next = (): string => {
     asked += 1;
+    // There is no token in time.
+    if (asked === 2) throw new Error("the network is down");
     return server.token("ada", ["room/a: join, publish"], asked === 1 ? "2s" : "1h");
   };
   const ada = client({ token: next });
@@ -62,7 +106,7 @@ test("a connection whose token expires continues with the next token", async () 
   await room.publish("before");
   const events: unknown[] = [];
   room.on("event", ({ data }) => events.push(data));
-  await until("it has connected again", () => asked === 2 && room.state === "live");
+  await until("it has connected again", () => asked >= 3 && room.state === "live");
   await room.publish("after");
   await until("the events arrive", () => events.includes("after"));
 });

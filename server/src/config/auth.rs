@@ -74,7 +74,8 @@ pub struct Auth {
     #[serde(serialize_with = "humantime_serde::serialize")]
     pub leeway: Duration,
 
-    /// How long before its token expires a client gets `token_expiring`, so that it can send a new one: at most 1h.
+    /// How long before its token expires a client gets `token_expiring`, so that it can send a new one: at most 1h, and at most a
+    /// quarter of the time that the token had left when the client sent it.
     #[config(
         env = "DORMOUSE_AUTH_EXPIRY_NOTICE",
         default = "1m",

@@ -62,8 +62,8 @@ const RETRY_MEMORY: Duration = Duration::from_millis(10);
 struct Granted {
     access: Arc<Access>,
     end: Option<Tick>,
-    /// The client was told that the end is near.
-    is_told: bool,
+    /// When the client is to be told that the end is near; none when it was.
+    notice: Option<Tick>,
     /// When the wheel's entry of the connection comes up. One that comes up earlier was replaced by that.
     entry: Tick,
 }
@@ -110,9 +110,8 @@ impl IndexMut<usize> for Connections {
 
 impl Granted {
     /// When the client is to be told of the end, or it is there.
-    fn due(&self, notice: Tick) -> Option<Tick> {
-        let end = self.end?;
-        Some(if self.is_told { end } else { end.saturating_sub(notice) })
+    fn due(&self) -> Option<Tick> {
+        self.notice.or(self.end)
     }
 }
 
@@ -209,10 +208,9 @@ impl Connections {
     /// Looks at an open connection again at `due`, or when its token is about to expire if that is earlier. A connection has one such
     /// entry in the wheel: an entry for the expiry alone would outlive a connection that ends before.
     pub(in crate::socket) fn look_again(&mut self, key: usize, due: Tick) {
-        let notice = wheel::ticks(self.common.settings.expiry_notice);
         let due = match self.access.get_mut(&(key as u32)) {
             Some(granted) => {
-                let due = granted.due(notice).map_or(due, |end| due.min(end));
+                let due = granted.due().map_or(due, |end| due.min(end));
                 granted.entry = due.max(self.wheel.now() + 1);
                 granted.entry
             }
@@ -232,9 +230,12 @@ impl Connections {
     pub(in crate::socket) fn set_access(&mut self, key: usize, admitted: Admitted) {
         let Admitted { access, left } = admitted;
         let end = left.map(|left| self.wheel.after(left));
+        // A client with short tokens must not be told again as soon as it has sent the next one.
+        let lead = left.map(|left| self.common.settings.expiry_notice.min(left / 4));
+        let notice = end.zip(lead).map(|(end, lead)| end.saturating_sub(wheel::ticks(lead)));
         let entry = self.access.get(&(key as u32)).map(|granted| granted.entry);
-        let granted = Granted { access, end, is_told: false, entry: entry.unwrap_or(Tick::MAX) };
-        let due = granted.due(wheel::ticks(self.common.settings.expiry_notice));
+        let granted = Granted { access, end, notice, entry: entry.unwrap_or(Tick::MAX) };
+        let due = granted.due();
         self.access.insert(key as u32, granted);
         if let (Some(entry), Some(due)) = (entry, due)
             && due < entry
@@ -245,14 +246,13 @@ impl Connections {
 
     /// Tells a client that its token is about to expire, once.
     pub(in crate::socket) fn tell_of_expiry(&mut self, key: usize) {
-        let (now, notice) = (self.wheel.now(), self.common.settings.expiry_notice);
+        let now = self.wheel.now();
         let Some(granted) = self.access.get_mut(&(key as u32)) else { return };
-        let Some(end) = granted.end else { return };
-        if granted.is_told || end - now > wheel::ticks(notice) {
+        let Some((end, _)) = granted.end.zip(granted.notice.filter(|notice| *notice <= now)) else {
             return;
-        }
-        granted.is_told = true;
-        let expires_in_ms = wheel::time(end - now).as_millis() as u64;
+        };
+        granted.notice = None;
+        let expires_in_ms = wheel::time(end.saturating_sub(now)).as_millis() as u64;
         self.slab[key].queue(&ServerMessage::TokenExpiring(TokenExpiring { expires_in_ms }));
         self.queue_write(key);
     }
