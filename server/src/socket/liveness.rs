@@ -77,6 +77,7 @@ impl Connections {
         let is_paused = self.is_paused(key);
         let settings = self.common.settings;
         let after_pong_timeout = self.wheel.after(settings.pong_timeout);
+        let after_silence = self.wheel.after(silence);
         let connection = &mut self[key];
         if let Some(work) = connection.activity.go_on()
             && (is_paused || work.blocked)
@@ -110,14 +111,15 @@ impl Connections {
                 // The ping may wait behind what was sent before it, in buffers that are not ours.
                 Ok(after_pong_timeout)
             }
-            Some(due) => Ok(due.get()),
+            Some(due) => Ok(due.get().min(after_silence)),
             None if ping_at <= now => {
                 let due = after_pong_timeout;
                 connection.pong_due = NonZero::new(due);
                 connection.activity.begin().outbox.push(frame::PING);
                 self.common.metrics.pings.inc();
                 self.queue_write(key);
-                Ok(due)
+                // The pong may come long before it is due, and the next silence begin.
+                Ok(due.min(after_silence))
             }
             None => Ok(ping_at),
         }
