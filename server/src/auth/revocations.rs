@@ -3,6 +3,7 @@
 //! Owns the list in memory and its file in the data directory, which is written anew, synced and moved into its place before a change
 //! counts as done. So a crash leaves the list before or the list after the change.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -62,7 +63,14 @@ pub(super) struct Revocations {
     dir: PathBuf,
     /// Held while a change is made.
     changing: Mutex<()>,
-    all: RwLock<Vec<Revocation>>,
+    all: RwLock<List>,
+}
+
+/// The revocations, to be looked up by what a token has.
+#[derive(Debug, Clone, Default)]
+struct List {
+    tokens: BTreeSet<String>,
+    users: BTreeMap<String, Option<u64>>,
 }
 
 /// The file in a data directory.
@@ -74,19 +82,19 @@ impl Revocations {
     /// Reads the file; without one nothing is revoked.
     pub(super) fn read(dir: PathBuf) -> io::Result<Self> {
         let all = match fs::read(file(&dir)) {
-            Ok(bytes) => serde_json::from_slice(&bytes)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Ok(bytes) => serde_json::from_slice::<Vec<Revocation>>(&bytes)?.into_iter().collect(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => List::default(),
             Err(error) => return Err(error),
         };
         Ok(Self { dir, changing: Mutex::default(), all: RwLock::new(all) })
     }
 
     pub(super) fn all(&self) -> Vec<Revocation> {
-        self.all.read().clone()
+        self.all.read().iter().collect()
     }
 
     pub(super) fn hold_for(&self, access: &Access) -> bool {
-        self.all.read().iter().any(|revocation| revocation.holds_for(access))
+        self.all.read().hold_for(access)
     }
 
     /// Adds a revocation, in the place of one of the same tokens. Blocks for the disk.
@@ -95,12 +103,8 @@ impl Revocations {
             return Err(RevokeError::Invalid);
         }
         self.change(|all| {
-            all.retain(|other| !other.is_for_same(&revocation));
-            if all.len() >= MAX_REVOCATIONS {
-                return Err(RevokeError::Full);
-            }
-            all.push(revocation);
-            Ok(())
+            all.add(revocation);
+            if all.len() > MAX_REVOCATIONS { Err(RevokeError::Full) } else { Ok(()) }
         })
     }
 
@@ -108,9 +112,7 @@ impl Revocations {
     pub(super) fn lift(&self, revocation: &Revocation) -> Result<bool, RevokeError> {
         let mut was_there = false;
         self.change(|all| {
-            let before = all.len();
-            all.retain(|other| !other.is_for_same(revocation));
-            was_there = all.len() < before;
+            was_there = all.remove(revocation);
             Ok(())
         })?;
         Ok(was_there)
@@ -118,47 +120,75 @@ impl Revocations {
 
     fn change(
         &self,
-        change: impl FnOnce(&mut Vec<Revocation>) -> Result<(), RevokeError>,
+        change: impl FnOnce(&mut List) -> Result<(), RevokeError>,
     ) -> Result<(), RevokeError> {
         let _changing = self.changing.lock();
-        let mut all = self.all();
+        let mut all = self.all.read().clone();
         change(&mut all)?;
         self.write(&all)?;
         *self.all.write() = all;
         Ok(())
     }
 
-    fn write(&self, all: &[Revocation]) -> io::Result<()> {
+    fn write(&self, all: &List) -> io::Result<()> {
+        let all: Vec<Revocation> = all.iter().collect();
         let draft = self.dir.join(DRAFT);
         let mut file =
             OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
-        file.write_all(&serde_json::to_vec_pretty(all)?)?;
+        file.write_all(&serde_json::to_vec_pretty(&all)?)?;
         file.sync_all()?;
         fs::rename(&draft, self::file(&self.dir))?;
         File::open(&self.dir)?.sync_all()
     }
 }
 
+impl List {
+    fn hold_for(&self, access: &Access) -> bool {
+        let is_listed = |id: &str| self.tokens.contains(id);
+        let user = access.subject.user().and_then(|user| self.users.get(user));
+        let is_before = |until: &Option<u64>| {
+            until.is_none_or(|until| access.issued.is_none_or(|issued| issued <= until))
+        };
+        access.id.as_deref().is_some_and(is_listed) || user.is_some_and(is_before)
+    }
+
+    fn add(&mut self, revocation: Revocation) {
+        match revocation {
+            Revocation::Token { id } => _ = self.tokens.insert(id),
+            Revocation::User { user, issued_until } => _ = self.users.insert(user, issued_until),
+        }
+    }
+
+    fn remove(&mut self, revocation: &Revocation) -> bool {
+        match revocation {
+            Revocation::Token { id } => self.tokens.remove(id),
+            Revocation::User { user, .. } => self.users.remove(user).is_some(),
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.tokens.len() + self.users.len()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = Revocation> {
+        let tokens = self.tokens.iter().map(|id| Revocation::Token { id: id.clone() });
+        let users = self.users.iter().map(|(user, issued_until)| Revocation::User {
+            user: user.clone(),
+            issued_until: *issued_until,
+        });
+        tokens.chain(users)
+    }
+}
+
+impl FromIterator<Revocation> for List {
+    fn from_iter<I: IntoIterator<Item = Revocation>>(revocations: I) -> Self {
+        let mut list = Self::default();
+        revocations.into_iter().for_each(|revocation| list.add(revocation));
+        list
+    }
+}
+
 impl Revocation {
-    fn holds_for(&self, access: &Access) -> bool {
-        match self {
-            Self::Token { id } => access.id.as_deref() == Some(id),
-            Self::User { user, issued_until } => {
-                let is_old = issued_until
-                    .is_none_or(|until| access.issued.is_none_or(|issued| issued <= until));
-                access.subject.user() == Some(user) && is_old
-            }
-        }
-    }
-
-    fn is_for_same(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Token { id }, Self::Token { id: other }) => id == other,
-            (Self::User { user, .. }, Self::User { user: other, .. }) => user == other,
-            _ => false,
-        }
-    }
-
     fn is_valid(&self) -> bool {
         match self {
             Self::Token { id } => (1..=MAX_ID_BYTES).contains(&id.len()),

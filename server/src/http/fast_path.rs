@@ -30,7 +30,7 @@ pub(super) struct Granted {
 }
 
 /// Grants the handshake that lies in a non-blocking socket. `None` if there is anything else or nothing yet, and then nothing
-/// has been taken. An address beyond its rate limit is refused here: the long way would be more work, and count once more.
+/// has been taken. A client beyond its limits is refused here: the long way would be more work, and count once more.
 pub(super) fn take(
     mut stream: &TcpStream,
     peer: IpAddr,
@@ -40,7 +40,7 @@ pub(super) fn take(
     let seen = stream.peek(&mut buffer).ok()?;
     let (granted, len) = match grant(&buffer[..seen], peer, shared)? {
         Ok(granted) => granted,
-        Err(refusal) => return (refusal == Refusal::Rate).then_some(Err(refusal)),
+        Err(refusal) => return refusal.is_limit().then_some(Err(refusal)),
     };
     // These bytes are in the socket, and no other thread reads from it.
     stream.read_exact(&mut buffer[..len]).ok()?;

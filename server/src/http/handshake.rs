@@ -167,6 +167,11 @@ impl Refusal {
         }
     }
 
+    /// Whether the client has reached a limit of its own.
+    pub(super) fn is_limit(self) -> bool {
+        self.status() == StatusCode::TOO_MANY_REQUESTS
+    }
+
     pub(super) fn text(self) -> &'static str {
         match self {
             Self::Method => "connect with GET\n",

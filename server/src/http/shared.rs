@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
-use axum::http::StatusCode;
 use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode};
 
 use super::Inside;
 use super::handshake::{Handshake, Offers, Refusal, access_token, cookie_token};
@@ -53,7 +53,7 @@ impl Shared {
             return Err(Refusal::Memory);
         }
         let forwarded = request.headers.get_all(FORWARDED_FOR).iter();
-        let forwarded = forwarded.map(|value| value.to_str().unwrap_or_default());
+        let forwarded = forwarded.map(HeaderValue::as_bytes);
         let address = rates.client_address(peer, forwarded);
         rates.connect(address).map_err(|_| Refusal::Rate)?;
         let slot = self.slots.take().map_err(|why| match why {

@@ -26,15 +26,16 @@ impl Proxies {
     pub(super) fn client<'a>(
         &self,
         peer: IpAddr,
-        forwarded: impl DoubleEndedIterator<Item = &'a str>,
+        forwarded: impl DoubleEndedIterator<Item = &'a [u8]>,
     ) -> IpAddr {
         let mut client = peer;
-        let entries = forwarded.rev().flat_map(|list| list.rsplit(','));
+        // As bytes: what a client has put before the proxy's entry must not make that unreadable.
+        let entries = forwarded.rev().flat_map(|list| list.rsplit(|byte| *byte == b','));
         for entry in entries {
             if !self.trusts(client) {
                 break;
             }
-            match address(entry.trim()) {
+            match str::from_utf8(entry).ok().and_then(|entry| address(entry.trim())) {
                 Some(address) => client = address,
                 None => break,
             }
@@ -91,7 +92,8 @@ mod tests {
     fn client(peer: &str, forwarded: &[&str]) -> String {
         let trusted = ["127.0.0.1", "10.0.0.0/8", "fd00::/8"];
         let proxies = Proxies(trusted.map(|text| text.parse().unwrap()).to_vec());
-        proxies.client(peer.parse().unwrap(), forwarded.iter().copied()).to_string()
+        let forwarded = forwarded.iter().map(|value| value.as_bytes());
+        proxies.client(peer.parse().unwrap(), forwarded).to_string()
     }
 
     #[test]
@@ -106,6 +108,9 @@ mod tests {
         assert_eq!(client("127.0.0.1", &["[2001:db8::1]"]), "2001:db8::1");
         assert_eq!(client("127.0.0.1", &["[2001:db8::1]:9"]), "2001:db8::1");
         assert_eq!(client("127.0.0.1", &["1.2.3.4, unknown"]), "127.0.0.1", "no address");
+        let proxies = Proxies(vec!["127.0.0.1".parse().unwrap()]);
+        let hidden = [b"\xff, 1.2.3.4".as_slice()].into_iter();
+        assert_eq!(proxies.client("127.0.0.1".parse().unwrap(), hidden).to_string(), "1.2.3.4");
     }
 
     #[test]

@@ -154,7 +154,7 @@ impl Rates {
     pub fn client_address<'a>(
         &self,
         peer: IpAddr,
-        forwarded: impl DoubleEndedIterator<Item = &'a str>,
+        forwarded: impl DoubleEndedIterator<Item = &'a [u8]>,
     ) -> IpAddr {
         self.proxies.client(peer, forwarded)
     }
