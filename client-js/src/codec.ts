@@ -48,7 +48,7 @@ export function packedLength(payload: unknown): number {
 }
 
 function pack(shape: Shape, value: unknown): unknown {
-  if (shape === null || typeof value !== "object" || value === null) return value;
+  if (isPlain(shape) || typeof value !== "object" || value === null) return value;
   if (isList(shape)) return (value as unknown[]).map((item) => pack(shape[0], item));
   if (isOneOf(shape)) {
     return Object.fromEntries(Object.entries(value).map(([name, inner]) => [name, pack(shape.oneOf[name] ?? null, inner)]));
@@ -59,17 +59,24 @@ function pack(shape: Shape, value: unknown): unknown {
 }
 
 function unpack(shape: Shape, value: unknown): unknown {
-  if (shape === null || typeof value !== "object" || value === null) return value;
+  if (isPlain(shape) || typeof value !== "object" || value === null) return value;
   if (isList(shape)) return (value as unknown[]).map((item) => unpack(shape[0], item));
   if (isOneOf(shape)) {
     return Object.fromEntries(Object.entries(value).map(([name, inner]) => [name, unpack(shape.oneOf[name] ?? null, inner)]));
   }
   if (!Array.isArray(value)) throw new TypeError("a record must be an array");
-  const fields = Object.entries(shape).slice(0, value.length);
-  return Object.fromEntries(fields.map(([field, inner], at) => [field, unpack(inner, value[at])]));
+  const record: Record<string, unknown> = {};
+  for (const [at, [field, inner]] of Object.entries(shape).slice(0, value.length).entries()) {
+    if (inner !== "optional" || value[at] !== null) record[field] = unpack(inner, value[at]);
+  }
+  return record;
 }
 
-function isList(shape: Exclude<Shape, null>): shape is readonly [Fields] {
+function isPlain(shape: Shape): shape is null | "optional" {
+  return shape === null || shape === "optional";
+}
+
+function isList(shape: Exclude<Shape, null | "optional">): shape is readonly [Fields] {
   return Array.isArray(shape);
 }
 

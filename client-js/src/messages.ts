@@ -25,6 +25,8 @@ export interface RoomEvent<Data = unknown> {
   readonly data: Data;
   /** The key of the publish. A session stores one event for each key. */
   readonly key?: string;
+  /** The user of the token that the publisher had, if it had one. */
+  readonly user?: string;
 }
 
 /** A message to the present members that is not stored. */
@@ -142,8 +144,11 @@ export type Message<Bodies> = { [Type in keyof Bodies]: { type: Type; body: Bodi
 export type ClientMessage = Message<ClientBodies>;
 export type ServerMessage = Message<ServerBodies>;
 
-/** The form of a field in MessagePack: unchanged (null), a record (an array), a list of records, or a map with one entry. */
-export type Shape = null | Fields | readonly [Fields] | { readonly oneOf: Fields };
+/**
+ * The form of a field in MessagePack: unchanged (null), the same where nil stands for a missing one, a record (an array), a list of
+ * records, or a map with one entry.
+ */
+export type Shape = null | "optional" | Fields | readonly [Fields] | { readonly oneOf: Fields };
 /** The fields of a record, in the order of its array. */
 export interface Fields {
   readonly [field: string]: Shape;
@@ -151,7 +156,7 @@ export interface Fields {
 
 const POSITION: Fields = { epoch: null, offset: null };
 const FROM = { oneOf: { after: POSITION } };
-const EVENT: Fields = { offset: null, time: null, sender: null, kind: null, data: null, key: null };
+const EVENT: Fields = { offset: null, time: null, sender: null, kind: null, data: null, key: "optional", user: null };
 const SIGNAL: Fields = { sender: null, data: null, key: null };
 const LIMITS: Fields = {
   message_bytes: null,

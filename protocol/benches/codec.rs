@@ -45,6 +45,7 @@ fn encode_commit(criterion: &mut Criterion) {
                 kind: "message".parse().unwrap(),
                 data: text(),
                 key: None,
+                user: None,
             };
             let mut bytes = Vec::new();
             event.write_msgpack(&mut bytes);

@@ -1,11 +1,12 @@
 //! An event: an entry of an object's log, and the form in which it is both stored and sent.
 
-use serde::{Deserialize, Serialize};
+use serde::ser::SerializeStruct as _;
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::{DecodeError, Encoding, Key, Kind, Payload, codec};
 
 /// An entry of an object's log.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Event {
     /// Its place in the log, from 1, without holes.
     pub offset: u64,
@@ -18,8 +19,11 @@ pub struct Event {
     /// What the application sent.
     pub data: Payload,
     /// The key under which it is stored once.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub key: Option<Key>,
+    /// The user of the token that the publisher had, if it had one.
+    #[serde(default)]
+    pub user: Option<Box<str>>,
 }
 
 impl Event {
@@ -27,20 +31,54 @@ impl Event {
     pub fn write_msgpack(&self, out: &mut Vec<u8>) {
         use rmp::encode as put;
         const MEMORY: &str = "writing to memory does not fail";
-        put::write_array_len(out, 5 + u32::from(self.key.is_some())).expect(MEMORY);
+        put::write_array_len(out, 5 + self.optional_fields()).expect(MEMORY);
         put::write_uint(out, self.offset).expect(MEMORY);
         put::write_uint(out, self.time).expect(MEMORY);
         put::write_str(out, &self.sender).expect(MEMORY);
         put::write_str(out, &self.kind).expect(MEMORY);
         out.extend_from_slice(self.data.as_msgpack());
-        if let Some(key) = &self.key {
-            put::write_str(out, key).expect(MEMORY);
+        match (&self.key, &self.user) {
+            (Some(key), _) => put::write_str(out, key).expect(MEMORY),
+            (None, Some(_)) => put::write_nil(out).expect(MEMORY),
+            (None, None) => {}
+        }
+        if let Some(user) = &self.user {
+            put::write_str(out, user).expect(MEMORY);
+        }
+    }
+
+    /// How many fields there are after the ones that every event has. In an array, one that is missing stands before one that is there.
+    fn optional_fields(&self) -> u32 {
+        match (&self.key, &self.user) {
+            (_, Some(_)) => 2,
+            (Some(_), None) => 1,
+            (None, None) => 0,
         }
     }
 
     /// Reads the form that [`Event::write_msgpack`] writes.
     pub fn from_msgpack(bytes: &[u8]) -> Result<Self, DecodeError> {
         codec::from_msgpack(bytes).map_err(DecodeError::new)
+    }
+}
+
+impl Serialize for Event {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let is_array = !serializer.is_human_readable();
+        let mut event =
+            serializer.serialize_struct("Event", 5 + self.optional_fields() as usize)?;
+        event.serialize_field("offset", &self.offset)?;
+        event.serialize_field("time", &self.time)?;
+        event.serialize_field("sender", &self.sender)?;
+        event.serialize_field("kind", &self.kind)?;
+        event.serialize_field("data", &self.data)?;
+        if self.key.is_some() || is_array && self.user.is_some() {
+            event.serialize_field("key", &self.key)?;
+        }
+        if let Some(user) = &self.user {
+            event.serialize_field("user", user)?;
+        }
+        event.end()
     }
 }
 

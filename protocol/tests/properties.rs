@@ -35,14 +35,16 @@ fn event() -> impl Strategy<Value = Event> {
         "[a-zA-Z.]{1,32}",
         value(),
         proptest::option::of("[a-z]{1,64}"),
+        proptest::option::of("[a-zäö]{1,64}"),
     )
-        .prop_map(|(offset, time, sender, kind, data, key)| Event {
+        .prop_map(|(offset, time, sender, kind, data, key, user)| Event {
             offset,
             time,
             sender: sender.into(),
             kind: kind.parse().unwrap(),
             data: Payload::of(&data).unwrap(),
             key: key.map(|key| key.parse::<Key>().unwrap()),
+            user: user.map(Into::into),
         })
 }
 

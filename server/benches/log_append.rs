@@ -20,6 +20,7 @@ fn event() -> Event {
         kind: "message".parse().unwrap(),
         data: Payload::of(&"some words of a chat, ".repeat(5)).unwrap(),
         key: Some("0f8e6a52c3b1".parse().unwrap()),
+        user: None,
     }
 }
 

@@ -1,6 +1,6 @@
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { WebSocket } from "ws";
-import { Dormouse, Unauthorized, type DormouseError, type DormouseOptions } from "../../src/index.js";
+import { Dormouse, Unauthorized, type DormouseError, type DormouseOptions, type RoomEvent } from "../../src/index.js";
 import { RealServer } from "../support/server.js";
 import { until } from "../support/until.js";
 
@@ -42,11 +42,14 @@ test("a token of another key is refused", async () => {
 });
 
 test.each(["json", "msgpack"] as const)("a client may do what its token's grants say, with %s", async (encoding) => {
-  const ada = client({ encoding, token: server.token("ada", ["room/team-*: join, publish", "room/read: join"]) });
+  const ada = client({ encoding, token: server.token("ada", ["room/team-*: join, publish, history", "room/read: join"]) });
   const [team, read, other] = [ada.join("room/team-a"), ada.join("room/read"), ada.join("room/other")];
   await until("the two are live", () => team.state === "live" && read.state === "live");
   await until("the other is refused", () => other.state === "failed");
+  const event = new Promise<RoomEvent>((resolve) => team.on("event", resolve));
   expect((await team.publish("hello")).duplicate).toBe(false);
+  expect(await event).toMatchObject({ data: "hello", user: "ada", sender: ada.session!.id });
+  expect((await team.history()).events[0]).toEqual(await event);
   await expect(read.publish("hello")).rejects.toMatchObject({ code: "forbidden" });
 });
 

@@ -204,7 +204,7 @@ impl Connection {
                     let key = key.map(|(_, key)| key);
                     let sender = self.session.clone().into();
                     let (kind, data) = (publish.kind, publish.data);
-                    room.log.push(Event { offset, time: 1, sender, kind, data, key });
+                    room.log.push(Event { offset, time: 1, sender, kind, data, key, user: None });
                     self.shared.head.send_replace(offset);
                     if offset.is_multiple_of(BREAK_EVERY) {
                         self.shared.breaks.send_modify(|count| *count += 1);

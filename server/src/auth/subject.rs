@@ -33,6 +33,11 @@ impl Subject {
         self.user.as_deref()
     }
 
+    /// The same, to be kept.
+    pub fn shared_user(&self) -> Option<Arc<str>> {
+        self.user.clone()
+    }
+
     /// The value of a claim.
     pub(super) fn value(&self, name: &str) -> Option<&str> {
         self.values.iter().find(|(known, _)| **known == *name).map(|(_, value)| &**value)

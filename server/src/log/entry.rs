@@ -101,6 +101,7 @@ mod tests {
             kind: "message".parse().unwrap(),
             data: Payload::of(&text).unwrap(),
             key: None,
+            user: None,
         }
     }
 

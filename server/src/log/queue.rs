@@ -249,6 +249,7 @@ mod tests {
             kind: "message".parse().unwrap(),
             data: Payload::of(&"x".repeat(40)).unwrap(),
             key: None,
+            user: None,
         };
         let mut tail = Tail::default();
         let name = "room/a".parse().unwrap();

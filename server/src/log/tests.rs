@@ -43,6 +43,7 @@ fn event(text: &str) -> Event {
         kind: "message".parse().unwrap(),
         data: Payload::of(&text).unwrap(),
         key: None,
+        user: None,
     }
 }
 

@@ -136,7 +136,7 @@ impl Context<'_> {
     /// where the request is a retry whose event may have left the window.
     pub fn publish(&mut self, request: PublishRequest) {
         let PublishRequest { publish, reply, permit } = request;
-        let Publish { sender, kind, data, key, after, .. } = publish;
+        let Publish { sender, user, kind, data, key, after, .. } = publish;
         if let Some(key) = &key
             && let Some(StoredAt { offset, time }) = self.dedupe.find(&sender, key)
         {
@@ -160,7 +160,15 @@ impl Context<'_> {
             self.effects.answers.push((reply, Answer::Refused(refusal)));
             return;
         }
-        let mut event = Event { offset: 0, time: 0, sender: (&*sender).into(), kind, data, key };
+        let mut event = Event {
+            offset: 0,
+            time: 0,
+            sender: (&*sender).into(),
+            kind,
+            data,
+            key,
+            user: user.map(|user| (*user).into()),
+        };
         self.effects.entries.push(self.tail.push(&mut event, self.now));
         match &mut self.effects.permit {
             Some(all) => all.merge(permit),

@@ -3,6 +3,8 @@
 //! Plain data: an input holds no handle, channel or callback, so it can be stored, replayed, or sent to another
 //! process or node. Its [`Source`] names the receiver of its replies.
 
+use std::sync::Arc;
+
 use dormouse_protocol::{Encoding, Key, Kind, Payload};
 
 use super::delivery::Address;
@@ -105,6 +107,8 @@ pub struct Leave {
 pub struct Publish {
     /// The session that sends.
     pub sender: SessionId,
+    /// The user of the sender's token, if it has one.
+    pub user: Option<Arc<str>>,
     /// The kind of event.
     pub kind: Kind,
     /// The content.

@@ -263,6 +263,29 @@ fn beyond_loopback_a_server_without_keys_does_not_start() {
     assert!(error_of(&[]).contains("cannot listen on 192.0.2.1:0"));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_names_the_user_that_published_it() {
+    let mut guarded = Guarded::start(|config| {
+        config.auth.anonymous = vec!["room/a: join, publish".parse().unwrap()];
+    })
+    .await;
+    let mut ada = guarded.client("ada", &["room/a: join, publish"]).await;
+    let mut nobody = Client::connect(guarded.server.address, Encoding::Msgpack).await;
+    let [by_ada, by_nobody] = [ada.join_now("room/a").await, nobody.join_now("room/a").await];
+    ada.publish(by_ada, 1).await;
+    ada.publish_once(by_ada, 2, "key").await;
+    nobody.publish(by_nobody, 3).await;
+    guarded.server.restart().await;
+    for encoding in ENCODINGS {
+        let mut reader = Client::connect(guarded.server.address, encoding).await;
+        reader.join("room/a", Start::All).await;
+        let events = reader.events_until(by_ada, 3).await;
+        let told: Vec<_> =
+            events.iter().map(|event| (event.user.as_deref(), event.key.is_some())).collect();
+        assert_eq!(told, [(Some("ada"), false), (Some("ada"), true), (None, false)]);
+    }
+}
+
 /// Sends a new token; the reply.
 async fn authenticate(client: &mut Client, token: &str) -> Result<(), String> {
     let id = client.id();

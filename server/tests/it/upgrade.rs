@@ -209,7 +209,8 @@ async fn events_are_read(server: &TestServer, encoding: Encoding) {
         let key = key(at).map(|key| key.parse().unwrap());
         let kind = kind(at).parse().unwrap();
         let offset = at as u64 + 1;
-        let expected = Event { offset, time: event.time, sender: SENDER.into(), kind, data, key };
+        let expected =
+            Event { offset, time: event.time, sender: SENDER.into(), kind, data, key, user: None };
         assert_eq!(*event, expected);
         assert!(event.time >= time);
         time = event.time;

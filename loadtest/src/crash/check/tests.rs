@@ -38,6 +38,7 @@ fn event(offset: u64) -> Event {
         kind: kind(),
         data: data(&format!("text {offset}")),
         key: Some(key(offset)),
+        user: None,
     }
 }
 

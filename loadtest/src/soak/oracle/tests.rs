@@ -23,6 +23,7 @@ fn with(offset: u64, text: &str) -> Event {
         kind: Kind::default(),
         data: Payload::of(&text).unwrap(),
         key: None,
+        user: None,
     }
 }
 

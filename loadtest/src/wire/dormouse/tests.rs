@@ -69,6 +69,7 @@ fn deliveries_are_told_in_order() {
         kind: Kind::default(),
         data: text(data),
         key: key.map(|key| key.parse().unwrap()),
+        user: None,
     };
     let events = vec![event(41, "one", None), event(70_000, "two", Some("k"))];
     let told = notices(&ServerMessage::Events(Events { object: 12, events }));

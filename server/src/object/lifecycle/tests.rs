@@ -39,6 +39,7 @@ fn message(answers: &Arc<Answers>, request: u32) -> Message {
     let address = Address { connection: 0, generation: 0, request };
     let publish = Publish {
         sender: SessionId::from_text("aaaaaaaaaaaaa").unwrap(),
+        user: None,
         kind: "message".parse().unwrap(),
         data: Payload::of(&request).unwrap(),
         key: None,

@@ -33,12 +33,14 @@ impl Memberships {
         if !connections.admit(key, Some(publish.id), &Demand::Publish(joined.object)) {
             return;
         }
+        let user = connections.access(key).and_then(|access| access.subject.shared_user());
         let connection = &mut connections[key];
         let work = connection.activity.begin();
         work.in_flight += 1;
         work.in_flight_bytes += size;
         let action = Action::Publish(input::Publish {
             sender: connection.session,
+            user,
             kind: publish.kind,
             data: publish.data,
             key: publish.key,

@@ -28,6 +28,7 @@ fn event(offset: u64) -> Event {
         kind: "message".parse().unwrap(),
         data: says(&key),
         key: Some(key.parse().unwrap()),
+        user: None,
     }
 }
 
