@@ -24,7 +24,7 @@ const SIGNAL_BYTES: usize = 512;
 
 /// The object's mailbox is full; the input comes back.
 #[derive(Debug)]
-pub struct Busy(pub Input);
+pub struct Busy(pub Box<Input>);
 
 impl Handle {
     /// Takes an input without waiting. Must not be called from within [`Sink::deliver`].
@@ -61,7 +61,7 @@ impl Handle {
             }
             Err(Message { input, reply, .. }) => {
                 reply.into_iter().for_each(ReplyTo::disarm);
-                Err(Busy(input))
+                Err(Busy(Box::new(input)))
             }
         }
     }

@@ -46,7 +46,7 @@ pub(in crate::socket) struct ActiveState {
     /// When the socket last accepted bytes, or was first full.
     pub(in crate::socket) progress: Tick,
     /// An input that its object had no room for.
-    pub(in crate::socket) stalled: Option<Box<Stalled>>,
+    pub(in crate::socket) stalled: Option<Stalled>,
     /// Signals kept while the socket is full: the latest for each sender and key.
     pub(in crate::socket) signals: Vec<KeptSignal>,
     /// The connection waits in the queue for memory.
@@ -188,7 +188,7 @@ impl Unread {
 
 /// An input that waits for room in an object's mailbox.
 pub(in crate::socket) struct Stalled {
-    pub(in crate::socket) input: Input,
+    pub(in crate::socket) input: Box<Input>,
     pub(in crate::socket) object: ObjectId,
     /// When the input is refused.
     pub(in crate::socket) until: Tick,

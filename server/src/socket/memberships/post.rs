@@ -66,7 +66,7 @@ impl Memberships {
         if let Err(Busy(input)) = self.subscribers[subscribers as usize].handle.post(input) {
             let until = connections.wheel.after(STALL);
             let stalled = Stalled { input, object, until };
-            connections[key].activity.begin().stalled = Some(Box::new(stalled));
+            connections[key].activity.begin().stalled = Some(stalled);
             self.stalled.push(address);
             self.common.metrics.stalls.inc();
         }
@@ -82,16 +82,16 @@ impl Memberships {
         let Some(stalled) = connection.activity.go_on().and_then(|work| work.stalled.take()) else {
             return true;
         };
-        let Stalled { input, object, until } = *stalled;
+        let Stalled { input, object, until } = stalled;
         let posted = match self.subscribers_of.get(&object) {
-            Some(&subscribers) => self.subscribers[subscribers as usize].handle.post(input),
+            Some(&subscribers) => self.subscribers[subscribers as usize].handle.post(*input),
             None => Err(Busy(input)),
         };
         match posted {
             Ok(()) => true,
             Err(Busy(input)) if connections.wheel.now() < until => {
                 let stalled = Stalled { input, object, until };
-                connections[key].activity.begin().stalled = Some(Box::new(stalled));
+                connections[key].activity.begin().stalled = Some(stalled);
                 false
             }
             Err(Busy(input)) => {
