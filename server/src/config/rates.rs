@@ -5,7 +5,7 @@
 use serde::Serialize;
 
 use super::list;
-use crate::rates::{self, Deed, Limit, Network, Proxies, Scope};
+use crate::rates::{self, Limit, Network, Proxies, Quantity, Scope};
 
 /// Rate limits, such as `100/s`, `100/s burst 500` (so many at once, then so many a second), `10/min`, `1MiB/s burst 16MiB` or `none`. A
 /// request beyond a limit is refused as `rate_limited` with the time after which it is worth to try again. A connection that is refused
@@ -136,23 +136,23 @@ impl Rates {
     ) -> rates::Settings {
         let Self { on_loopback, trusted_proxies, address, user, connection, object } = self;
         let limits = vec![
-            (Scope::Address, Deed::Connect, address.connects),
-            (Scope::Address, Deed::FailedAuth, address.failed_auths),
-            (Scope::Address, Deed::Request, address.requests),
-            (Scope::Address, Deed::Bytes, address.bytes),
-            (Scope::Address, Deed::Publish, address.publishes),
-            (Scope::Address, Deed::Delivery, address.deliveries),
-            (Scope::Address, Deed::Read, address.reads),
-            (Scope::User, Deed::Request, user.requests),
-            (Scope::User, Deed::Publish, user.publishes),
-            (Scope::User, Deed::Read, user.reads),
-            (Scope::Connection, Deed::Request, connection.requests),
-            (Scope::Connection, Deed::Bytes, connection.bytes),
-            (Scope::Connection, Deed::Publish, connection.publishes),
-            (Scope::Connection, Deed::Delivery, connection.deliveries),
-            (Scope::Connection, Deed::Read, connection.reads),
-            (Scope::Object, Deed::Publish, object.publishes),
-            (Scope::Object, Deed::Delivery, object.deliveries),
+            (Scope::Address, Quantity::Connects, address.connects),
+            (Scope::Address, Quantity::FailedAuths, address.failed_auths),
+            (Scope::Address, Quantity::Requests, address.requests),
+            (Scope::Address, Quantity::Bytes, address.bytes),
+            (Scope::Address, Quantity::Publishes, address.publishes),
+            (Scope::Address, Quantity::Deliveries, address.deliveries),
+            (Scope::Address, Quantity::Reads, address.reads),
+            (Scope::User, Quantity::Requests, user.requests),
+            (Scope::User, Quantity::Publishes, user.publishes),
+            (Scope::User, Quantity::Reads, user.reads),
+            (Scope::Connection, Quantity::Requests, connection.requests),
+            (Scope::Connection, Quantity::Bytes, connection.bytes),
+            (Scope::Connection, Quantity::Publishes, connection.publishes),
+            (Scope::Connection, Quantity::Deliveries, connection.deliveries),
+            (Scope::Connection, Quantity::Reads, connection.reads),
+            (Scope::Object, Quantity::Publishes, object.publishes),
+            (Scope::Object, Quantity::Deliveries, object.deliveries),
         ];
         let proxies = Proxies(trusted_proxies.clone());
         let on_loopback = *on_loopback;

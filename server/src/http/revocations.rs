@@ -3,11 +3,9 @@
 
 use std::sync::Arc;
 
+use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{Request, State};
 use axum::http::StatusCode;
-use axum::middleware::{Next, from_fn_with_state};
-use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Serialize;
@@ -17,11 +15,10 @@ use super::problem::Problem;
 use super::shared::Shared;
 use crate::auth::{Revocation, RevokeError};
 
-pub(super) fn routes(shared: &Arc<Shared>) -> Router<Arc<Shared>> {
+pub(super) fn routes() -> Router<Arc<Shared>> {
     Router::new()
         .route("/v1/revocations", get(list).post(revoke))
         .route("/v1/revocations/lift", post(lift))
-        .route_layer(from_fn_with_state(Arc::clone(shared), admit))
 }
 
 #[derive(Serialize)]
@@ -38,19 +35,6 @@ struct Revoked {
 #[derive(Serialize)]
 struct Lifted {
     lifted: bool,
-}
-
-/// A page that an operator visits must not reach this.
-async fn admit(
-    State(shared): State<Arc<Shared>>,
-    request: Request,
-    next: Next,
-) -> Result<Response, Problem> {
-    if !shared.origins.admit(request.headers()) {
-        let why = "pages of this origin may not revoke tokens: name it in allowed_origins";
-        return Err(Problem::new(StatusCode::FORBIDDEN, why));
-    }
-    Ok(next.run(request).await)
 }
 
 async fn list(State(shared): State<Arc<Shared>>) -> Json<All> {

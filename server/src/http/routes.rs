@@ -13,6 +13,7 @@ use axum::routing::get;
 use super::controls;
 use super::gate::{self, Gate};
 use super::handshake::Refusal;
+use super::problem::Problem;
 use super::shared::{CONNECT, Shared};
 use super::upgrade::{Asked, Peer, Pending};
 use super::{objects, page, revocations};
@@ -27,8 +28,8 @@ pub(super) fn internal(shared: &Arc<Shared>) -> Router {
     let operators = Router::new()
         .merge(guarded(Router::new().route("/metrics", get(metrics))))
         .merge(guarded(objects::routes()))
-        .merge(revocations::routes(shared))
-        .merge(controls::routes(shared));
+        .merge(guarded_from_pages(revocations::routes(), shared))
+        .merge(guarded_from_pages(controls::routes(shared), shared));
     finish(operators, Router::new().route("/health/ready", get(ready)), shared)
 }
 
@@ -52,6 +53,23 @@ fn finish(
 /// What is much work to answer: one way for all of it.
 fn guarded(routes: Router<Arc<Shared>>) -> Router<Arc<Shared>> {
     routes.route_layer(from_fn_with_state(Gate::new(), gate::pass))
+}
+
+/// What changes something: a page that an operator visits must not reach it.
+fn guarded_from_pages(routes: Router<Arc<Shared>>, shared: &Arc<Shared>) -> Router<Arc<Shared>> {
+    routes.route_layer(from_fn_with_state(Arc::clone(shared), check_origin))
+}
+
+async fn check_origin(
+    State(shared): State<Arc<Shared>>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    if !shared.origins.admit(request.headers()) {
+        let why = "pages of this origin may not ask for this: name it in allowed_origins";
+        return Err(Problem::new(StatusCode::FORBIDDEN, why));
+    }
+    Ok(next.run(request).await)
 }
 
 async fn connect(

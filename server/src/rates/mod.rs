@@ -26,25 +26,25 @@ use self::address::prefix;
 use self::open::OpenConnections;
 use self::states::States;
 
-/// What a client does.
+/// What a limit counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Deed {
-    /// It asks for a WebSocket.
-    Connect,
-    /// It presents no valid token.
-    FailedAuth,
-    /// It sends a message or a ping.
-    Request,
-    /// It sends bytes of messages.
+pub enum Quantity {
+    /// Requests for a WebSocket.
+    Connects,
+    /// Times that a client presented no valid token.
+    FailedAuths,
+    /// Messages and pings.
+    Requests,
+    /// Bytes of messages.
     Bytes,
-    /// It publishes.
-    Publish,
-    /// Its signal goes to members; each of them counts.
-    Delivery,
-    /// It joins, or reads the history or a roster.
-    Read,
-    /// It was refused because of one of the other limits.
-    Refusal,
+    /// Publishes.
+    Publishes,
+    /// Members that a signal goes to.
+    Deliveries,
+    /// Joins, and reads of the history or of a roster.
+    Reads,
+    /// Refusals because of one of the other limits.
+    Refusals,
 }
 
 /// Whom a limit is for.
@@ -60,7 +60,7 @@ pub enum Scope {
     Object,
 }
 
-/// A client whose deeds count; nothing is kept for clients that are exempt.
+/// A client that limits hold for; nothing is kept for clients that are exempt.
 #[derive(Debug)]
 pub struct Client {
     address: u64,
@@ -83,7 +83,7 @@ pub struct Limited {
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
     /// The limits.
-    pub limits: Vec<(Scope, Deed, Limit)>,
+    pub limits: Vec<(Scope, Quantity, Limit)>,
     /// Whether clients of the loopback interface are limited too.
     pub on_loopback: bool,
     /// Open connections of one address.
@@ -108,7 +108,7 @@ impl Clock for Elapsed {
 
 struct Limiter {
     scope: Scope,
-    deed: Deed,
+    quantity: Quantity,
     most: u32,
     counts: RateLimiter<u64, States, Elapsed, NoOpMiddleware<Duration>>,
 }
@@ -134,15 +134,15 @@ impl Rates {
         registry.register(Box::new(limited.clone()))?;
         let (states, clock) = (States::new(), Elapsed(Instant::now()));
         let mut limits = settings.limits;
-        limits.push((Scope::Connection, Deed::Refusal, Limit::CONNECTION_REFUSALS));
-        limits.push((Scope::Address, Deed::Refusal, Limit::ADDRESS_REFUSALS));
+        limits.push((Scope::Connection, Quantity::Refusals, Limit::CONNECTION_REFUSALS));
+        limits.push((Scope::Address, Quantity::Refusals, Limit::ADDRESS_REFUSALS));
         let mut limiters = Vec::new();
-        for (scope, deed, limit) in limits {
-            limited.with_label_values(&[scope.name(), deed.name()]);
+        for (scope, quantity, limit) in limits {
+            limited.with_label_values(&[scope.name(), quantity.name()]);
             let Some(quota) = limit.quota() else { continue };
             let most = quota.burst_size().get();
             let counts = RateLimiter::new(quota, states.clone(), clock);
-            limiters.push(Limiter { scope, deed, most, counts });
+            limiters.push(Limiter { scope, quantity, most, counts });
         }
         let open =
             OpenConnections::new(settings.connections_by_address, settings.connections_by_user);
@@ -167,9 +167,9 @@ impl Rates {
         let address = self.address_key(address);
         let (now, until) = (self.clock.now(), self.states.get(self.blocked_key(address)));
         if let Some(wait) = until.and_then(|until| until.checked_sub(now)) {
-            return Err(self.limit(Scope::Address, Deed::FailedAuth, wait));
+            return Err(self.limit(Scope::Address, Quantity::FailedAuths, wait));
         }
-        self.check(Deed::Connect, 1, |scope| (scope == Scope::Address).then_some(address))
+        self.check(Quantity::Connects, 1, |scope| (scope == Scope::Address).then_some(address))
     }
 
     /// Counts that a client presented no valid token. One that goes on cannot connect for a while.
@@ -179,7 +179,7 @@ impl Rates {
         }
         let address = self.address_key(address);
         let key = |scope| (scope == Scope::Address).then_some(address);
-        if let Err(limited) = self.check(Deed::FailedAuth, 1, key) {
+        if let Err(limited) = self.check(Quantity::FailedAuths, 1, key) {
             self.states.put(self.blocked_key(address), self.clock.now() + limited.retry_after);
         }
     }
@@ -200,15 +200,15 @@ impl Rates {
         Ok(Some(Client { address, user, connection, _open: open }))
     }
 
-    /// Whether a client may do something now, so many times, to an object if there is one. It counts.
+    /// Whether a client may do so much of something now, with an object if there is one. It counts.
     pub fn admit(
         &self,
         client: &Client,
-        deed: Deed,
+        quantity: Quantity,
         count: usize,
         object: Option<u64>,
     ) -> Result<(), Limited> {
-        self.check(deed, count, |scope| match scope {
+        self.check(quantity, count, |scope| match scope {
             Scope::Address => Some(client.address),
             Scope::User => client.user,
             Scope::Connection => Some(client.connection),
@@ -218,11 +218,12 @@ impl Rates {
 
     fn check(
         &self,
-        deed: Deed,
+        quantity: Quantity,
         count: usize,
         key: impl Fn(Scope) -> Option<u64>,
     ) -> Result<(), Limited> {
-        for Limiter { scope, most, counts, .. } in self.limiters.iter().filter(|it| it.deed == deed)
+        for Limiter { scope, most, counts, .. } in
+            self.limiters.iter().filter(|it| it.quantity == quantity)
         {
             let Some(key) = key(*scope) else { continue };
             // What is more than may come at once waits until all of that may come.
@@ -230,17 +231,17 @@ impl Rates {
             else {
                 continue;
             };
-            let key = self.states.key((*scope, deed, key));
+            let key = self.states.key((*scope, quantity, key));
             if let Ok(Err(not_until)) = counts.check_key_n(&key, count) {
                 let wait = not_until.wait_time_from(self.clock.now());
-                return Err(self.limit(*scope, deed, wait));
+                return Err(self.limit(*scope, quantity, wait));
             }
         }
         Ok(())
     }
 
-    fn limit(&self, scope: Scope, deed: Deed, retry_after: Duration) -> Limited {
-        self.limited.with_label_values(&[scope.name(), deed.name()]).inc();
+    fn limit(&self, scope: Scope, quantity: Quantity, retry_after: Duration) -> Limited {
+        self.limited.with_label_values(&[scope.name(), quantity.name()]).inc();
         Limited { scope, retry_after }
     }
 
@@ -257,18 +258,18 @@ impl Rates {
     }
 }
 
-impl Deed {
+impl Quantity {
     /// The label of the metric.
     fn name(self) -> &'static str {
         match self {
-            Self::Connect => "connects",
-            Self::FailedAuth => "failed_auths",
-            Self::Request => "requests",
+            Self::Connects => "connects",
+            Self::FailedAuths => "failed_auths",
+            Self::Requests => "requests",
             Self::Bytes => "bytes",
-            Self::Publish => "publishes",
-            Self::Delivery => "deliveries",
-            Self::Read => "reads",
-            Self::Refusal => "refusals",
+            Self::Publishes => "publishes",
+            Self::Deliveries => "deliveries",
+            Self::Reads => "reads",
+            Self::Refusals => "refusals",
         }
     }
 }

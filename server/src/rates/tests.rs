@@ -4,8 +4,9 @@ use tokio::time::advance;
 
 use super::*;
 
-fn rates(limits: &[(Scope, Deed, &str)]) -> Rates {
-    let limits = limits.iter().map(|(scope, deed, text)| (*scope, *deed, text.parse().unwrap()));
+fn rates(limits: &[(Scope, Quantity, &str)]) -> Rates {
+    let limits =
+        limits.iter().map(|(scope, quantity, text)| (*scope, *quantity, text.parse().unwrap()));
     let settings = Settings {
         limits: limits.collect(),
         connections_by_address: 2,
@@ -21,9 +22,9 @@ fn address(text: &str) -> IpAddr {
 
 #[tokio::test(start_paused = true)]
 async fn who_waits_as_it_is_told_goes_on() {
-    let rates = rates(&[(Scope::Connection, Deed::Publish, "10/s burst 3")]);
+    let rates = rates(&[(Scope::Connection, Quantity::Publishes, "10/s burst 3")]);
     let client = rates.enter(address("1.2.3.4"), None, 1).unwrap().unwrap();
-    let publish = || rates.admit(&client, Deed::Publish, 1, Some(7));
+    let publish = || rates.admit(&client, Quantity::Publishes, 1, Some(7));
     for _ in 0..3 {
         publish().unwrap();
     }
@@ -37,43 +38,44 @@ async fn who_waits_as_it_is_told_goes_on() {
     advance(Duration::from_millis(1)).await;
     publish().unwrap();
     assert!(publish().is_err());
-    rates.admit(&client, Deed::Read, 1, Some(7)).unwrap();
+    rates.admit(&client, Quantity::Reads, 1, Some(7)).unwrap();
 }
 
 #[tokio::test(start_paused = true)]
 async fn each_scope_has_its_own_count() {
     let rates = rates(&[
-        (Scope::Address, Deed::Request, "1/s burst 4"),
-        (Scope::User, Deed::Request, "1/s burst 3"),
-        (Scope::Object, Deed::Publish, "1/s burst 2"),
+        (Scope::Address, Quantity::Requests, "1/s burst 4"),
+        (Scope::User, Quantity::Requests, "1/s burst 3"),
+        (Scope::Object, Quantity::Publishes, "1/s burst 2"),
     ]);
     let ada = rates.enter(address("2001:db8::1"), Some("ada"), 1).unwrap().unwrap();
     let bob = rates.enter(address("2001:db8::2"), Some("bob"), 2).unwrap().unwrap();
     let request =
-        |client| rates.admit(client, Deed::Request, 1, None).map_err(|limited| limited.scope);
+        |client| rates.admit(client, Quantity::Requests, 1, None).map_err(|limited| limited.scope);
     assert_eq!([(); 3].map(|()| request(&ada)), [Ok(()); 3]);
     assert_eq!(request(&bob), Ok(()));
     assert_eq!(request(&bob), Err(Scope::Address), "they are in one network");
     advance(Duration::from_secs(1)).await;
     assert_eq!(request(&ada), Ok(()));
-    let publish = |client, object| rates.admit(client, Deed::Publish, 1, Some(object)).is_ok();
+    let publish =
+        |client, object| rates.admit(client, Quantity::Publishes, 1, Some(object)).is_ok();
     assert!(publish(&ada, 1) && publish(&bob, 1) && !publish(&ada, 1), "an object has one count");
     assert!(publish(&ada, 2));
 }
 
 #[tokio::test(start_paused = true)]
 async fn more_than_may_come_at_once_takes_all_of_it() {
-    let rates = rates(&[(Scope::Connection, Deed::Delivery, "10/s burst 100")]);
+    let rates = rates(&[(Scope::Connection, Quantity::Deliveries, "10/s burst 100")]);
     let client = rates.enter(address("1.2.3.4"), None, 1).unwrap().unwrap();
-    rates.admit(&client, Deed::Delivery, 1_000, None).unwrap();
-    let limited = rates.admit(&client, Deed::Delivery, 1_000, None).unwrap_err();
+    rates.admit(&client, Quantity::Deliveries, 1_000, None).unwrap();
+    let limited = rates.admit(&client, Quantity::Deliveries, 1_000, None).unwrap_err();
     assert_eq!(limited.retry_after, Duration::from_secs(10));
-    rates.admit(&client, Deed::Delivery, 0, None).unwrap();
+    rates.admit(&client, Quantity::Deliveries, 0, None).unwrap();
 }
 
 #[tokio::test(start_paused = true)]
 async fn who_fails_to_authenticate_again_and_again_cannot_connect_for_a_while() {
-    let rates = rates(&[(Scope::Address, Deed::FailedAuth, "1/min burst 2")]);
+    let rates = rates(&[(Scope::Address, Quantity::FailedAuths, "1/min burst 2")]);
     let guesser = address("1.2.3.4");
     for _ in 0..3 {
         rates.connect(guesser).unwrap();
@@ -102,7 +104,7 @@ async fn connections_are_counted_while_they_are_open() {
 
 #[tokio::test(start_paused = true)]
 async fn clients_of_the_same_host_are_exempt() {
-    let rates = rates(&[(Scope::Address, Deed::Connect, "1/h")]);
+    let rates = rates(&[(Scope::Address, Quantity::Connects, "1/h")]);
     for _ in 0..3 {
         rates.connect(address("127.0.0.1")).unwrap();
         rates.connect(address("::1")).unwrap();

@@ -6,7 +6,7 @@ use super::connections::Connections;
 use super::reactor::Reactor;
 use crate::auth::{Admitted, Verb, Verbs};
 use crate::object::presence::Departing;
-use crate::rates::Deed;
+use crate::rates::Quantity;
 
 impl Reactor {
     /// Checks a token of the connection's user and puts it into the place of the one before. One that is not valid changes nothing.
@@ -23,7 +23,7 @@ impl Reactor {
                     ErrorCode::Forbidden,
                     &refusal.to_string(),
                 );
-                if self.connections.count(key, Deed::FailedAuth, 1, None).is_err() {
+                if self.connections.count(key, Quantity::FailedAuths, 1, None).is_err() {
                     self.close(key, CloseCode::RateLimited);
                 }
                 return;

@@ -8,7 +8,7 @@ use super::connection::Membership;
 use crate::auth::{Verb, Verbs};
 use crate::log::ObjectId;
 use crate::object::Refusal;
-use crate::rates::{Deed, Limited};
+use crate::rates::{Limited, Quantity};
 
 /// Why a request is refused for which the budget has no room.
 pub(in crate::socket) const SHORT_OF_MEMORY: &str =
@@ -70,11 +70,11 @@ impl Connections {
 
     fn count_demand(&self, key: usize, demand: &Demand<'_>) -> Result<(), Limited> {
         match demand {
-            Demand::Publish(object) => self.count(key, Deed::Publish, 1, Some(*object)),
+            Demand::Publish(object) => self.count(key, Quantity::Publishes, 1, Some(*object)),
             Demand::Signal(object, audience) => {
-                self.count(key, Deed::Delivery, *audience, Some(*object))
+                self.count(key, Quantity::Deliveries, *audience, Some(*object))
             }
-            Demand::Join(_) | Demand::Read => self.count(key, Deed::Read, 1, None),
+            Demand::Join(_) | Demand::Read => self.count(key, Quantity::Reads, 1, None),
             Demand::SetPresence(_) => Ok(()),
         }
     }

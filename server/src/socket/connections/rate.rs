@@ -4,19 +4,19 @@ use dormouse_protocol::{CloseCode, ErrorCode, ErrorReply, ServerMessage};
 
 use super::Connections;
 use crate::log::ObjectId;
-use crate::rates::{Deed, Limited};
+use crate::rates::{Limited, Quantity};
 
 impl Connections {
     /// Counts what the connection does against its rate limits, or says that one is reached.
     pub(in crate::socket) fn count(
         &self,
         key: usize,
-        deed: Deed,
+        quantity: Quantity,
         count: usize,
         object: Option<ObjectId>,
     ) -> Result<(), Limited> {
         let Some(client) = self.limited.get(&(key as u32)) else { return Ok(()) };
-        self.common.rates.admit(client, deed, count, object.map(|object| object.0))
+        self.common.rates.admit(client, quantity, count, object.map(|object| object.0))
     }
 
     /// Whether a message of so many bytes may be looked at. Otherwise it is refused here; `request` tells its id.
@@ -27,8 +27,8 @@ impl Connections {
         request: impl FnOnce() -> Option<u32>,
     ) -> bool {
         let counted = self
-            .count(key, Deed::Request, 1, None)
-            .and_then(|()| self.count(key, Deed::Bytes, bytes, None));
+            .count(key, Quantity::Requests, 1, None)
+            .and_then(|()| self.count(key, Quantity::Bytes, bytes, None));
         if let Err(limited) = counted {
             self.refuse_limited(key, request(), limited);
             return false;
@@ -38,7 +38,7 @@ impl Connections {
 
     /// Whether a ping or a pong may be looked at. Otherwise it goes without an answer.
     pub(in crate::socket) fn admit_control(&mut self, key: usize) -> bool {
-        let is_admitted = self.count(key, Deed::Request, 1, None).is_ok();
+        let is_admitted = self.count(key, Quantity::Requests, 1, None).is_ok();
         if !is_admitted {
             self.count_refusal(key);
         }
@@ -66,7 +66,7 @@ impl Connections {
 
     /// Closes a connection that does not stop when it is refused.
     fn count_refusal(&mut self, key: usize) {
-        if self.count(key, Deed::Refusal, 1, None).is_err() {
+        if self.count(key, Quantity::Refusals, 1, None).is_err() {
             self.ask_close(key, CloseCode::RateLimited);
         }
     }
