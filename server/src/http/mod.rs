@@ -150,6 +150,7 @@ impl HttpServer {
             cookie: config.auth.cookie.clone(),
             counts,
             full: LogThrottle::default(),
+            unknown_proxy: LogThrottle::default(),
             metrics: metrics.clone(),
         });
         let open = |listeners, routes, most| {

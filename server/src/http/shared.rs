@@ -32,6 +32,8 @@ pub(super) struct Shared {
     pub(super) counts: Counts,
     /// Throttles the log line about `limits.connections`.
     pub(super) full: LogThrottle,
+    /// Throttles the log line about a proxy that the configuration does not name.
+    pub(super) unknown_proxy: LogThrottle,
     pub(super) metrics: Metrics,
 }
 
@@ -55,6 +57,16 @@ impl Shared {
         let forwarded = request.headers.get_all(FORWARDED_FOR).iter();
         let forwarded = forwarded.map(HeaderValue::as_bytes);
         let address = rates.client_address(peer, forwarded);
+        if !rates.has_proxies()
+            && request.headers.contains_key(FORWARDED_FOR)
+            && self.unknown_proxy.is_due()
+        {
+            tracing::warn!(
+                %peer,
+                "X-Forwarded-For arrives, and rates.trusted_proxies names no proxy: for rate limits, all clients of a proxy are one, \
+                 and those of a proxy on this machine have no limit"
+            );
+        }
         rates.connect(address).map_err(|_| Refusal::Rate)?;
         let slot = self.slots.take().map_err(|why| match why {
             NoConnectionPermit::Full => Refusal::Full,

@@ -159,6 +159,11 @@ impl Rates {
         self.proxies.client(peer, forwarded)
     }
 
+    /// Whether any proxy is trusted.
+    pub fn has_proxies(&self) -> bool {
+        !self.proxies.0.is_empty()
+    }
+
     /// Whether a client of this address may connect now. It counts.
     pub fn connect(&self, address: IpAddr) -> Result<(), Limited> {
         if self.is_exempt(address) {
