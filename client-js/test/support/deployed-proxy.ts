@@ -107,7 +107,9 @@ export class DeployedProxy {
   /** Waits until it accepts connections. */
   async #answers(): Promise<void> {
     const end = performance.now() + 20_000;
-    while (!(await canConnect(this.port))) {
+    // HAProxy's first process takes signals only after it has said this.
+    const isReady = (): boolean => this.name !== "haproxy" || this.#log.includes("Loading success");
+    while (!isReady() || !(await canConnect(this.port))) {
       if (performance.now() > end || this.#child?.exitCode !== null) throw new Error(`${this.name} does not start:\n${this.#log}`);
       await new Promise((resolve) => setTimeout(resolve, 20));
     }

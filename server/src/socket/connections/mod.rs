@@ -229,7 +229,8 @@ impl Connections {
     /// entry in the place of the one that it has.
     pub(in crate::socket) fn set_access(&mut self, key: usize, admitted: Admitted) {
         let Admitted { access, left } = admitted;
-        let end = left.map(|left| self.wheel.after(left));
+        // Not before its time: the client could connect again with the same token.
+        let end = left.map(|left| self.wheel.at(Instant::now() + left));
         // A client with short tokens must not be told again as soon as it has sent the next one.
         let lead = left.map(|left| self.common.settings.expiry_notice.min(left / 4));
         let notice = end.zip(lead).map(|(end, lead)| end.saturating_sub(wheel::ticks(lead)));

@@ -55,6 +55,11 @@ impl<T> Wheel<T> {
         self.now.saturating_add(ticks(delay)).max(self.now + 1)
     }
 
+    /// The tick at a time, rounded up. [`Wheel::after`] counts from the last advance, which is a little earlier than now.
+    pub(in crate::socket) fn at(&self, time: Instant) -> Tick {
+        ticks(time.saturating_duration_since(self.start)).max(self.now + 1)
+    }
+
     /// Enters something that comes up at `due`.
     pub(in crate::socket) fn insert(&mut self, due: Tick, entry: T) {
         let due = due.max(self.now + 1);
