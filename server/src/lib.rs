@@ -21,6 +21,7 @@ pub mod socket;
 
 mod descriptors;
 mod probe;
+mod recent_map;
 mod server;
 #[cfg(test)]
 mod sim;

@@ -5,11 +5,13 @@
 
 mod auth;
 mod keys;
+mod limits;
 mod list;
 mod listen;
 mod print;
 mod rates;
 mod size;
+mod validators;
 
 use std::env;
 use std::path::Path;
@@ -18,7 +20,8 @@ use confique::meta::{FieldKind, Meta};
 use confique::{Config as _, File, FileFormat, Layer as _};
 
 pub use auth::Auth;
-pub use keys::{Class, Classes, Config, Limits, Liveness, Log, Objects, Presence, Retention};
+pub use keys::{Class, Classes, Config, Liveness, Log, Objects, Presence, Retention};
+pub use limits::Limits;
 pub use listen::ListenAddress;
 pub use rates::Rates;
 

@@ -3,9 +3,8 @@
 //! Pure: no socket, no clock. Whether there is room for one more connection is the route's business.
 
 use axum::http::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, RETRY_AFTER, SEC_WEBSOCKET_ACCEPT,
-    SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
-    TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, HOST, RETRY_AFTER, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS,
+    SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
 };
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
@@ -15,16 +14,14 @@ use dormouse_protocol::{Encoding, SUBPROTOCOL_JSON, SUBPROTOCOL_MSGPACK};
 use sha1::{Digest as _, Sha1};
 
 use super::compression::Compression;
+use super::credentials::SUBPROTOCOL_TOKEN;
+use super::headers::{only, tokens};
 use crate::session::{BadToken, Session, Sessions};
 use crate::socket::WireFormat;
 
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 const KEY_BYTES: usize = 16;
-/// What goes back as it came, for tests of what lies below messages.
-/// Stands for a token that cannot be read. Its client must not count as a client without a token.
-const UNREADABLE: &str = "";
-/// What a subprotocol begins with that carries a token of access.
-const SUBPROTOCOL_TOKEN: &str = "dormouse.token.";
+/// With this one every message goes back as it came: for tests of what lies below messages.
 const SUBPROTOCOL_ECHO: &str = "dormouse.test.echo";
 const RETRY_AFTER_SECONDS: &str = "5";
 
@@ -236,21 +233,8 @@ impl IntoResponse for Refusal {
     }
 }
 
-/// The elements of a header that is a list, which may also stand in several headers of that name.
-fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
-    let lists = headers.get_all(name).iter().filter_map(|list| list.to_str().ok());
-    lists.flat_map(|list| list.split(',')).map(str::trim).filter(|token| !token.is_empty())
-}
-
 fn has_token(headers: &HeaderMap, name: &HeaderName, wanted: &str) -> bool {
     tokens(headers, name).any(|token| token.eq_ignore_ascii_case(wanted))
-}
-
-/// The value of a header that must stand once.
-fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
-    let mut values = headers.get_all(name).iter();
-    let value = values.next()?.to_str().ok()?.trim();
-    values.next().is_none().then_some(value)
 }
 
 fn has_content(headers: &HeaderMap) -> bool {
@@ -278,31 +262,6 @@ fn subprotocol(headers: &HeaderMap, echo: bool) -> Result<Option<&'static str>, 
         return Err(Refusal::Subprotocol);
     }
     Ok(chosen)
-}
-
-/// The token of access: in `Authorization`, or as a subprotocol, since browsers let pages set no header.
-pub(super) fn access_token(headers: &HeaderMap) -> Option<&str> {
-    if headers.contains_key(AUTHORIZATION) {
-        let Some(header) = only(headers, &AUTHORIZATION) else { return Some(UNREADABLE) };
-        let (scheme, token) = header.split_once(' ').unwrap_or((header, UNREADABLE));
-        // Another scheme is for a proxy in between.
-        if scheme.eq_ignore_ascii_case("bearer") {
-            return Some(token.trim());
-        }
-    }
-    tokens(headers, &SEC_WEBSOCKET_PROTOCOL)
-        .find_map(|offered| offered.strip_prefix(SUBPROTOCOL_TOKEN))
-}
-
-/// The token of access in the cookie of this name, if it has a name.
-pub(super) fn cookie_token<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    if name.is_empty() {
-        return None;
-    }
-    let lists = headers.get_all(COOKIE).iter().filter_map(|list| list.to_str().ok());
-    let mut cookies =
-        lists.flat_map(|list| list.split(';')).filter_map(|pair| pair.split_once('='));
-    cookies.find(|(cookie, _)| cookie.trim() == name).map(|(_, token)| token.trim())
 }
 
 /// The session that a query names, or a new one. The characters of a token need no escape in a URL, so escaped text is not a token.
@@ -343,29 +302,6 @@ mod tests {
         request(|parts| {
             parts.headers.insert(name, HeaderValue::from_static(value));
         })
-    }
-
-    #[test]
-    fn a_token_comes_in_the_header_or_as_a_subprotocol() {
-        let token_of = |headers: &[(HeaderName, &'static str)]| {
-            let mut map = HeaderMap::new();
-            for (name, value) in headers {
-                map.append(name, HeaderValue::from_static(value));
-            }
-            access_token(&map).map(ToOwned::to_owned)
-        };
-        assert_eq!(token_of(&[]), None);
-        assert_eq!(token_of(&[(AUTHORIZATION, "Bearer a.b.c")]).as_deref(), Some("a.b.c"));
-        assert_eq!(token_of(&[(AUTHORIZATION, "bearer  a.b.c ")]).as_deref(), Some("a.b.c"));
-        let offered = (SEC_WEBSOCKET_PROTOCOL, "dormouse.v1.json, dormouse.token.x.Y.z");
-        assert_eq!(token_of(std::slice::from_ref(&offered)).as_deref(), Some("x.Y.z"));
-        let basic = (AUTHORIZATION, "Basic dXNlcg==");
-        assert_eq!(token_of(std::slice::from_ref(&basic)), None);
-        assert_eq!(token_of(&[basic, offered]).as_deref(), Some("x.Y.z"));
-        // What is broken is a token that is not valid, and no lack of one.
-        assert_eq!(token_of(&[(AUTHORIZATION, "Bearer")]).as_deref(), Some(""));
-        let twice = [(AUTHORIZATION, "Bearer a.b.c"), (AUTHORIZATION, "Bearer a.b.c")];
-        assert_eq!(token_of(&twice).as_deref(), Some(""));
     }
 
     #[test]

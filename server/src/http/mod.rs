@@ -7,11 +7,13 @@ mod compression;
 mod connection;
 mod connection_limiter;
 mod controls;
+mod credentials;
 mod fast_path;
 #[cfg(any(test, fuzzing))]
 mod fuzz;
 mod gate;
 mod handshake;
+mod headers;
 mod health;
 mod host;
 mod listener;

@@ -6,7 +6,8 @@ use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode};
 
 use super::Inside;
-use super::handshake::{Handshake, Offers, Refusal, access_token, cookie_token};
+use super::credentials::{access_token, cookie_token};
+use super::handshake::{Handshake, Offers, Refusal};
 use super::health::Health;
 use super::host::Hosts;
 use super::log_throttle::LogThrottle;

@@ -1,4 +1,4 @@
-//! Whose address a connection has: of its peer, or of the client that a trusted proxy speaks for.
+//! The address of a client: that of the peer, or the one that a trusted proxy reports in `X-Forwarded-For`.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -7,7 +7,7 @@ use std::str::FromStr;
 use ipnet::IpNet;
 use serde::{Serialize, Serializer};
 
-/// Networks whose `X-Forwarded-For` is believed.
+/// The networks of trusted proxies.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Proxies(pub Vec<Network>);
 
@@ -15,21 +15,21 @@ pub struct Proxies(pub Vec<Network>);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Network(IpNet);
 
-/// A text that is neither an address nor a network.
+/// The text is neither an address nor a network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a network is such as `10.0.0.1`, `10.0.0.0/8` or `fd00::/8`")]
 pub struct NotANetwork;
 
 impl Proxies {
-    /// The client behind a connection. Every proxy adds the address of its own peer at the end, so that the last one which is not a
-    /// trusted proxy's is the client's; what stands before it, the client may have made up.
+    /// The address of the client. Each proxy appends the address of its own peer. So the client's address is the last one that does not
+    /// belong to a trusted proxy. The client itself may have sent the entries before it.
     pub(super) fn client<'a>(
         &self,
         peer: IpAddr,
         forwarded: impl DoubleEndedIterator<Item = &'a [u8]>,
     ) -> IpAddr {
         let mut client = peer;
-        // As bytes: what a client has put before the proxy's entry must not make that unreadable.
+        // Bytes and not text: invalid bytes that the client sent must not hide the entry of the proxy.
         let entries = forwarded.rev().flat_map(|list| list.rsplit(|byte| *byte == b','));
         for entry in entries {
             if !self.trusts(client) {
@@ -56,7 +56,7 @@ fn address(text: &str) -> Option<IpAddr> {
     bare.parse().ok().or_else(with_port).map(|address: IpAddr| address.to_canonical())
 }
 
-/// What counts as one address: who has an IPv6 address mostly has a network of 64 bits.
+/// The part of an address that counts. A client with an IPv6 address usually has all addresses of its network of 64 bits.
 pub(super) fn prefix(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6((address.to_bits() >> 64 << 64).into()),

@@ -1,4 +1,4 @@
-//! A limit as the configuration writes it: `100/s`, `100/s burst 500`, `1MiB/s burst 4MiB`, `none`.
+//! A limit, and its text in the configuration: `100/s`, `100/s burst 500`, `1MiB/s burst 4MiB`, `none`.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -10,7 +10,7 @@ use governor::Quota;
 use serde::de::{Deserialize, Deserializer, Error as _};
 use serde::{Serialize, Serializer};
 
-/// How often something may be done, and how often at once; or without limit.
+/// A rate with a burst, or no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limit(Option<Rate>);
 
@@ -28,16 +28,16 @@ enum Period {
     Hour,
 }
 
-/// A text that is no limit.
+/// The text is not a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a limit is such as `100/s`, `100/s burst 500`, `10/min`, `1MiB/s burst 4MiB` or `none`")]
 pub struct NotALimit;
 
 impl Limit {
-    /// How often a connection may be refused because of another limit before it is closed. A client that waits as it is told never
-    /// comes close, also if it has sent as many requests as it may before the first refusal.
+    /// The refusals after which the server closes a connection. A client that waits `retry_after_ms` stays below: even if the server
+    /// refuses all requests that it has in flight, these are at most `limits.in_flight`, by default 256.
     pub(super) const CONNECTION_REFUSALS: Self = Self::a_second(100, 400);
-    /// The same for an address: the connection that is refused once more is closed.
+    /// The refusals of all connections of an address. The server closes the connection that exceeds this.
     pub(super) const ADDRESS_REFUSALS: Self = Self::a_second(500, 2_000);
 
     const fn a_second(count: u32, burst: u32) -> Self {
@@ -52,11 +52,6 @@ impl Limit {
         // An interval of 0 ns would be no limit.
         let interval = (period.length() / count.get()).max(Duration::from_nanos(1));
         Some(Quota::with_period(interval)?.allow_burst(burst))
-    }
-
-    /// How much may come at once; `None` is any amount.
-    pub fn burst(self) -> Option<u32> {
-        self.0.map(|rate| rate.burst.get())
     }
 }
 

@@ -1,8 +1,7 @@
-//! How often clients may do what: rate limits by address, user, connection and object, and the count of open connections of each address
-//! and user.
+//! Rate limits of clients: by address, user, connection and object. Also the number of open connections of each address and user.
 //!
-//! The limits are GCRA (of ITU-T I.371), by the crate `governor`. Owns their states, which are bounded, and knows who is exempt. Knows
-//! nothing of sockets or requests: they ask before they do anything for a client.
+//! The algorithm is GCRA (ITU-T I.371), from the crate `governor`. This module owns the states of the limits, which have a bound, and
+//! decides which clients are exempt. It knows no sockets and no requests: HTTP and the sockets call it before they work for a client.
 
 mod address;
 mod limit;
@@ -10,6 +9,7 @@ mod open;
 mod states;
 
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use governor::RateLimiter;
@@ -47,35 +47,35 @@ pub enum Quantity {
     Refusals,
 }
 
-/// Whom a limit is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// What shares one limit, from the narrowest to the widest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Scope {
-    /// All connections of an IPv4 address, or of an IPv6 network of 64 bits.
-    Address,
-    /// All connections of a user.
-    User,
     /// One connection.
     Connection,
-    /// One object, from all clients together.
+    /// All connections of a user.
+    User,
+    /// All connections of an IPv4 address, or of an IPv6 network of 64 bits.
+    Address,
+    /// One object, for all clients together.
     Object,
 }
 
-/// A client that limits hold for; nothing is kept for clients that are exempt.
+/// The keys of a connection's limits. An exempt connection has none.
 #[derive(Debug)]
 pub struct Client {
     address: u64,
     user: Option<u64>,
     connection: u64,
-    /// Count it as an open connection of its address and of its user.
+    /// They count the connection as open for its address and its user.
     _open: [Option<Opened>; 2],
 }
 
 /// A limit is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limited {
-    /// Whose.
+    /// What shares the limit.
     pub scope: Scope,
-    /// From when on it is worth to try again.
+    /// The time after which the limit allows the request, if nothing else uses it.
     pub retry_after: Duration,
 }
 
@@ -90,11 +90,11 @@ pub struct Settings {
     pub connections_by_address: usize,
     /// Open connections of one user.
     pub connections_by_user: usize,
-    /// Whom to believe about addresses.
+    /// The proxies whose `X-Forwarded-For` the server believes.
     pub proxies: Proxies,
 }
 
-/// Time since the start, of tokio's clock: tests simulate it.
+/// The time since the start, by tokio's clock, which tests simulate.
 #[derive(Debug, Clone, Copy)]
 struct Elapsed(Instant);
 
@@ -108,14 +108,15 @@ impl Clock for Elapsed {
 
 struct Limiter {
     scope: Scope,
-    quantity: Quantity,
-    most: u32,
+    burst: u32,
     counts: RateLimiter<u64, States, Elapsed, NoOpMiddleware<Duration>>,
 }
 
-/// All limits, and how far each client has used them.
+/// All limits and their states.
 pub struct Rates {
-    limiters: Vec<Limiter>,
+    /// For each quantity, the limits in the order in which they are checked. A request that one limit refuses does not count against
+    /// the later ones. The narrowest scope is first, so a client that exceeds its own limit uses up nothing that it shares.
+    limiters: [Vec<Limiter>; Quantity::ALL.len()],
     states: States,
     clock: Elapsed,
     on_loopback: bool,
@@ -125,7 +126,7 @@ pub struct Rates {
 }
 
 impl Rates {
-    /// No client has done anything yet.
+    /// Limits that no client has used yet.
     pub fn new(settings: Settings, registry: &Registry) -> prometheus::Result<Self> {
         let limited = IntCounterVec::new(
             Opts::new("dormouse_rate_limited_total", "Times that a client reached a rate limit."),
@@ -136,13 +137,14 @@ impl Rates {
         let mut limits = settings.limits;
         limits.push((Scope::Connection, Quantity::Refusals, Limit::CONNECTION_REFUSALS));
         limits.push((Scope::Address, Quantity::Refusals, Limit::ADDRESS_REFUSALS));
-        let mut limiters = Vec::new();
+        limits.sort_by_key(|(scope, ..)| *scope);
+        let mut limiters = [const { Vec::new() }; Quantity::ALL.len()];
         for (scope, quantity, limit) in limits {
             limited.with_label_values(&[scope.name(), quantity.name()]);
             let Some(quota) = limit.quota() else { continue };
-            let most = quota.burst_size().get();
+            let burst = quota.burst_size().get();
             let counts = RateLimiter::new(quota, states.clone(), clock);
-            limiters.push(Limiter { scope, quantity, most, counts });
+            limiters[quantity as usize].push(Limiter { scope, burst, counts });
         }
         let open =
             OpenConnections::new(settings.connections_by_address, settings.connections_by_user);
@@ -150,7 +152,8 @@ impl Rates {
         Ok(Self { limiters, states, clock, on_loopback, open, proxies, limited })
     }
 
-    /// The address of the client behind a connection: what trusted proxies say, given the values of `X-Forwarded-For` in order.
+    /// The address of the client of a connection. If the peer is a trusted proxy, it comes from `X-Forwarded-For`, whose values are given
+    /// in their order.
     pub fn client_address<'a>(
         &self,
         peer: IpAddr,
@@ -164,7 +167,7 @@ impl Rates {
         !self.proxies.0.is_empty()
     }
 
-    /// Whether a client of this address may connect now. It counts.
+    /// Counts a request to connect from this address, or refuses it.
     pub fn connect(&self, address: IpAddr) -> Result<(), Limited> {
         if self.is_exempt(address) {
             return Ok(());
@@ -177,7 +180,7 @@ impl Rates {
         self.check(Quantity::Connects, 1, |scope| (scope == Scope::Address).then_some(address))
     }
 
-    /// Counts that a client presented no valid token. One that goes on cannot connect for a while.
+    /// Counts a connection without a valid token. Beyond the limit, [`Rates::connect`] refuses the address until it may fail once more.
     pub fn failed_auth(&self, address: IpAddr) {
         if self.is_exempt(address) {
             return;
@@ -189,7 +192,8 @@ impl Rates {
         }
     }
 
-    /// Begins to count for a connection, which has this number. `None` if the client is exempt.
+    /// Counts an open connection, and returns the keys of its limits; `None` if the client is exempt. `connection` is different for each
+    /// connection. The error says whether the address or the user has too many connections.
     pub fn enter(
         &self,
         address: IpAddr,
@@ -205,7 +209,8 @@ impl Rates {
         Ok(Some(Client { address, user, connection, _open: open }))
     }
 
-    /// Whether a client may do so much of something now, with an object if there is one. It counts.
+    /// Counts `count` of a quantity against all limits of a connection, or says which limit refuses it. `object` is the id of the object, if
+    /// the request is for one.
     pub fn admit(
         &self,
         client: &Client,
@@ -227,15 +232,11 @@ impl Rates {
         count: usize,
         key: impl Fn(Scope) -> Option<u64>,
     ) -> Result<(), Limited> {
-        for Limiter { scope, most, counts, .. } in
-            self.limiters.iter().filter(|it| it.quantity == quantity)
-        {
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        for Limiter { scope, burst, counts } in &self.limiters[quantity as usize] {
             let Some(key) = key(*scope) else { continue };
-            // What is more than may come at once waits until all of that may come.
-            let Some(count) = u32::try_from(count).unwrap_or(u32::MAX).min(*most).try_into().ok()
-            else {
-                continue;
-            };
+            // A count above the burst could never pass. It counts as the whole burst.
+            let Some(count) = NonZeroU32::new(count.min(*burst)) else { continue };
             let key = self.states.key((*scope, quantity, key));
             if let Ok(Err(not_until)) = counts.check_key_n(&key, count) {
                 let wait = not_until.wait_time_from(self.clock.now());
@@ -264,6 +265,18 @@ impl Rates {
 }
 
 impl Quantity {
+    /// All quantities, in the order of their discriminants.
+    const ALL: [Self; 8] = [
+        Self::Connects,
+        Self::FailedAuths,
+        Self::Requests,
+        Self::Bytes,
+        Self::Publishes,
+        Self::Deliveries,
+        Self::Reads,
+        Self::Refusals,
+    ];
+
     /// The label of the metric.
     fn name(self) -> &'static str {
         match self {

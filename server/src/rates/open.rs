@@ -1,4 +1,4 @@
-//! How many connections each address and each user has open.
+//! The number of open connections of each address and each user.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 
 use super::Scope;
 
-/// The counts. An entry lasts as long as its connections, so their bound holds here too.
+/// The numbers of open connections. An entry lasts as long as its connections, so `limits.connections` bounds the entries.
 #[derive(Debug)]
 pub(super) struct OpenConnections {
     by_address: Arc<Counts>,
@@ -20,7 +20,7 @@ struct Counts {
     open: Mutex<HashMap<u64, usize>>,
 }
 
-/// Counts a connection as open until it is dropped.
+/// Counts a connection as open until this is dropped.
 #[derive(Debug)]
 pub struct Opened {
     counts: Arc<Counts>,
@@ -33,7 +33,7 @@ impl OpenConnections {
         Self { by_address: counts(by_address), by_user: counts(by_user) }
     }
 
-    /// Counts one more, or says who has as many as it may.
+    /// Counts one more connection, or says which of the two has too many.
     pub(super) fn enter(
         &self,
         address: u64,
@@ -51,7 +51,7 @@ impl Counts {
         let mut open = counts.open.lock();
         let count = open.entry(key).or_default();
         if *count >= counts.most {
-            // An entry that is made here has no connection.
+            // This call has just created the entry, if it counts no connection.
             if *count == 0 {
                 open.remove(&key);
             }

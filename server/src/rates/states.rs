@@ -1,9 +1,5 @@
-//! The states of rate limits: one number for each key, and a bound on how many there are.
-//!
-//! Two generations: when the young one is full, it becomes the old one, and what was in the old one is forgotten unless it was used
-//! meanwhile. So those are forgotten that were used the longest ago, and forgetting costs no search.
+//! The states of rate limits: one number for each key. The number of keys has a bound.
 
-use std::collections::HashMap;
 use std::hash::{BuildHasher as _, Hash, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,62 +8,45 @@ use governor::nanos::Nanos;
 use governor::state::StateStore;
 use parking_lot::Mutex;
 
-/// Each has a lock of its own, so that reactors seldom meet.
+use crate::recent_map::RecentMap;
+
+/// Each shard has its own lock, so reactors seldom wait for each other.
 const SHARDS: usize = 64;
-/// Keys of a generation of a shard. All together: 262,144 keys, which take some 8 MiB.
+/// Half of the keys of a shard. All shards together have at most 262,144 keys, which take about 8 MiB.
 const GENERATION: usize = 2048;
 
-/// All states. Clones share them.
+/// All states. Clones share them. When there are too many keys, the states of those that were used the longest ago are dropped.
 #[derive(Debug, Clone)]
 pub(super) struct States(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    /// A secret of this process: nobody can choose keys that collide.
+    /// It is random for each process, so clients cannot choose keys that collide.
     hasher: RandomState,
-    shards: [Mutex<Shard>; SHARDS],
-}
-
-#[derive(Debug, Default)]
-struct Shard {
-    young: HashMap<u64, u64>,
-    old: HashMap<u64, u64>,
+    shards: [Mutex<RecentMap<u64, u64>>; SHARDS],
 }
 
 impl States {
     pub(super) fn new() -> Self {
-        let shards = std::array::from_fn(|_| Mutex::default());
+        let shards = std::array::from_fn(|_| Mutex::new(RecentMap::new(GENERATION)));
         Self(Arc::new(Inner { hasher: RandomState::new(), shards }))
     }
 
-    /// The key of anything.
+    /// The key of a value.
     pub(super) fn key(&self, of: impl Hash) -> u64 {
         self.0.hasher.hash_one(of)
     }
 
     pub(super) fn get(&self, key: u64) -> Option<Duration> {
-        self.shard(key).lock().get(key).map(Duration::from_nanos)
+        self.shard(key).lock().get(&key).map(Duration::from_nanos)
     }
 
     pub(super) fn put(&self, key: u64, time: Duration) {
-        self.shard(key).lock().put(key, time.as_nanos() as u64);
+        self.shard(key).lock().insert(key, time.as_nanos() as u64);
     }
 
-    fn shard(&self, key: u64) -> &Mutex<Shard> {
+    fn shard(&self, key: u64) -> &Mutex<RecentMap<u64, u64>> {
         &self.0.shards[key as usize % SHARDS]
-    }
-}
-
-impl Shard {
-    fn get(&self, key: u64) -> Option<u64> {
-        self.young.get(&key).or_else(|| self.old.get(&key)).copied()
-    }
-
-    fn put(&mut self, key: u64, state: u64) {
-        if self.young.len() >= GENERATION && !self.young.contains_key(&key) {
-            self.old = std::mem::take(&mut self.young);
-        }
-        self.young.insert(key, state);
     }
 }
 
@@ -79,28 +58,8 @@ impl StateStore for States {
         F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
     {
         let mut shard = self.shard(*key).lock();
-        let (answer, state) = decide(shard.get(*key).map(Nanos::new))?;
-        shard.put(*key, state.as_u64());
+        let (answer, state) = decide(shard.get(key).map(Nanos::new))?;
+        shard.insert(*key, state.as_u64());
         Ok(answer)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_states_are_bounded_and_the_last_ones_are_kept() {
-        let states = States::new();
-        for key in 0..1_000_000 {
-            states.put(key, Duration::from_nanos(key));
-        }
-        let kept = states.0.shards.iter().map(|shard| {
-            let shard = shard.lock();
-            shard.young.len() + shard.old.len()
-        });
-        assert!(kept.sum::<usize>() <= 2 * SHARDS * GENERATION);
-        assert_eq!(states.get(999_999), Some(Duration::from_nanos(999_999)));
-        assert_eq!(states.get(0), None);
     }
 }

@@ -1,4 +1,4 @@
-//! Promise 9: what a client does is bounded before it costs anything. Time is simulated.
+//! Promise 9, everything has a bound: the rate limits, in simulated time.
 
 use tokio::time::advance;
 
@@ -61,6 +61,22 @@ async fn each_scope_has_its_own_count() {
         |client, object| rates.admit(client, Quantity::Publishes, 1, Some(object)).is_ok();
     assert!(publish(&ada, 1) && publish(&bob, 1) && !publish(&ada, 1), "an object has one count");
     assert!(publish(&ada, 2));
+}
+
+/// A client that exceeds its own limit uses up nothing that others share with it.
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_one_connection_leaves_the_limit_of_the_address_to_others() {
+    let rates = rates(&[
+        (Scope::Address, Quantity::Publishes, "1/h burst 10"),
+        (Scope::Object, Quantity::Publishes, "1/h burst 10"),
+        (Scope::Connection, Quantity::Publishes, "1/h burst 2"),
+    ]);
+    let enter = |number| rates.enter(address("1.2.3.4"), None, number).unwrap().unwrap();
+    let (flooder, other) = (enter(1), enter(2));
+    for _ in 0..100 {
+        let _ = rates.admit(&flooder, Quantity::Publishes, 1, Some(7));
+    }
+    rates.admit(&other, Quantity::Publishes, 1, Some(7)).unwrap();
 }
 
 #[tokio::test(start_paused = true)]

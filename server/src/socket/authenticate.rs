@@ -1,20 +1,19 @@
-//! A new token on an open connection: it replaces the one before, and ends memberships that it does not allow.
+//! The request `auth`: a new token replaces the one of the connection, and ends the memberships that it does not allow.
 
 use dormouse_protocol::{Auth, CloseCode, ErrorCode, Removed, ServerMessage};
 
-use super::connections::Connections;
 use super::reactor::Reactor;
-use crate::auth::{Admitted, Verb, Verbs};
+use crate::auth::{Verb, Verbs};
 use crate::object::presence::Departing;
 use crate::rates::Quantity;
 
 impl Reactor {
-    /// Checks a token of the connection's user and puts it into the place of the one before. One that is not valid changes nothing.
+    /// Checks the token, and replaces the connection's token with it. A token that is not valid, or of another user, changes nothing.
     pub(super) fn authenticate(&mut self, key: usize, auth: &Auth) {
         let now_ms = self.common.registry.now_ms();
         let admitted = match self.common.auth.admit(Some(&auth.token), now_ms) {
             Ok(Some(admitted)) => admitted,
-            // Everybody may do everything.
+            // The server has no keys: every client may do everything.
             Ok(None) => return self.connections.done(key, auth.id),
             Err(refusal) => {
                 self.connections.refuse(
@@ -38,7 +37,7 @@ impl Reactor {
         self.check_memberships(key);
     }
 
-    /// Ends the memberships that the connection's token does not allow, and gives the others the verbs that it does.
+    /// Ends the memberships that the new token does not allow, and sets the verbs of the others.
     fn check_memberships(&mut self, key: usize) {
         for joined in self.connections[key].joins.clone() {
             let verbs = self.connections.verbs(key, &self.memberships.name_of(joined));
@@ -60,15 +59,8 @@ impl Reactor {
     }
 }
 
-/// What a membership shows of the roster was decided when it began: without the right to see it, it ends.
+/// Whether a membership continues. Its join decided what it receives of the roster, so it ends if the right to see the roster is gone.
 fn may_stay(before: Verbs, now: Verbs) -> bool {
     let sees_less = before.contains(Verb::Presence) && !now.contains(Verb::Presence);
     now.contains(Verb::Join) && !sees_less
-}
-
-impl Connections {
-    fn is_user(&self, key: usize, admitted: &Admitted) -> bool {
-        let user = self.access(key).and_then(|access| access.subject.user());
-        user == admitted.access.subject.user()
-    }
 }

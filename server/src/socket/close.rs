@@ -42,7 +42,7 @@ impl Reactor {
         }
     }
 
-    /// Closes the connections whose tokens are revoked. Of a request that arrives later nothing is done.
+    /// Closes the connections whose tokens are revoked, and returns their number. The reactor executes no request of theirs after this.
     pub(super) fn close_revoked(&mut self) -> usize {
         let revoked = self.connections.revoked();
         for key in &revoked {

@@ -71,7 +71,7 @@ impl Connections {
         if self.has_expired(key) {
             return Err(CloseCode::TokenExpired);
         }
-        self.tell_of_expiry(key);
+        self.send_expiry_notice(key);
         let now = self.wheel.now();
         let silence = self.silence(self[key].generation);
         let is_paused = self.is_paused(key);

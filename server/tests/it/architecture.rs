@@ -25,6 +25,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "socket",
         ],
     ),
+    ("auth", &["recent_map"]),
+    ("rates", &["recent_map"]),
     ("config", &["auth", "rates"]),
     ("descriptors", &["config"]),
     ("fuzz", &["auth", "http", "log", "object", "socket"]),

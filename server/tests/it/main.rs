@@ -10,6 +10,7 @@ mod conformance;
 mod dashboard;
 #[cfg(target_os = "linux")]
 mod disk;
+mod guarded;
 mod handshakes;
 mod hostile;
 mod http;
@@ -21,6 +22,7 @@ mod process;
 mod program;
 mod promise_10_crash;
 mod promise_11_access;
+mod promise_11_tokens;
 mod promise_1_one_instance;
 mod promise_2_large_audience;
 mod promise_2_one_order;

@@ -51,9 +51,8 @@ async fn a_publish_beyond_the_limit_is_refused_with_the_time_to_wait() {
             }
             assert!(published < 100);
         };
+        // That a client which waits as long goes on is tested in simulated time, beside the code.
         assert!(published >= 3 && (1..=501).contains(&wait), "{published} {wait}");
-        sleep(Duration::from_millis(wait)).await;
-        assert_eq!(publish(&mut client, object).await, Ok(()));
         // Another connection has its own count.
         let mut other = Client::connect(server.address, encoding).await;
         let object = other.join_now("room/a").await;

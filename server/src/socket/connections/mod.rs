@@ -3,6 +3,7 @@
 //! Owns everything that is about a socket. Knows a membership only as a mark that its connection carries; what has to happen to
 //! memberships when a connection ends is returned to the reactor ([`Connections::take_closes`]).
 
+mod access;
 pub(in crate::socket) mod activity;
 pub(in crate::socket) mod admit;
 pub(in crate::socket) mod connection;
@@ -16,10 +17,9 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::Shutdown;
 use std::ops::{Index, IndexMut};
-use std::sync::Arc;
 use std::time::Duration;
 
-use dormouse_protocol::{CloseCode, Done, ErrorCode, ErrorReply, ServerMessage, TokenExpiring};
+use dormouse_protocol::{CloseCode, Done, ErrorCode, ErrorReply, ServerMessage};
 use mio::net::TcpStream;
 use mio::{Interest, Poll, Token};
 use slab::Slab;
@@ -27,6 +27,7 @@ use smallvec::SmallVec;
 use tokio::time::Instant;
 use tracing::error;
 
+use self::access::Granted;
 use self::activity::Activity;
 use self::connection::{Connection, Phase};
 use self::outbox::Written;
@@ -37,7 +38,7 @@ use super::accepted::ConnectionPermit;
 use super::frame::Opcode;
 use super::framing;
 use super::wire_format::WireFormat;
-use crate::auth::{Access, Admitted};
+use crate::auth::Admitted;
 use crate::limits::Held;
 use crate::object::Address;
 use crate::object::presence::Holder;
@@ -58,23 +59,14 @@ const SHORT_READ: usize = 1 << 10;
 /// The time until the reactor checks again whether there is memory: whatever releases memory sends no notification.
 const RETRY_MEMORY: Duration = Duration::from_millis(10);
 
-/// What a connection may do, and for how long.
-struct Granted {
-    access: Arc<Access>,
-    end: Option<Tick>,
-    /// When the client is to be told that the end is near; none when it was.
-    notice: Option<Tick>,
-    /// When the wheel's entry of the connection comes up. One that comes up earlier was replaced by that.
-    entry: Tick,
-}
-
 /// All connections of a reactor, by their keys.
 pub(in crate::socket) struct Connections {
     pub(in crate::socket) common: Common,
     slab: Slab<Connection>,
-    /// What connections may do, where that is not everything; apart, so that a server without tokens keeps nothing for them.
+    /// The access of the connections that may not do everything. It is apart from the slab, so that a server without tokens needs no memory
+    /// for it.
     access: HashMap<u32, Granted>,
-    /// The connections that rate limits hold for.
+    /// The keys of the rate limits of each connection that is not exempt.
     limited: HashMap<u32, rates::Client>,
     pub(in crate::socket) wheel: Wheel<Address>,
     /// Connections with queued bytes.
@@ -105,13 +97,6 @@ impl Index<usize> for Connections {
 impl IndexMut<usize> for Connections {
     fn index_mut(&mut self, key: usize) -> &mut Connection {
         &mut self.slab[key]
-    }
-}
-
-impl Granted {
-    /// When the client is to be told of the end, or it is there.
-    fn due(&self) -> Option<Tick> {
-        self.notice.or(self.end)
     }
 }
 
@@ -155,8 +140,8 @@ impl Connections {
         self.slab.iter()
     }
 
-    /// Takes a socket of a client that may do what it was admitted to; without that, everything. `None` if the socket cannot be
-    /// watched, and then it is dropped.
+    /// Adds a connection. Without an [`Admitted`] its client may do everything, and without a [`rates::Client`] it has no rate limits.
+    /// `None` if the poller refuses the socket, which is then closed.
     pub(in crate::socket) fn insert(
         &mut self,
         socket: std::net::TcpStream,
@@ -203,79 +188,6 @@ impl Connections {
         }
         self.look_again(key, self.wheel.after(self.silence(self.generation)));
         Some(key)
-    }
-
-    /// Looks at an open connection again at `due`, or when its token is about to expire if that is earlier. A connection has one such
-    /// entry in the wheel: an entry for the expiry alone would outlive a connection that ends before.
-    pub(in crate::socket) fn look_again(&mut self, key: usize, due: Tick) {
-        let due = match self.access.get_mut(&(key as u32)) {
-            Some(granted) => {
-                let due = granted.due().map_or(due, |end| due.min(end));
-                granted.entry = due.max(self.wheel.now() + 1);
-                granted.entry
-            }
-            None => due,
-        };
-        self.wheel.insert(due, self.slab[key].address(key, 0));
-    }
-
-    /// Whether the entry of a connection that comes up now was replaced by a later one.
-    pub(in crate::socket) fn is_replaced(&self, key: usize) -> bool {
-        let granted = self.access.get(&(key as u32));
-        granted.is_some_and(|granted| granted.entry > self.wheel.now())
-    }
-
-    /// Gives a connection what it may do from now on. Where that ends before the connection would be looked at, the wheel gets an
-    /// entry in the place of the one that it has.
-    pub(in crate::socket) fn set_access(&mut self, key: usize, admitted: Admitted) {
-        let Admitted { access, left } = admitted;
-        // Not before its time: the client could connect again with the same token.
-        let end = left.map(|left| self.wheel.at(Instant::now() + left));
-        // A client with short tokens must not be told again as soon as it has sent the next one.
-        let lead = left.map(|left| self.common.settings.expiry_notice.min(left / 4));
-        let notice = end.zip(lead).map(|(end, lead)| end.saturating_sub(wheel::ticks(lead)));
-        let entry = self.access.get(&(key as u32)).map(|granted| granted.entry);
-        let granted = Granted { access, end, notice, entry: entry.unwrap_or(Tick::MAX) };
-        let due = granted.due();
-        self.access.insert(key as u32, granted);
-        if let (Some(entry), Some(due)) = (entry, due)
-            && due < entry
-        {
-            self.look_again(key, due);
-        }
-    }
-
-    /// Tells a client that its token is about to expire, once.
-    pub(in crate::socket) fn tell_of_expiry(&mut self, key: usize) {
-        let now = self.wheel.now();
-        let Some(granted) = self.access.get_mut(&(key as u32)) else { return };
-        let Some((end, _)) = granted.end.zip(granted.notice.filter(|notice| *notice <= now)) else {
-            return;
-        };
-        granted.notice = None;
-        let expires_in_ms = wheel::time(end.saturating_sub(now)).as_millis() as u64;
-        self.slab[key].queue(&ServerMessage::TokenExpiring(TokenExpiring { expires_in_ms }));
-        self.queue_write(key);
-    }
-
-    /// What a connection may do, where that is not everything.
-    pub(in crate::socket) fn access(&self, key: usize) -> Option<&Arc<Access>> {
-        self.access.get(&(key as u32)).map(|granted| &granted.access)
-    }
-
-    /// The open connections whose tokens are revoked.
-    pub(in crate::socket) fn revoked(&self) -> Vec<usize> {
-        let is_revoked = |access: &Access| self.common.auth.is_revoked(access);
-        let revoked = self.access.iter().filter(|(key, granted)| {
-            self.slab[**key as usize].is_open() && is_revoked(&granted.access)
-        });
-        revoked.map(|(key, _)| *key as usize).collect()
-    }
-
-    /// Whether the connection's token has expired.
-    pub(in crate::socket) fn has_expired(&self, key: usize) -> bool {
-        let end = self.access.get(&(key as u32)).and_then(|granted| granted.end);
-        end.is_some_and(|end| end <= self.wheel.now())
     }
 
     /// Ends a connection that has no membership.

@@ -1,4 +1,4 @@
-//! Rate limits at the door of a connection: what counts, and what happens to a client that goes on beyond a limit.
+//! The rate limits of a connection: what its messages count, the refusal, and the close of a connection that continues.
 
 use dormouse_protocol::{CloseCode, ErrorCode, ErrorReply, ServerMessage};
 
@@ -7,7 +7,7 @@ use crate::log::ObjectId;
 use crate::rates::{Limited, Quantity};
 
 impl Connections {
-    /// Counts what the connection does against its rate limits, or says that one is reached.
+    /// Counts against the rate limits of the connection, or says which one refuses.
     pub(in crate::socket) fn count(
         &self,
         key: usize,
@@ -19,7 +19,7 @@ impl Connections {
         self.common.rates.admit(client, quantity, count, object.map(|object| object.0))
     }
 
-    /// Whether a message of so many bytes may be looked at. Otherwise it is refused here; `request` tells its id.
+    /// Whether the server may decode a message of so many bytes. Otherwise this refuses it; `request` returns the id of its request.
     pub(in crate::socket) fn admit_message(
         &mut self,
         key: usize,
@@ -36,7 +36,7 @@ impl Connections {
         true
     }
 
-    /// Whether a ping or a pong may be looked at. Otherwise it goes without an answer.
+    /// Whether the server handles a ping or a pong. Otherwise it ignores the frame.
     pub(in crate::socket) fn admit_control(&mut self, key: usize) -> bool {
         let is_admitted = self.count(key, Quantity::Requests, 1, None).is_ok();
         if !is_admitted {
@@ -45,7 +45,7 @@ impl Connections {
         is_admitted
     }
 
-    /// Refuses a request for which a rate limit is reached.
+    /// Refuses a request because of a rate limit.
     pub(in crate::socket) fn refuse_limited(
         &mut self,
         key: usize,
@@ -54,7 +54,7 @@ impl Connections {
     ) {
         let code = ErrorCode::RateLimited;
         self.common.metrics.count_error(code);
-        // Rounded up: a client that is a little early would be refused again.
+        // Rounded up: the server would refuse a client that comes a fraction of a millisecond too early.
         let wait = limited.retry_after.as_millis() as u64 + 1;
         let scope = limited.scope.name();
         let message = format!("the rate limit of this {scope} is reached: wait {wait} ms").into();
@@ -64,7 +64,7 @@ impl Connections {
         self.count_refusal(key);
     }
 
-    /// Closes a connection that does not stop when it is refused.
+    /// Counts a refusal, and closes the connection if it has too many.
     fn count_refusal(&mut self, key: usize) {
         if self.count(key, Quantity::Refusals, 1, None).is_err() {
             self.ask_close(key, CloseCode::RateLimited);

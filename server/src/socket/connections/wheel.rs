@@ -55,7 +55,7 @@ impl<T> Wheel<T> {
         self.now.saturating_add(ticks(delay)).max(self.now + 1)
     }
 
-    /// The tick at a time, rounded up. [`Wheel::after`] counts from the last advance, which is a little earlier than now.
+    /// The tick of a time, rounded up. [`Wheel::after`] is less exact: it counts from the last advance of the wheel.
     pub(in crate::socket) fn at(&self, time: Instant) -> Tick {
         ticks(time.saturating_duration_since(self.start)).max(self.now + 1)
     }

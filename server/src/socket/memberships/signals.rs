@@ -118,7 +118,7 @@ impl Memberships {
         self.post(connections, key, signal.id.unwrap_or_default(), joined.object, action);
     }
 
-    /// About how many members a signal goes to: connections are spread over the reactors evenly.
+    /// The number of members that a signal goes to. It is an estimate: each reactor has about the same number of connections.
     fn audience(&self, subscribers: u32) -> usize {
         let subscribers = &self.subscribers[subscribers as usize];
         subscribers.members.len() * subscribers.handle.subscribed_sinks().count()
