@@ -73,7 +73,7 @@ export class Dormouse extends Emitter<ClientEvents> {
   readonly #connection: Connection;
   readonly #context: RoomContext<AnyRoom>;
   #token: string | null;
-  /** What gives another token of access, if anything does. */
+  /** The option `token`, if it is a function. */
   readonly #nextToken: (() => string | Promise<string>) | null;
   #session: Session | null = null;
   #limits: Limits | null = null;
@@ -225,7 +225,10 @@ export class Dormouse extends Emitter<ClientEvents> {
     }
   }
 
-  /** Sends a new token before the one of this connection expires. Without one, the server closes the connection, and the next attempt asks again. */
+  /**
+   * Sends a new token before the one of this connection expires. If the function throws, the server closes the connection at the expiry, and
+   * the next attempt to connect calls the function again.
+   */
   async #refreshToken(): Promise<void> {
     const requests = this.#requests;
     if (!this.#nextToken || !requests) return;

@@ -53,7 +53,7 @@ export class Connection {
   #wasConnected = false;
   /** Why the server is about to close a connection before its `welcome`. */
   #refusal = "";
-  /** The attempt that waits for its token. */
+  /** Identifies the attempt that waits for the promise of a token; null if none does. */
   #waiting: object | null = null;
   /** The search for the reason of a failed handshake. */
   #explanation: AbortController | null = null;
@@ -111,7 +111,7 @@ export class Connection {
     this.owner.stateChanged(state);
   }
 
-  /** Stays `connecting`, up to its deadline, until the token is there. */
+  /** Gets the token, and then opens the socket. While a promise is pending, the state stays `connecting`, up to its deadline. */
   #open(): void {
     this.#endExplanation();
     this.#waiting = null;

@@ -25,7 +25,7 @@ export type ServerErrorCode =
  * - `too_large`: the message is larger than the server's `limits.message_bytes`;
  * - `timeout`: no answer arrived in time;
  * - `disconnected`: `disconnect()` was called; a publish may or may not have been stored;
- * - `unauthorized`: the server wants a valid token, or the option `token` has thrown `Unauthorized`; the client does not try again;
+ * - `unauthorized`: the server requires a valid token, or the option `token` has thrown `Unauthorized`; the client does not try again;
  * - `closed`: the client gave up connecting, because the server does not want a reconnect or rejects this URL; a publish
  *   may or may not have been stored;
  * - `unreachable`: there is no connection at the moment and the client tries again; only the event `state` has this code;
@@ -56,14 +56,14 @@ export class DormouseError extends Error {
     message: string,
     /** The close code, if the server closed the connection. */
     readonly closeCode?: number,
-    /** With `rate_limited`: after so many milliseconds the request may be sent again. */
+    /** Of `rate_limited`: the time in milliseconds after which the request can be sent again. */
     readonly retryAfterMs?: number,
   ) {
     super(message);
   }
 }
 
-/** What the option `token` throws if there is no token for this user any more: the client then stops. */
+/** Thrown by the option `token` if the user has no token any more. The client then stops. */
 export class Unauthorized extends DormouseError {
   constructor(message = "there is no token: the user has to sign in again") {
     super("unauthorized", message);
@@ -78,8 +78,8 @@ export function isRetryable(code: ErrorCode): boolean {
 }
 
 /**
- * The pause before a request that was refused is sent again, in milliseconds: as long as the server asks for, with a tenth more at
- * random, or by the back-off.
+ * The pause before a refused request is sent again, in milliseconds: the time that the server has sent, plus up to 1/10 of it at random;
+ * or, if it has sent none, a pause of the back-off.
  */
 export function retryDelayMs(error: DormouseError | undefined, range: BackoffRange, attempt: number): number {
   const retryAfterMs = error?.retryAfterMs;

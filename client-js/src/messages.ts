@@ -25,7 +25,7 @@ export interface RoomEvent<Data = unknown> {
   readonly data: Data;
   /** The key of the publish. A session stores one event for each key. */
   readonly key?: string;
-  /** The user of the token that the publisher had, if it had one. */
+  /** The user of the publisher's token. Missing if the publisher had no token. */
   readonly user?: string;
 }
 
@@ -145,8 +145,8 @@ export type ClientMessage = Message<ClientBodies>;
 export type ServerMessage = Message<ServerBodies>;
 
 /**
- * The form of a field in MessagePack: unchanged (null), the same where nil stands for a missing one, a record (an array), a list of
- * records, or a map with one entry.
+ * The form of a field in MessagePack: unchanged (`null`); unchanged, with nil for a missing field (`"optional"`); a record (an array); a
+ * list of records; or a map with one entry.
  */
 export type Shape = null | "optional" | Fields | readonly [Fields] | { readonly oneOf: Fields };
 /** The fields of a record, in the order of its array. */

@@ -49,7 +49,7 @@ export class Publisher {
   #isStopped = false;
   #onAnswered: (() => void) | null = null;
   #attempt = 0;
-  /** Why the last publish was refused that will be sent again. */
+  /** The error of the last refused publish that will be sent again. */
   #refusal: DormouseError | null = null;
   #pause: ReturnType<typeof setTimeout> | undefined;
 

@@ -41,7 +41,7 @@ pub enum ClientMessage {
 pub struct Auth {
     /// The id of the request, chosen by the client. The reply repeats it.
     pub id: u32,
-    /// The token. It is a secret: see the implementation of `Debug`.
+    /// The token. It is a secret, which `Debug` leaves out.
     pub token: Box<str>,
 }
 

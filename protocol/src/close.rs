@@ -32,7 +32,7 @@ pub enum CloseCode {
     Overloaded,
     /// The token of access has expired: connect again with another one.
     TokenExpired,
-    /// The client went on beyond a rate limit: reconnect later.
+    /// The client ignored the refusals of a rate limit: reconnect later.
     RateLimited,
     /// The session token is not one that this server gave: stop, and connect without it.
     BadToken,

@@ -26,7 +26,7 @@ pub enum ErrorCode {
     RosterFull,
     /// The event of this key may have been stored, but the server no longer knows: read the history after the given offset.
     KeyExpired,
-    /// A rate limit is reached; try again after the time that the error names.
+    /// A rate limit refuses the request; try again after `retry_after_ms`.
     RateLimited,
     /// The object has more to do than it can, or the server is short of memory; try again later.
     Overloaded,

@@ -21,7 +21,7 @@ pub struct Event {
     /// The key under which it is stored once.
     #[serde(default)]
     pub key: Option<Key>,
-    /// The user of the token that the publisher had, if it had one.
+    /// The user of the publisher's token. `None` if the publisher had no token.
     #[serde(default)]
     pub user: Option<Box<str>>,
 }
@@ -47,7 +47,7 @@ impl Event {
         }
     }
 
-    /// How many fields there are after the ones that every event has. In an array, one that is missing stands before one that is there.
+    /// The number of optional fields in an array. A missing `key` takes a place there if `user` follows it.
     fn optional_fields(&self) -> u32 {
         match (&self.key, &self.user) {
             (_, Some(_)) => 2,

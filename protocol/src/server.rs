@@ -38,7 +38,7 @@ pub enum ServerMessage {
     Error(ErrorReply),
 }
 
-/// The token of access expires soon: a new one can be sent with `auth`.
+/// The token of access expires soon. The client can send a new one with `auth`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenExpiring {
     /// The time until the server closes the connection, in milliseconds.
@@ -302,7 +302,7 @@ pub struct ErrorReply {
     pub code: ErrorCode,
     /// What went wrong and what to do, for people.
     pub message: Box<str>,
-    /// With `rate_limited`: after so many milliseconds the request may be sent again.
+    /// Of `rate_limited`: the time in milliseconds after which the request can be sent again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
 }

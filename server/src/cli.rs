@@ -52,7 +52,7 @@ pub(crate) enum Command {
     Token(TokenCommand),
     /// Revoke tokens before they expire, at a running server
     ///
-    /// The server closes connections with such a token at once (3501), takes no new ones, and remembers that over restarts.
+    /// The server closes the connections with such a token at once (3501) and refuses new ones. Revocations survive a restart.
     #[command(subcommand)]
     Revoke(RevokeCommand),
 }
@@ -109,7 +109,7 @@ pub(crate) enum RevokeCommand {
         /// The user, the claim `sub`
         #[arg(allow_hyphen_values = true)]
         user: String,
-        /// Only tokens that were issued (`iat`) until now: the user may come back with a new one
+        /// Only tokens that were issued (`iat`) until now: the user can connect again with a new one
         #[arg(long, conflicts_with = "lift")]
         issued_until_now: bool,
         #[command(flatten)]
@@ -237,7 +237,7 @@ impl CreateFlags {
 }
 
 impl RevokeCommand {
-    /// Where to ask, and what for.
+    /// The server's URL, and what to do.
     pub(crate) fn split(self) -> (String, Order) {
         let (revocation, RevokeFlags { lift, operators: OperatorsFlags { url } }) = match self {
             Self::List(OperatorsFlags { url }) => return (url, Order::List),

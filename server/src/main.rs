@@ -2,6 +2,7 @@
 
 mod cli;
 mod logging;
+mod operators;
 mod restart;
 mod revoke;
 mod table;

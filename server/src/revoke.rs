@@ -1,4 +1,4 @@
-//! `dormouse revoke`: asks a running server to revoke tokens, to lift revocations, and which there are.
+//! `dormouse revoke`: revokes tokens at a running server, lifts revocations, and lists them.
 
 use std::io::{self, Write as _};
 use std::time::Duration;
@@ -6,10 +6,11 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use dormouse::auth::Revocation;
 use serde::Deserialize;
-use ureq::Agent;
 use ureq::http::StatusCode;
 
-/// A server that takes longer is as good as none.
+use crate::operators::agent;
+
+/// The longest time for an answer. The server syncs a file before it answers.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What is to be done.
@@ -42,13 +43,7 @@ struct Problem {
 /// Does it at the server whose operators' address is `url`.
 pub(crate) fn run(url: &str, order: &Order) -> anyhow::Result<()> {
     let url = url.trim_end_matches('/');
-    let agent: Agent = Agent::config_builder()
-        .timeout_global(Some(PATIENCE))
-        .max_redirects(0)
-        .proxy(None)
-        .http_status_as_error(false)
-        .build()
-        .into();
+    let agent = agent(PATIENCE);
     let revocations = format!("{url}/v1/revocations");
     let answer = match order {
         Order::List => agent.get(&revocations).call(),
@@ -68,6 +63,9 @@ pub(crate) fn run(url: &str, order: &Order) -> anyhow::Result<()> {
     match order {
         Order::List => {
             let All { revocations } = body.read_json().with_context(stranger)?;
+            if revocations.is_empty() {
+                return say("nothing is revoked\n");
+            }
             let lines = revocations.iter().map(|one| line(one) + "\n");
             say(&lines.collect::<String>())
         }

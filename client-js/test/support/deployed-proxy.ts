@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
-/** A proxy that runs a configuration of docs/deploy, with the parts replaced that a test has otherwise: addresses, TLS, times. */
+/** A proxy with a configuration of docs/deploy. Addresses and timeouts are replaced by those of the test, and TLS is left out. */
 export class DeployedProxy {
   #child: ChildProcess | null = null;
   #log = "";
@@ -16,7 +16,7 @@ export class DeployedProxy {
     readonly port: number,
   ) {}
 
-  /** Starts a proxy in front of a server. It closes a connection over which nothing comes for `idleSeconds`. */
+  /** Starts a proxy in front of a server. The proxy closes a connection that is silent for `idleSeconds`. */
   static async start(name: ProxyName, server: number, idleSeconds: number): Promise<DeployedProxy> {
     const proxy = new DeployedProxy(name, await freePort());
     const text = readFileSync(fileURLToPath(new URL(`../../../docs/deploy/${FILES[name]}`, import.meta.url)), "utf8");
@@ -31,7 +31,7 @@ export class DeployedProxy {
     return `http://127.0.0.1:${this.port}`;
   }
 
-  /** Reads the configuration again, as an operator makes it do. */
+  /** Makes the proxy read its configuration again, in the way that an operator does it. */
   async reload(): Promise<void> {
     if (this.name === "caddy") {
       await this.#run(["reload", "--config", join(this.#dir, FILES.caddy), "--adapter", "caddyfile", "--force", "--address", `127.0.0.1:${this.port + 1}`]);
@@ -107,7 +107,7 @@ export class DeployedProxy {
   /** Waits until it accepts connections. */
   async #answers(): Promise<void> {
     const end = performance.now() + 20_000;
-    // HAProxy's first process takes signals only after it has said this.
+    // HAProxy's master process handles signals only after it has logged this.
     const isReady = (): boolean => this.name !== "haproxy" || this.#log.includes("Loading success");
     while (!isReady() || !(await canConnect(this.port))) {
       if (performance.now() > end || this.#child?.exitCode !== null) throw new Error(`${this.name} does not start:\n${this.#log}`);
@@ -119,10 +119,10 @@ export class DeployedProxy {
 export type ProxyName = keyof typeof FILES;
 const FILES = { nginx: "nginx.conf", haproxy: "haproxy.cfg", caddy: "Caddyfile" } as const;
 
-/** Below those that Linux gives to connections by itself (32768 and above). */
+/** Ports below the ephemeral ones of Linux (32768 and above). */
 const PORTS = { first: 20_000, last: 32_000 };
 
-/** A port that nobody listens on, nor on the one after it. It is not one that a connection could get before the proxy listens. */
+/** A port, with the next one, that no process listens on. It is not ephemeral, so no connection can take it before the proxy listens. */
 async function freePort(): Promise<number> {
   for (;;) {
     const port = PORTS.first + 2 * Math.floor((Math.random() * (PORTS.last - PORTS.first)) / 2);

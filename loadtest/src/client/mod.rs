@@ -304,7 +304,7 @@ impl Client {
                 Ok(Some(Notice::History { object, after, page }))
             }
             ServerMessage::Done(Done { id }) => Ok(self.done(id)),
-            // It connects again with the same token, and hears then that it has expired.
+            // This client has no other token: it reports the refusal when it connects again.
             ServerMessage::TokenExpiring(_) => Ok(None),
             ServerMessage::Removed(removed) => {
                 bail!("the server ended a membership: {}", removed.message)

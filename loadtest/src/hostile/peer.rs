@@ -12,7 +12,7 @@ use crate::drive::frame::{self, Opcode};
 
 /// How long the server may take to let a peer connect or join, before it tries anew.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Where they come from, if the server is on this machine: rate limits tell them from the members by it.
+/// The address of the peers, if the server is on this machine. It differs from that of the members, so each side has its own rate limits.
 const SOURCE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 66);
 /// What the system takes in for one that does not read: the least that Linux gives.
 const RECEIVE_BUFFER: usize = 2 << 10;

@@ -142,7 +142,7 @@ fn user(claims: &Map<String, Value>) -> Result<Arc<str>, Refusal> {
     if is_name { Ok(user.into()) } else { Err(Refusal::Subject) }
 }
 
-/// A token whose id is not kept could not be revoked by it.
+/// The token's id. An id that is too long is an error: the server could not revoke the token by it.
 fn id(claims: &Map<String, Value>) -> Result<Option<Box<str>>, Refusal> {
     match claims.get("jti") {
         None => Ok(None),

@@ -94,7 +94,7 @@ pub enum StartError {
     /// Two keys have one id, and a token names its key by the id.
     #[error("auth.keys has two keys with the id `{0}`")]
     TwoKeys(String),
-    /// The list of what is revoked cannot be read. Without it, revoked tokens would be valid again.
+    /// The list of revocations cannot be read. A start without it would make revoked tokens valid again.
     #[error("cannot read {}: repair it, restore it from a backup, or remove it to lift all revocations", .file.display())]
     Revocations {
         /// The file.
@@ -206,17 +206,17 @@ impl Auth {
         Ok(access)
     }
 
-    /// Whether what was given has been revoked since.
+    /// Whether the token of an access has been revoked since it was checked.
     pub fn is_revoked(&self, access: &Access) -> bool {
         self.revocations.hold_for(access)
     }
 
-    /// What is revoked.
+    /// All revocations.
     pub fn revocations(&self) -> Vec<Revocation> {
         self.revocations.all()
     }
 
-    /// Revokes tokens, for connections that begin from now on. It is on disk when this returns. Blocks.
+    /// Revokes tokens: new connections with them are refused. The caller closes the open ones. It is on disk when this returns. Blocks.
     pub fn revoke(&self, revocation: Revocation) -> Result<(), RevokeError> {
         self.revocations.add(revocation)
     }

@@ -63,7 +63,7 @@ pub enum Refusal {
         "the token names no user: `sub` must be a text of 1-128 bytes without control characters"
     )]
     Subject,
-    /// Its id cannot be kept.
+    /// Its id is not a text of 1–128 bytes.
     #[error("the token's id (`jti`) must be a text of 1-128 bytes")]
     Id,
     /// It was revoked, or all tokens of its user were.

@@ -1,7 +1,7 @@
-//! Tokens that were revoked before they end: single ones, or those of a user.
+//! Revocations: single tokens, or all tokens of a user, that the server refuses before they expire.
 //!
-//! Owns the list in memory and its file in the data directory, which is written anew, synced and moved into its place before a change
-//! counts as done. So a crash leaves the list before or the list after the change.
+//! Owns the list in memory and its file in the data directory. A change writes a new file, syncs it and moves it into place before it
+//! returns. So after a crash the file holds the list before the change or the list after it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
@@ -34,8 +34,7 @@ pub enum Revocation {
     User {
         /// The tokens' `sub`.
         user: String,
-        /// Only those that were issued (`iat`) up to this second since the Unix epoch, and those that do not say when; otherwise
-        /// all.
+        /// If set, only tokens with an `iat` up to this second since the Unix epoch, and tokens without `iat`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         issued_until: Option<u64>,
     },
@@ -44,7 +43,7 @@ pub enum Revocation {
 /// Why a revocation cannot be stored.
 #[derive(Debug, thiserror::Error)]
 pub enum RevokeError {
-    /// No token can have this.
+    /// The id or user is empty, or longer than a token may have.
     #[error("a token's id and user have 1-128 bytes")]
     Invalid,
     /// There are too many.
@@ -57,7 +56,7 @@ pub enum RevokeError {
     Io(#[from] io::Error),
 }
 
-/// The revocations that hold.
+/// The list and its file.
 #[derive(Debug)]
 pub(super) struct Revocations {
     dir: PathBuf,
@@ -66,7 +65,7 @@ pub(super) struct Revocations {
     all: RwLock<List>,
 }
 
-/// The revocations, to be looked up by what a token has.
+/// The revocations, by token id and by user.
 #[derive(Debug, Clone, Default)]
 struct List {
     tokens: BTreeSet<String>,
@@ -97,7 +96,7 @@ impl Revocations {
         self.all.read().hold_for(access)
     }
 
-    /// Adds a revocation, in the place of one of the same tokens. Blocks for the disk.
+    /// Adds a revocation. It replaces an earlier one of the same token or user. Blocks.
     pub(super) fn add(&self, revocation: Revocation) -> Result<(), RevokeError> {
         if !revocation.is_valid() {
             return Err(RevokeError::Invalid);
@@ -108,7 +107,7 @@ impl Revocations {
         })
     }
 
-    /// Lifts a revocation. False if there is none for these tokens. Blocks for the disk.
+    /// Lifts the revocation of a token or user. False if there is none. Blocks.
     pub(super) fn lift(&self, revocation: &Revocation) -> Result<bool, RevokeError> {
         let mut was_there = false;
         self.change(|all| {

@@ -21,7 +21,7 @@ pub struct Settings {
     pub jwks: Option<Endpoint>,
     /// An issuer of OpenID Connect, whose keys are found by discovery.
     pub oidc: Option<Endpoint>,
-    /// The directory with the list of what is revoked.
+    /// The directory with the list of revocations.
     pub data: PathBuf,
     /// The rules for claims.
     pub rules: Rules,

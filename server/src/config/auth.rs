@@ -74,8 +74,8 @@ pub struct Auth {
     #[serde(serialize_with = "humantime_serde::serialize")]
     pub leeway: Duration,
 
-    /// How long before its token expires a client gets `token_expiring`, so that it can send a new one: at most 1h, and at most a
-    /// quarter of the time that the token had left when the client sent it.
+    /// The time between `token_expiring` and the expiry of a token, in which the client can send a new one: at most 1h. It is at most 1/4 of
+    /// the time that the token was still valid when the client sent it.
     #[config(
         env = "DORMOUSE_AUTH_EXPIRY_NOTICE",
         default = "1m",
@@ -85,7 +85,8 @@ pub struct Auth {
     #[serde(serialize_with = "humantime_serde::serialize")]
     pub expiry_notice: Duration,
 
-    /// The cookie that holds the token, for pages of `allowed_origins` and the server's own. Empty for none.
+    /// The cookie that carries the token. The server believes it from its own pages, and from pages whose origin `allowed_origins` names; `*`
+    /// does not count. Empty for none.
     #[config(env = "DORMOUSE_AUTH_COOKIE", default = "", validate = cookie)]
     pub cookie: String,
 }
@@ -137,7 +138,7 @@ fn endpoint(text: &String) -> Result<(), NotAnEndpoint> {
     if text.is_empty() { Ok(()) } else { text.parse::<Endpoint>().map(drop) }
 }
 
-/// The characters of a token in RFC 9110, section 5.6.2, are those of a cookie's name (RFC 6265, section 4.1.1).
+/// The name of a cookie is a token of RFC 9110, section 5.6.2 (RFC 6265, section 4.1.1).
 #[expect(clippy::ptr_arg, reason = "the form of a validator")]
 fn cookie(name: &String) -> Result<(), &'static str> {
     let is_name = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);

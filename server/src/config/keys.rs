@@ -94,7 +94,7 @@ pub struct Config {
     #[config(nested)]
     pub limits: Limits,
 
-    /// How often clients may do what.
+    /// The rate limits of clients.
     #[config(nested)]
     pub rates: Rates,
 

@@ -20,12 +20,12 @@ pub struct Limits {
     #[config(env = "DORMOUSE_LIMITS_CONNECTIONS", default = 16_384, validate = count)]
     pub connections: usize,
 
-    /// WebSocket connections that one address may have open at once (of IPv6: one network of 64 bits). One more is refused with HTTP
-    /// 429. Clients of the loopback interface are exempt, as from `rates`.
+    /// WebSocket connections that one address may have open at once (for IPv6: one network of 64 bits). The server refuses one more with
+    /// HTTP 429. Clients of the loopback interface are exempt, as from `rates`.
     #[config(env = "DORMOUSE_LIMITS_CONNECTIONS_BY_ADDRESS", default = 1_000, validate = count)]
     pub connections_by_address: usize,
 
-    /// WebSocket connections that one user may have open at once. One more is refused with HTTP 429.
+    /// WebSocket connections that one user may have open at once. The server refuses one more with HTTP 429.
     #[config(env = "DORMOUSE_LIMITS_CONNECTIONS_BY_USER", default = 100, validate = count)]
     pub connections_by_user: usize,
 

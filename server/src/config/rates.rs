@@ -1,4 +1,4 @@
-//! The keys of `[rates]`: how often clients may do what.
+//! The keys of `[rates]`: the rate limits of clients.
 //!
 //! The doc comments are also what `dormouse config` prints.
 
@@ -7,18 +7,19 @@ use serde::Serialize;
 use super::list;
 use crate::rates::{self, Limit, Network, Proxies, Quantity, Scope};
 
-/// Rate limits, such as `100/s`, `100/s burst 500` (so many at once, then so many a second), `10/min`, `1MiB/s burst 16MiB` or `none`. A
-/// request beyond a limit is refused as `rate_limited` with the time after which it is worth to try again. A connection that is refused
-/// more often than `100/s burst 400`, or one more time than `500/s burst 2000` for its address, is closed (3008).
+/// Rate limits, such as `100/s`, `100/s burst 500` (500 at once, then 100 a second), `10/min`, `1MiB/s burst 16MiB` or `none`. The server
+/// refuses a request beyond a limit with `rate_limited` and the time to wait. It closes a connection (3008) that has more refusals than
+/// `100/s burst 400`, or whose address has more than `500/s burst 2000`.
 #[derive(Debug, Clone, PartialEq, Serialize, confique::Config)]
 #[config(layer_attr(serde(deny_unknown_fields)))]
 pub struct Rates {
-    /// Limits clients of the loopback interface too. Without this they may do everything: whoever develops or measures does not want to
-    /// be stopped. Behind a proxy on the same machine, name it in `trusted_proxies`: otherwise all clients come from the loopback interface.
+    /// Whether the limits hold for clients of the loopback interface too. By default they do not, so that they do not disturb development and
+    /// measurements. If a proxy runs on the same machine, name it in `trusted_proxies`: otherwise all its clients count as clients of the
+    /// loopback interface.
     #[config(env = "DORMOUSE_RATES_ON_LOOPBACK", default = false)]
     pub on_loopback: bool,
 
-    /// Proxies whose `X-Forwarded-For` names the client: addresses or networks, such as `127.0.0.1` or `10.0.0.0/8`.
+    /// The proxies whose `X-Forwarded-For` the server believes: addresses or networks, such as `127.0.0.1` or `10.0.0.0/8`.
     #[config(env = "DORMOUSE_RATES_TRUSTED_PROXIES", default = [], deserialize_with = list::deserialize)]
     pub trusted_proxies: Vec<Network>,
 
@@ -43,11 +44,11 @@ pub struct Rates {
 #[derive(Debug, Clone, PartialEq, Serialize, confique::Config)]
 #[config(layer_attr(serde(deny_unknown_fields)))]
 pub struct Address {
-    /// Requests to connect. One more is answered with HTTP 429.
+    /// Requests to connect. The server answers one more with HTTP 429.
     #[config(env = "DORMOUSE_RATES_ADDRESS_CONNECTS", default = "20/s burst 200")]
     pub connects: Limit,
 
-    /// Connections without a valid token. Beyond this, requests to connect are answered with HTTP 429.
+    /// Connections without a valid token. Beyond the limit, the server answers requests to connect with HTTP 429.
     #[config(env = "DORMOUSE_RATES_ADDRESS_FAILED_AUTHS", default = "10/min burst 20")]
     pub failed_auths: Limit,
 
@@ -63,7 +64,7 @@ pub struct Address {
     #[config(env = "DORMOUSE_RATES_ADDRESS_PUBLISHES", default = "500/s burst 2500")]
     pub publishes: Limit,
 
-    /// Signals, each times the members that it goes to.
+    /// Deliveries of signals: each signal counts once for each member that it goes to.
     #[config(env = "DORMOUSE_RATES_ADDRESS_DELIVERIES", default = "100000/s burst 400000")]
     pub deliveries: Limit,
 
@@ -105,7 +106,7 @@ pub struct Connection {
     #[config(env = "DORMOUSE_RATES_CONNECTION_PUBLISHES", default = "100/s burst 500")]
     pub publishes: Limit,
 
-    /// Signals, each times the members that it goes to.
+    /// Deliveries of signals: each signal counts once for each member that it goes to.
     #[config(env = "DORMOUSE_RATES_CONNECTION_DELIVERIES", default = "20000/s burst 100000")]
     pub deliveries: Limit,
 
@@ -122,13 +123,13 @@ pub struct Object {
     #[config(env = "DORMOUSE_RATES_OBJECT_PUBLISHES", default = "2000/s burst 10000")]
     pub publishes: Limit,
 
-    /// Signals, each times the members that it goes to.
+    /// Deliveries of signals: each signal counts once for each member that it goes to.
     #[config(env = "DORMOUSE_RATES_OBJECT_DELIVERIES", default = "500000/s burst 2000000")]
     pub deliveries: Limit,
 }
 
 impl Rates {
-    /// The limits, and whom to believe about addresses.
+    /// The settings of the rate limits.
     pub fn settings(
         &self,
         connections_by_address: usize,

@@ -61,7 +61,8 @@ impl Server {
         &self.shared.counts
     }
 
-    /// Hands a connection over whose handshake lies in its socket, or refuses it. Any other comes back untouched.
+    /// Hands a connection over to the sockets if its whole handshake has arrived, or refuses it because of a limit. Returns any other one
+    /// unchanged.
     pub(super) fn upgrade(&self, stream: net::TcpStream, peer: IpAddr) -> Option<net::TcpStream> {
         let Granted { upgrade, answer } = match fast_path::take(&stream, peer, &self.shared) {
             None => return Some(stream),

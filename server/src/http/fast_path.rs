@@ -30,7 +30,7 @@ pub(super) struct Granted {
 }
 
 /// Grants the handshake that lies in a non-blocking socket. `None` if there is anything else or nothing yet, and then nothing
-/// has been taken. A client beyond its limits is refused here: the long way would be more work, and count once more.
+/// has been taken. This also refuses a client beyond its limits: the slow path would count the request a second time.
 pub(super) fn take(
     mut stream: &TcpStream,
     peer: IpAddr,

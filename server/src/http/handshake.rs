@@ -21,7 +21,7 @@ use crate::socket::WireFormat;
 
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 const KEY_BYTES: usize = 16;
-/// With this one every message goes back as it came: for tests of what lies below messages.
+/// The server echoes every message of a connection with this subprotocol: for tests of frames and compression.
 const SUBPROTOCOL_ECHO: &str = "dormouse.test.echo";
 const RETRY_AFTER_SECONDS: &str = "5";
 

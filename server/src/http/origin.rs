@@ -23,8 +23,8 @@ impl Origins {
         self.0.iter().any(is_allowed) || is_own(origin.as_bytes(), headers)
     }
 
-    /// Whether a page connects that the configuration names, or the server's own. Browsers send cookies with the requests of every page:
-    /// `*` is not enough to believe them.
+    /// Whether the request comes from a page of the server, or of an origin that the configuration names. `*` does not count: browsers send
+    /// cookies with the requests of any page, so a cookie from any page proves nothing.
     pub(super) fn trusts(&self, headers: &HeaderMap) -> bool {
         let Some(origin) = headers.get(ORIGIN) else { return false };
         let is_named = |named: &String| origin.as_bytes().eq_ignore_ascii_case(named.as_bytes());

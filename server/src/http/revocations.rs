@@ -1,5 +1,5 @@
-//! Revocations of tokens, for operators: to list, add and lift them. What is added is on disk and holds for open connections when it is
-//! answered.
+//! Routes for operators that list, add and lift revocations. The answer to an added one comes when it is on disk and the connections with
+//! such a token are closed.
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ struct All {
 
 #[derive(Serialize)]
 struct Revoked {
-    /// Connections that were closed; null where a reactor did not answer in time, which closes its own later.
+    /// The number of closed connections; null if a reactor did not answer in time. It closes its connections later.
     closed: Option<usize>,
 }
 

@@ -55,7 +55,7 @@ fn guarded(routes: Router<Arc<Shared>>) -> Router<Arc<Shared>> {
     routes.route_layer(from_fn_with_state(Gate::new(), gate::pass))
 }
 
-/// What changes something: a page that an operator visits must not reach it.
+/// For routes that change something: a web page that an operator visits must not be able to call them.
 fn guarded_from_pages(routes: Router<Arc<Shared>>, shared: &Arc<Shared>) -> Router<Arc<Shared>> {
     routes.route_layer(from_fn_with_state(Arc::clone(shared), check_origin))
 }

@@ -33,7 +33,7 @@ pub(super) struct Shared {
     pub(super) counts: Counts,
     /// Throttles the log line about `limits.connections`.
     pub(super) full: LogThrottle,
-    /// Throttles the log line about a proxy that the configuration does not name.
+    /// Throttles the log line about `rates.trusted_proxies`.
     pub(super) unknown_proxy: LogThrottle,
     pub(super) metrics: Metrics,
 }
@@ -64,8 +64,8 @@ impl Shared {
         {
             tracing::warn!(
                 %peer,
-                "X-Forwarded-For arrives, and rates.trusted_proxies names no proxy: for rate limits, all clients of a proxy are one, \
-                 and those of a proxy on this machine have no limit"
+                "a request has X-Forwarded-For, but rates.trusted_proxies is empty: the rate limits count all clients of a proxy as one, \
+                 and a proxy on this machine makes them exempt"
             );
         }
         rates.connect(address).map_err(|_| Refusal::Rate)?;
@@ -73,7 +73,7 @@ impl Shared {
             NoConnectionPermit::Full => Refusal::Full,
             NoConnectionPermit::Memory => Refusal::Memory,
         })?;
-        // Last: to check a signature is the most work.
+        // Last, because the check of a signature is the most expensive step.
         let headers = &request.headers;
         let token = access_token(headers).or_else(|| {
             self.origins.trusts(headers).then(|| cookie_token(headers, &self.cookie)).flatten()
@@ -104,7 +104,7 @@ impl Shared {
     }
 }
 
-/// What proxies add.
+/// The header in which proxies report the address of a client.
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
 /// Where clients connect.

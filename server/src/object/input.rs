@@ -107,7 +107,7 @@ pub struct Leave {
 pub struct Publish {
     /// The session that sends.
     pub sender: SessionId,
-    /// The user of the sender's token, if it has one.
+    /// The user of the sender's token. `None` without a token.
     pub user: Option<Arc<str>>,
     /// The kind of event.
     pub kind: Kind,

@@ -71,7 +71,7 @@ pub struct Settings {
     pub pong_timeout: Duration,
     /// How long a socket may take nothing of what waits for it.
     pub stall_timeout: Duration,
-    /// How long before its token expires a client is told.
+    /// The time between `token_expiring` and the expiry of a token.
     pub expiry_notice: Duration,
     /// How long a message may take to arrive, from its first byte to its last.
     pub message_timeout: Duration,

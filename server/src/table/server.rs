@@ -9,6 +9,7 @@ use serde::Deserialize;
 use ureq::Agent;
 
 use super::summary::Summary;
+use crate::operators::agent;
 
 /// The server gives no more at once.
 pub(super) const MAX_ROWS: usize = 1_000;
@@ -83,13 +84,7 @@ impl Object {
 impl Source {
     /// Objects of the server at `url`; only those in one state where one is named.
     pub(crate) fn new(url: &str, state: Option<String>) -> Self {
-        let config = Agent::config_builder()
-            .timeout_global(Some(PATIENCE))
-            .max_redirects(0)
-            // It is asked directly, whatever is the way into the Internet here.
-            .proxy(None)
-            .build();
-        Self { agent: config.into(), url: url.trim_end_matches('/').to_owned(), state }
+        Self { agent: agent(PATIENCE), url: url.trim_end_matches('/').to_owned(), state }
     }
 
     /// What the server says now. Blocks, as `ask` does.

@@ -44,6 +44,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("room", &["object"]),
     ("cli", &["revoke", "table", "tokens"]),
     ("main", &["cli", "logging", "restart", "revoke", "table", "tokens"]),
+    ("revoke", &["operators"]),
+    ("table", &["operators"]),
 ];
 
 /// The parts that are named by `crate::` paths in a source, with `crate::{a, b::c}` taken apart.
