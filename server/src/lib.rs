@@ -18,8 +18,10 @@ pub mod rates;
 pub mod room;
 pub mod session;
 pub mod socket;
+pub mod tls;
 
 mod descriptors;
+mod periodic;
 mod probe;
 mod recent_map;
 mod server;

@@ -177,10 +177,11 @@ async fn restart_is_due(server: &Server) {
 /// Writes one line for each address, the public ones first. Tests and scripts read them: nothing else is ever written to stdout.
 fn announce(server: &Server) {
     let mut stdout = io::stdout();
-    let public = server.addresses().iter().map(|address| ("listening", address));
-    let internal = server.internal_addresses().iter().map(|address| ("internal", address));
-    let written = public.chain(internal).try_for_each(|(what, address)| {
-        writeln!(stdout, "dormouse {VERSION} {what} on http://{address}")
+    let scheme = if server.uses_tls() { "https" } else { "http" };
+    let public = server.addresses().iter().map(|address| ("listening", scheme, address));
+    let internal = server.internal_addresses().iter().map(|address| ("internal", "http", address));
+    let written = public.chain(internal).try_for_each(|(what, scheme, address)| {
+        writeln!(stdout, "dormouse {VERSION} {what} on {scheme}://{address}")
     });
     if let Err(error) = written {
         // The server works without a reader of these lines.

@@ -29,6 +29,7 @@ use crate::object::{Classes, Registry};
 use crate::rates::Rates;
 use crate::session::{self, KeyError, Sessions};
 use crate::socket::{ReactorBuilders, Reactors};
+use crate::tls::{self, Tls};
 use crate::{clock, descriptors, http, log, object, probe, room, socket};
 
 /// For requests under way when the server stops. All that it answers over HTTP it answers at once.
@@ -88,6 +89,9 @@ pub enum StartError {
     /// The keys of tokens can't be used.
     #[error(transparent)]
     Auth(#[from] auth::StartError),
+    /// The certificates can't be used.
+    #[error(transparent)]
+    Tls(#[from] tls::StartError),
     /// Two metrics have one name.
     #[error("cannot register the metrics")]
     Metrics(#[from] prometheus::Error),
@@ -182,6 +186,7 @@ impl Server {
         if auth.is_open() && !config.insecure && is_public(&config.listen) {
             return Err(StartError::Open(config.listen));
         }
+        let tls = open_tls(&config).await?;
         let health = Health::new(log.clone());
         let socket_metrics = socket::Metrics::register(metrics.registry())?;
         let sockets = socket_settings(&config);
@@ -224,6 +229,7 @@ impl Server {
             auth: auth.clone(),
             sessions,
             rates,
+            tls,
         };
         let core = Core { reactors, registry };
         let http = match HttpServer::start(&config, &metrics, health.clone(), inside, &hand_over) {
@@ -252,6 +258,11 @@ impl Server {
     /// All addresses that it listens on, at least one.
     pub fn addresses(&self) -> &[SocketAddr] {
         self.http.addresses()
+    }
+
+    /// Whether clients have to use TLS.
+    pub fn uses_tls(&self) -> bool {
+        self.http.uses_tls()
     }
 
     /// All addresses that it listens on for operators, at least one.
@@ -338,6 +349,14 @@ async fn open_auth(config: &Config) -> Result<Auth, auth::StartError> {
     let settings = config.auth.settings(&config.data);
     let opened = spawn_blocking(move || Auth::start(settings)).await;
     opened.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+}
+
+/// Reads the certificates.
+async fn open_tls(config: &Config) -> Result<Option<Arc<Tls>>, tls::StartError> {
+    let Some(settings) = config.tls.settings() else { return Ok(None) };
+    let opened = spawn_blocking(move || Tls::start(settings)).await;
+    let opened = opened.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+    opened.map(|tls| Some(Arc::new(tls)))
 }
 
 /// Opening blocks: after a crash it replays the journal.

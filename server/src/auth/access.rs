@@ -10,6 +10,7 @@ use super::refusal::Refusal;
 use super::rules::Rules;
 use super::subject::{Subject, lookup};
 use super::verb::{Verb, Verbs};
+use crate::tls::ClientCertificate;
 
 /// Bytes of a user's name.
 pub(super) const MAX_USER_BYTES: usize = 128;
@@ -45,6 +46,24 @@ impl Access {
             issued: None,
             expires: None,
         }
+    }
+
+    /// What a client has by its certificate.
+    pub(super) fn of_certificate(
+        certificate: &ClientCertificate,
+        grants: &[Grant],
+    ) -> Result<Self, Refusal> {
+        let user = &certificate.common_name;
+        if !is_user(user) {
+            return Err(Refusal::CommonName);
+        }
+        Ok(Self {
+            subject: Subject::new(user.as_str().into(), &Map::new(), std::iter::empty()),
+            grants: grants.to_vec(),
+            id: None,
+            issued: None,
+            expires: Some(certificate.expires),
+        })
     }
 
     /// What claims give whose signature was checked.
@@ -138,8 +157,11 @@ fn check_audience(claims: &Map<String, Value>, rules: &Rules) -> Result<(), Refu
 
 fn user(claims: &Map<String, Value>) -> Result<Arc<str>, Refusal> {
     let user = claims.get("sub").and_then(Value::as_str).ok_or(Refusal::Subject)?;
-    let is_name = (1..=MAX_USER_BYTES).contains(&user.len()) && !user.contains(char::is_control);
-    if is_name { Ok(user.into()) } else { Err(Refusal::Subject) }
+    if is_user(user) { Ok(user.into()) } else { Err(Refusal::Subject) }
+}
+
+fn is_user(name: &str) -> bool {
+    (1..=MAX_USER_BYTES).contains(&name.len()) && !name.contains(char::is_control)
 }
 
 /// The token's id. An id that is too long is an error: the server could not revoke the token by it.

@@ -4,10 +4,6 @@ use std::env;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::thread;
-use std::time::Duration;
 
 use super::key::{InvalidKey, Key};
 use super::keyring::{Keyring, SourceId};
@@ -33,30 +29,6 @@ pub enum ReadError {
     /// It holds something else.
     #[error(transparent)]
     Invalid(#[from] InvalidKey),
-}
-
-/// Reads files again until it is dropped.
-pub(super) struct Reload {
-    _stop: Sender<()>,
-}
-
-impl Reload {
-    /// Starts the thread, which reads the files once in each interval.
-    pub(super) fn start(
-        mut files: Vec<KeyFile>,
-        interval: Duration,
-        keyring: Arc<Keyring>,
-    ) -> io::Result<Self> {
-        let (stop, stopped) = channel::<()>();
-        thread::Builder::new().name("auth-files".into()).spawn(move || {
-            while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
-                for file in &mut files {
-                    file.reload(&keyring);
-                }
-            }
-        })?;
-        Ok(Self { _stop: stop })
-    }
 }
 
 /// A key that may change, as it was when it was read last.

@@ -49,11 +49,13 @@ pub use self::token::MAX_TOKEN_BYTES;
 pub use self::verb::{NotAVerb, Verb, Verbs};
 
 use self::cache::Cache;
-use self::files::{KeyFile, Reload};
+use self::files::KeyFile;
 use self::jwks::{Jwks, Place};
 use self::keyring::Keyring;
 use self::revocations::Revocations;
 use self::token::Parts;
+use crate::periodic::Periodic;
+use crate::tls::ClientCertificate;
 
 /// How often files with keys are read again.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(2);
@@ -77,7 +79,7 @@ pub struct Auth {
     has_keys: bool,
     /// What clients without a token may do, if that is anything.
     anonymous: Option<Arc<Access>>,
-    _reload: Option<Reload>,
+    _reload: Option<Periodic>,
 }
 
 /// Why no token can be checked.
@@ -136,7 +138,9 @@ impl Auth {
         }
         let has_keys = !keys.is_empty() || !issuers.is_empty();
         let is_reloaded = !files.is_empty();
-        let start = || Reload::start(files, RELOAD_INTERVAL, keyring.clone());
+        let reloaded = keyring.clone();
+        let reload_all = move || files.iter_mut().for_each(|file| file.reload(&reloaded));
+        let start = || Periodic::start("auth-files", RELOAD_INTERVAL, reload_all);
         let reload = is_reloaded.then(start).transpose()?;
         let anonymous =
             (!rules.anonymous.is_empty()).then(|| Arc::new(Access::anonymous(&rules.anonymous)));
@@ -158,26 +162,39 @@ impl Auth {
         self.has_keys
     }
 
-    /// Whether every client may do everything, because the configuration has neither a key nor grants for anonymous clients.
+    /// Whether every client may do everything, because the configuration has no key, and no grants for anonymous clients
+    /// or for certificates.
     pub fn is_open(&self) -> bool {
-        !self.has_keys && self.anonymous.is_none()
+        !self.has_keys && self.anonymous.is_none() && self.rules.certificates.is_empty()
     }
 
-    /// Admits a client that presents this token, or no token. Returns `None` if every client may do everything.
-    pub fn admit(&self, token: Option<&str>, now_ms: u64) -> Result<Option<Admitted>, Refusal> {
+    /// Admits a client that presents this token; without a token, by its certificate; without either, as an anonymous client. Returns
+    /// `None` if every client may do everything.
+    pub fn admit(
+        &self,
+        token: Option<&str>,
+        certificate: Option<&ClientCertificate>,
+        now_ms: u64,
+    ) -> Result<Option<Admitted>, Refusal> {
         if self.is_open() {
             return Ok(None);
         }
-        let Some(token) = token else {
-            let access = self.anonymous.clone().ok_or(Refusal::Missing)?;
-            return Ok(Some(Admitted { access, left: None }));
+        let access = match (token, certificate) {
+            (Some(token), _) => self.authenticate(token, now_ms / 1000)?,
+            (None, Some(certificate)) => self.access_of(certificate)?,
+            (None, None) => self.anonymous.clone().ok_or(Refusal::Missing)?,
         };
-        let access = self.authenticate(token, now_ms / 1000)?;
         let left = access.expires.map(|expires| {
             let end = Duration::from_secs(expires).saturating_add(self.rules.leeway);
             end.saturating_sub(Duration::from_millis(now_ms))
         });
         Ok(Some(Admitted { access, left }))
+    }
+
+    /// What the certificate of a client gives.
+    fn access_of(&self, certificate: &ClientCertificate) -> Result<Arc<Access>, Refusal> {
+        let access = Access::of_certificate(certificate, &self.rules.certificates)?;
+        if self.is_revoked(&access) { Err(Refusal::Revoked) } else { Ok(Arc::new(access)) }
     }
 
     /// What a token gives at a time, in seconds since the Unix epoch.

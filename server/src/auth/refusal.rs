@@ -63,6 +63,11 @@ pub enum Refusal {
         "the token names no user: `sub` must be a text of 1-128 bytes without control characters"
     )]
     Subject,
+    /// A certificate names no user.
+    #[error(
+        "the certificate names no user: its common name must have 1-128 bytes without control characters"
+    )]
+    CommonName,
     /// Its id is not a text of 1–128 bytes.
     #[error("the token's id (`jti`) must be a text of 1-128 bytes")]
     Id,

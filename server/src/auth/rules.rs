@@ -20,6 +20,8 @@ pub struct Rules {
     pub roles: BTreeMap<String, Vec<Grant>>,
     /// The grants of a client without a token.
     pub anonymous: Vec<Grant>,
+    /// The grants of a client with a certificate.
+    pub certificates: Vec<Grant>,
     /// How far the clocks of issuers may differ from this server's.
     pub leeway: Duration,
 }

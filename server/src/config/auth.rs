@@ -64,6 +64,11 @@ pub struct Auth {
     #[config(env = "DORMOUSE_AUTH_ANONYMOUS", default = [], deserialize_with = list::by_semicolon)]
     pub anonymous: Vec<Grant>,
 
+    /// The grants of clients that have a certificate of an authority in `tls.client_ca` and send no token, such as `room/of-{user}: join`.
+    /// The user is the common name of the certificate.
+    #[config(env = "DORMOUSE_AUTH_CERTIFICATES", default = [], deserialize_with = list::by_semicolon)]
+    pub certificates: Vec<Grant>,
+
     /// How far the clocks of issuers may differ from this server's, for `exp` and `nbf`: at most 5min.
     #[config(
         env = "DORMOUSE_AUTH_LEEWAY",
@@ -109,6 +114,7 @@ impl Auth {
                 roles_claim: self.roles_claim.clone(),
                 roles: self.roles.clone(),
                 anonymous: self.anonymous.clone(),
+                certificates: self.certificates.clone(),
                 leeway: self.leeway,
             },
         }
@@ -123,8 +129,10 @@ impl Auth {
                 ));
             }
         }
+        let single = [("anonymous", &self.anonymous), ("certificates", &self.certificates)];
+        let single = single.map(|(key, grants)| (key.to_owned(), grants));
         let lists = self.roles.iter().map(|(role, grants)| (format!("roles.{role}"), grants));
-        for (key, grants) in lists.chain([("anonymous".to_owned(), &self.anonymous)]) {
+        for (key, grants) in lists.chain(single) {
             if grants.len() > MAX_GRANTS {
                 return Err(format!("auth.{key} must have at most {MAX_GRANTS} grants"));
             }

@@ -14,6 +14,7 @@ use super::list;
 use super::listen::ListenAddress;
 use super::rates::Rates;
 use super::size;
+use super::tls::Tls;
 use super::validators::{count, timer};
 
 const CENTURY: Duration = Duration::from_hours(24 * 365 * 100);
@@ -89,6 +90,10 @@ pub struct Config {
     /// Who may do what.
     #[config(nested)]
     pub auth: Auth,
+
+    /// Encryption of connections.
+    #[config(nested)]
+    pub tls: Tls,
 
     /// What clients may use at most.
     #[config(nested)]

@@ -11,6 +11,7 @@ mod listen;
 mod print;
 mod rates;
 mod size;
+mod tls;
 mod validators;
 
 use std::env;
@@ -24,6 +25,7 @@ pub use keys::{Class, Classes, Config, Liveness, Log, Objects, Presence, Retenti
 pub use limits::Limits;
 pub use listen::ListenAddress;
 pub use rates::Rates;
+pub use tls::Tls;
 
 /// Some of the keys, from one source.
 pub type Layer = <Config as confique::Config>::Layer;

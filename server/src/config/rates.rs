@@ -23,6 +23,11 @@ pub struct Rates {
     #[config(env = "DORMOUSE_RATES_TRUSTED_PROXIES", default = [], deserialize_with = list::deserialize)]
     pub trusted_proxies: Vec<Network>,
 
+    /// Whether each connection of a trusted proxy to `listen` begins with a header of the PROXY protocol, version 2, which says whose
+    /// connection it is. For proxies that pass on bytes and not HTTP. A header of anyone else is an error of HTTP or TLS.
+    #[config(env = "DORMOUSE_RATES_PROXY_PROTOCOL", default = false)]
+    pub proxy_protocol: bool,
+
     /// All connections of one address together (of IPv6: of one network of 64 bits).
     #[config(nested)]
     pub address: Address,
@@ -135,7 +140,7 @@ impl Rates {
         connections_by_address: usize,
         connections_by_user: usize,
     ) -> rates::Settings {
-        let Self { on_loopback, trusted_proxies, address, user, connection, object } = self;
+        let Self { on_loopback, trusted_proxies, address, user, connection, object, .. } = self;
         let limits = vec![
             (Scope::Address, Quantity::Connects, address.connects),
             (Scope::Address, Quantity::FailedAuths, address.failed_auths),

@@ -24,9 +24,12 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::connection_limiter::HttpPermit;
 use super::fast_path::{self, Granted};
 use super::metrics::Counts;
+use super::opening::{self, Opening};
+use super::peer::Peer;
 use super::reject::{self, Rejection};
 use super::shared::{CONNECT, Shared};
-use super::upgrade::{Asked, Peer, Pending};
+use super::transport::{Parts, Transport, cut_off};
+use super::upgrade::{Asked, Pending};
 use super::{Closing, HandOver};
 
 /// A request's head, and what is buffered of it; more is refused with HTTP 431.
@@ -40,6 +43,7 @@ pub(super) struct Server {
     http: http1::Builder,
     routes: Router,
     shared: Arc<Shared>,
+    opening: Opening,
     hand_over: HandOver,
     head_time: Duration,
 }
@@ -48,12 +52,13 @@ impl Server {
     pub(super) fn new(
         shared: Arc<Shared>,
         routes: Router,
+        opening: Opening,
         hand_over: HandOver,
         head_time: Duration,
     ) -> Self {
         let mut http = http1();
         http.timer(TokioTimer::new());
-        Self { http, routes, shared, hand_over, head_time }
+        Self { http, routes, shared, opening, hand_over, head_time }
     }
 
     /// The counts of what happens to connections.
@@ -64,6 +69,9 @@ impl Server {
     /// Hands a connection over to the sockets if its whole handshake has arrived, or refuses it because of a limit. Returns any other one
     /// unchanged.
     pub(super) fn upgrade(&self, stream: net::TcpStream, peer: IpAddr) -> Option<net::TcpStream> {
+        if !self.opening.is_nothing(peer, &self.shared) {
+            return Some(stream);
+        }
         let Granted { upgrade, answer } = match fast_path::take(&stream, peer, &self.shared) {
             None => return Some(stream),
             Some(Ok(granted)) => granted,
@@ -74,7 +82,7 @@ impl Server {
                 return None;
             }
         };
-        upgrade.finish(stream, answer, Bytes::new(), &self.hand_over);
+        upgrade.finish(stream, None, answer, Bytes::new(), &self.hand_over);
         None
     }
 
@@ -110,7 +118,17 @@ impl Server {
         let cut = tokio::select! {
             biased;
             said = timeout_at(deadline, stream.readable()) => match said {
-                Ok(_) => return self.serve_http(stream, peer, deadline, permit, closing).await,
+                Ok(_) => {
+                    let opened =
+                        opening::open(stream, peer, deadline, &self.shared, &self.opening);
+                    let (transport, peer) = tokio::select! {
+                        biased;
+                        opened = opened => opened?,
+                        Ok(()) = &mut permit.gives_way => return Err(Rejection::Crowded),
+                        _ = closing.deadline() => return Ok(()),
+                    };
+                    return self.serve_http(transport, peer, deadline, permit, closing).await;
+                }
                 Err(_) => Rejection::HandshakeTimeout,
             },
             Ok(()) = &mut permit.gives_way => Rejection::Crowded,
@@ -124,8 +142,8 @@ impl Server {
     /// The long way: by hyper, which must have the head of the request before the deadline.
     async fn serve_http(
         mut self,
-        stream: TcpStream,
-        peer: IpAddr,
+        transport: Transport,
+        peer: Peer,
         head: Instant,
         mut permit: HttpPermit,
         mut closing: Closing,
@@ -133,8 +151,8 @@ impl Server {
         let left = head.saturating_duration_since(Instant::now());
         self.http.header_read_timeout(left);
         let pending = Pending::default();
-        let service = service(self.routes, pending.clone(), Peer(peer));
-        let mut connection = self.http.serve_connection(TokioIo::new(stream), service);
+        let service = service(self.routes, pending.clone(), peer);
+        let mut connection = self.http.serve_connection(TokioIo::new(transport), service);
         let served = tokio::select! {
             biased;
             served = timeout(left + ANSWER_TIME, &mut connection) => match served {
@@ -152,15 +170,16 @@ impl Server {
             }
         };
         let parts = connection.into_parts();
-        let stream = parts.io.into_inner();
+        let transport = parts.io.into_inner();
         match (served, pending.take()) {
-            (Ok(()), Asked::Upgrade(upgrade)) => match stream.into_std() {
-                Ok(stream) => {
-                    upgrade.finish(stream, Bytes::new(), parts.read_buf, &self.hand_over);
+            (Ok(()), Asked::Upgrade(upgrade)) => match transport.into_parts() {
+                Ok(Parts { socket, tls, unread }) => {
+                    let read = join(parts.read_buf, &unread);
+                    upgrade.finish(socket, tls, Bytes::new(), read, &self.hand_over);
                 }
                 Err(error) => tracing::warn!(%error, "an upgraded socket was lost"),
             },
-            (Err(cut), Asked::Nothing) => cut_off(stream, cut),
+            (Err(cut), Asked::Nothing) => transport.cut_off(cut),
             _ => {}
         }
         served
@@ -178,11 +197,9 @@ fn why(error: &hyper::Error) -> Rejection {
     }
 }
 
-/// Closes a connection whose request has not been heard.
-fn cut_off(stream: TcpStream, cut: Rejection) {
-    if let Ok(stream) = stream.into_std() {
-        reject::tell(&stream, cut);
-    }
+/// What hyper has read too much, and what it has not read.
+fn join(read: Bytes, unread: &[u8]) -> Bytes {
+    if unread.is_empty() { read } else { [&read, unread].concat().into() }
 }
 
 pub(super) fn http1() -> http1::Builder {
@@ -201,7 +218,7 @@ fn service(
     service_fn(move |mut request: Request<Incoming>| {
         pending.put(Asked::Answer);
         request.extensions_mut().insert(pending.clone());
-        request.extensions_mut().insert(peer);
+        request.extensions_mut().insert(peer.clone());
         routes.call(request)
     })
 }

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use httparse::Status;
 
 use super::handshake::Refusal;
+use super::peer::Peer;
 use super::shared::{CONNECT, Shared};
 use super::upgrade::Upgrade;
 
@@ -49,7 +50,7 @@ pub(super) fn take(
 
 fn grant(bytes: &[u8], peer: IpAddr, shared: &Shared) -> Option<Result<(Granted, usize), Refusal>> {
     let (request, len) = parse(bytes)?;
-    let upgrade = match shared.grant(&request, peer) {
+    let upgrade = match shared.grant(&request, &Peer::new(peer)) {
         Ok(upgrade) => upgrade,
         Err(refusal) => return Some(Err(refusal)),
     };

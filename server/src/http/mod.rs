@@ -20,14 +20,18 @@ mod listener;
 mod log_throttle;
 mod metrics;
 mod objects;
+mod opening;
 mod origin;
 mod page;
+mod peer;
 mod problem;
+mod proxy_header;
 mod reject;
 mod reserve_descriptor;
 mod revocations;
 mod routes;
 mod shared;
+mod transport;
 mod upgrade;
 
 use std::io;
@@ -51,6 +55,7 @@ use crate::object::Registry;
 use crate::rates::Rates;
 use crate::session::Sessions;
 use crate::socket::{Accepted, ConnectionPermits, Reactors};
+use crate::tls::Tls;
 
 #[cfg(any(test, fuzzing))]
 pub use fuzz::{handshake, query};
@@ -77,6 +82,8 @@ pub struct Inside {
     pub sessions: Sessions,
     /// Rate limits.
     pub rates: Arc<Rates>,
+    /// The TLS of the public address, if it has any.
+    pub tls: Option<Arc<Tls>>,
 }
 
 /// Each connection watches the deadline itself; this only covers the time that it needs to end.
@@ -93,6 +100,7 @@ pub struct HttpServer {
     public: Entrance,
     /// For operators.
     internal: Entrance,
+    uses_tls: bool,
     /// Set to the moment by which everything has to be closed.
     closing: watch::Sender<Option<Instant>>,
 }
@@ -155,21 +163,31 @@ impl HttpServer {
             unknown_proxy: LogThrottle::default(),
             metrics: metrics.clone(),
         });
-        let open = |listeners, routes, most| {
+        let open = |listeners, routes, opening, most| {
             let (shared, hand_over) = (shared.clone(), HandOver::clone(hand_over));
             let head_time = config.limits.handshake_timeout;
-            let server = connection::Server::new(shared, routes, hand_over, head_time);
+            let server = connection::Server::new(shared, routes, opening, hand_over, head_time);
             Entrance::open(listeners, &server, &Closing(closed.clone()), most)
         };
         let most = config.limits.http_connections;
-        let public = open(public, routes::public(&shared), most);
-        let internal = open(internal, routes::internal(&shared), INTERNAL_CONNECTIONS);
-        Ok(Self { public, internal, closing })
+        let opening = opening::Opening {
+            tls: shared.inside.tls.clone(),
+            proxy_header: config.rates.proxy_protocol,
+        };
+        let public = open(public, routes::public(&shared), opening, most);
+        let plain = opening::Opening::default();
+        let internal = open(internal, routes::internal(&shared), plain, INTERNAL_CONNECTIONS);
+        Ok(Self { public, internal, uses_tls: shared.inside.tls.is_some(), closing })
     }
 
     /// The addresses for clients, at least one, with the real port where port 0 was asked for.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.public.addresses
+    }
+
+    /// Whether clients have to use TLS.
+    pub fn uses_tls(&self) -> bool {
+        self.uses_tls
     }
 
     /// The addresses for operators, likewise.

@@ -24,16 +24,31 @@ pub(super) enum Rejection {
     Descriptors,
     /// It broke, or broke the rules of HTTP.
     Broken,
+    /// It broke the rules of TLS, or none of its versions, suites or names is one of the server's.
+    Tls,
+    /// It speaks plain HTTP where the server speaks TLS.
+    PlainHttp,
+    /// A trusted proxy did not begin with a header of the PROXY protocol.
+    ProxyHeader,
+    /// The rate limit of its address is reached, before TLS.
+    Rate,
+    /// The memory budget has no room for TLS.
+    Memory,
 }
 
 impl Rejection {
-    pub(super) const ALL: [Self; 6] = [
+    pub(super) const ALL: [Self; 11] = [
         Self::HandshakeTimeout,
         Self::HeadTooLarge,
         Self::AnswerTimeout,
         Self::Crowded,
         Self::Descriptors,
         Self::Broken,
+        Self::Tls,
+        Self::PlainHttp,
+        Self::ProxyHeader,
+        Self::Rate,
+        Self::Memory,
     ];
 
     /// The label of the metric.
@@ -45,6 +60,11 @@ impl Rejection {
             Self::Crowded => "http_connections",
             Self::Descriptors => "descriptors",
             Self::Broken => "broken",
+            Self::Tls => "tls",
+            Self::PlainHttp => "plain_http",
+            Self::ProxyHeader => "proxy_header",
+            Self::Rate => "rate",
+            Self::Memory => "memory",
         }
     }
 
@@ -61,7 +81,19 @@ impl Rejection {
                 "503 Service Unavailable",
                 "the server has no file descriptors left: try again later\n",
             )),
-            Self::HeadTooLarge | Self::AnswerTimeout | Self::Broken => None,
+            Self::PlainHttp => {
+                Some(("400 Bad Request", "this address speaks TLS: use https:// or wss://\n"))
+            }
+            Self::ProxyHeader => Some((
+                "400 Bad Request",
+                "rates.proxy_protocol is on, and the connection did not begin with a header of the PROXY protocol, version 2\n",
+            )),
+            Self::HeadTooLarge
+            | Self::AnswerTimeout
+            | Self::Broken
+            | Self::Tls
+            | Self::Rate
+            | Self::Memory => None,
         }
     }
 }

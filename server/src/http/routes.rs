@@ -13,9 +13,10 @@ use axum::routing::get;
 use super::controls;
 use super::gate::{self, Gate};
 use super::handshake::Refusal;
+use super::peer::Peer;
 use super::problem::Problem;
 use super::shared::{CONNECT, Shared};
-use super::upgrade::{Asked, Peer, Pending};
+use super::upgrade::{Asked, Pending};
 use super::{objects, page, revocations};
 
 /// What clients and browsers may ask.
@@ -75,10 +76,10 @@ async fn check_origin(
 async fn connect(
     State(shared): State<Arc<Shared>>,
     Extension(pending): Extension<Pending>,
-    Extension(Peer(peer)): Extension<Peer>,
+    Extension(peer): Extension<Peer>,
     request: Request,
 ) -> Response {
-    match shared.grant(&request.into_parts().0, peer) {
+    match shared.grant(&request.into_parts().0, &peer) {
         Ok(upgrade) => {
             let response = (&upgrade.handshake).into_response();
             pending.put(Asked::Upgrade(upgrade));

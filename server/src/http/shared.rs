@@ -1,7 +1,5 @@
 //! What the routes and the fast path share: the parts of the server, and the decision about a handshake.
 
-use std::net::IpAddr;
-
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode};
 
@@ -13,6 +11,7 @@ use super::host::Hosts;
 use super::log_throttle::LogThrottle;
 use super::metrics::Counts;
 use super::origin::Origins;
+use super::peer::Peer;
 use super::upgrade::Upgrade;
 use crate::limits::Level;
 use crate::metrics::Metrics;
@@ -40,7 +39,7 @@ pub(super) struct Shared {
 
 impl Shared {
     /// Grants a request to connect, or says why not.
-    pub(super) fn grant(&self, request: &Parts, peer: IpAddr) -> Result<Upgrade, Refusal> {
+    pub(super) fn grant(&self, request: &Parts, peer: &Peer) -> Result<Upgrade, Refusal> {
         let Inside { auth, registry, sessions, pressure, rates, .. } = &self.inside;
         let handshake = Handshake::read(request, self.offers, sessions)?;
         if !self.hosts.admit(request) {
@@ -57,18 +56,20 @@ impl Shared {
         }
         let forwarded = request.headers.get_all(FORWARDED_FOR).iter();
         let forwarded = forwarded.map(HeaderValue::as_bytes);
-        let address = rates.client_address(peer, forwarded);
+        let address = rates.client_address(peer.address, forwarded);
         if !rates.has_proxies()
             && request.headers.contains_key(FORWARDED_FOR)
             && self.unknown_proxy.is_due()
         {
             tracing::warn!(
-                %peer,
+                peer = %peer.address,
                 "a request has X-Forwarded-For, but rates.trusted_proxies is empty: the rate limits count all clients of a proxy as one, \
                  and a proxy on this machine makes them exempt"
             );
         }
-        rates.connect(address).map_err(|_| Refusal::Rate)?;
+        if !(peer.is_counted && address == peer.address) {
+            rates.connect(address).map_err(|_| Refusal::Rate)?;
+        }
         let slot = self.slots.take().map_err(|why| match why {
             NoConnectionPermit::Full => Refusal::Full,
             NoConnectionPermit::Memory => Refusal::Memory,
@@ -78,7 +79,7 @@ impl Shared {
         let token = access_token(headers).or_else(|| {
             self.origins.trusts(headers).then(|| cookie_token(headers, &self.cookie)).flatten()
         });
-        let admitted = auth.admit(token, registry.now_ms());
+        let admitted = auth.admit(token, peer.certificate.as_deref(), registry.now_ms());
         if admitted.is_err() {
             rates.failed_auth(address);
         }

@@ -1,6 +1,6 @@
 //! What a request has led to: an answer, or a socket that goes to the reactors.
 
-use std::net::{self, IpAddr};
+use std::net::TcpStream;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,6 +11,7 @@ use super::handshake::Handshake;
 use crate::auth::{Admitted, Refusal};
 use crate::rates;
 use crate::socket::{Accepted, ConnectionPermit};
+use crate::tls::Session;
 
 /// What is left to do when the answer to a handshake is sent.
 pub(super) struct Upgrade {
@@ -33,10 +34,6 @@ pub(super) enum Asked {
     Upgrade(Upgrade),
 }
 
-/// The peer of the connection that a request came over.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Peer(pub(super) IpAddr);
-
 /// Where the handshake's route leaves the upgrade for its connection.
 #[derive(Clone, Default)]
 pub(super) struct Pending(Arc<Mutex<Asked>>);
@@ -55,7 +52,8 @@ impl Upgrade {
     /// Hands the socket over, with what is yet to be answered to the handshake and what came after it.
     pub(super) fn finish(
         self,
-        stream: net::TcpStream,
+        stream: TcpStream,
+        tls: Option<Box<Session>>,
         answer: Bytes,
         read: Bytes,
         hand_over: &HandOver,
@@ -64,6 +62,7 @@ impl Upgrade {
         let Handshake { format, echoes, session, .. } = handshake;
         hand_over(Accepted {
             stream,
+            tls,
             answer,
             read,
             format,

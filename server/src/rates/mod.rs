@@ -167,6 +167,11 @@ impl Rates {
         !self.proxies.0.is_empty()
     }
 
+    /// Whether this is the address of a trusted proxy.
+    pub fn is_proxy(&self, address: IpAddr) -> bool {
+        self.proxies.trusts(address)
+    }
+
     /// Counts a request to connect from this address, or refuses it.
     pub fn connect(&self, address: IpAddr) -> Result<(), Limited> {
         if self.is_exempt(address) {

@@ -165,6 +165,7 @@ impl Machine {
     pub(super) fn accept(&self, socket: UnixStream, format: WireFormat, session: Session) {
         let next = self.accepted.replace(self.accepted.get() + 1) % self.reactors.len();
         self.reactors[next].borrow().accept(Accepted {
+            tls: None,
             client: None,
             stream: TcpStream::from(OwnedFd::from(socket)),
             answer: Bytes::new(),

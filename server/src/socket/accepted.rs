@@ -13,13 +13,16 @@ use super::wire_format::WireFormat;
 use crate::auth::{Admitted, Refusal};
 use crate::limits::{Budget, Held, Purpose};
 use crate::rates;
-use crate::session::{BadToken, Session};
+use crate::session::{self, BadToken};
+use crate::tls::Session;
 
 /// A connection whose WebSocket handshake is done.
 #[derive(Debug)]
 pub struct Accepted {
     /// The socket, non-blocking.
     pub stream: TcpStream,
+    /// The TLS that its bytes are in, if they are: its handshake is done.
+    pub tls: Option<Box<Session>>,
     /// What the handshake is still to be answered with, before anything else; nothing if it has its answer.
     pub answer: Bytes,
     /// Bytes that came after the handshake and were read with it: the first frames.
@@ -30,7 +33,7 @@ pub struct Accepted {
     pub echoes: bool,
     /// Whose connection it is. A bad token was upgraded all the same, because browsers see close codes and not the
     /// status of a refused upgrade: it has to be closed with [`dormouse_protocol::CloseCode::BadToken`].
-    pub session: Result<Session, BadToken>,
+    pub session: Result<session::Session, BadToken>,
     /// What it may do; `None` is everything. A client that is not let in is upgraded all the same, and closed with
     /// [`dormouse_protocol::CloseCode::Unauthorized`].
     pub admitted: Result<Option<Admitted>, Refusal>,

@@ -11,7 +11,7 @@ impl Reactor {
     /// Checks the token, and replaces the connection's token with it. A token that is not valid, or of another user, changes nothing.
     pub(super) fn authenticate(&mut self, key: usize, auth: &Auth) {
         let now_ms = self.common.registry.now_ms();
-        let admitted = match self.common.auth.admit(Some(&auth.token), now_ms) {
+        let admitted = match self.common.auth.admit(Some(&auth.token), None, now_ms) {
             Ok(Some(admitted)) => admitted,
             // The server has no keys: every client may do everything.
             Ok(None) => return self.connections.done(key, auth.id),

@@ -57,7 +57,9 @@ impl Reactor {
     /// the frame.
     fn end_if_told(&mut self, key: usize) {
         let connection = &self.connections[key];
-        if connection.activity.outbox.is_empty() && peer::has_everything(&connection.socket) {
+        let work = &connection.activity;
+        let is_written = work.outbox.is_empty() && !work.blocked;
+        if is_written && peer::has_everything(&connection.socket) {
             return self.lost(key);
         }
         let address = connection.address(key, 0);
@@ -75,6 +77,9 @@ impl Connections {
         let now = self.wheel.now();
         let silence = self.silence(self[key].generation);
         let is_paused = self.is_paused(key);
+        if is_paused {
+            self.excuse_record(key);
+        }
         let settings = self.common.settings;
         let after_pong_timeout = self.wheel.after(settings.pong_timeout);
         let after_silence = self.wheel.after(silence);

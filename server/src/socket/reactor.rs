@@ -166,8 +166,8 @@ impl Reactor {
 
     fn accept(&mut self, accepted: Accepted) {
         self.connections.work += ACCEPT_WORK;
-        let Accepted { stream, answer, read, format, echoes, session, admitted, client, slot } =
-            accepted;
+        let Accepted { stream, tls, answer, read, format, echoes, session, .. } = accepted;
+        let Accepted { admitted, client, slot, .. } = accepted;
         // A connection with a bad token is closed below and sends nothing under this id.
         let session_id = session.as_ref().map_or(SessionId::NONE, |session| session.id);
         let (admitted, refusal) = match admitted {
@@ -179,7 +179,7 @@ impl Reactor {
             Err(refusal) => (None, Some(refusal)),
         };
         let client = (admitted, client);
-        let key = self.connections.insert(stream, format, echoes, session_id, client, slot);
+        let key = self.connections.insert((stream, tls), format, echoes, session_id, client, slot);
         let Some(key) = key else { return };
         if !answer.is_empty() {
             self.connections[key].queue_frame(answer);
@@ -218,7 +218,7 @@ impl Reactor {
     fn survey(&self) -> Survey {
         let (subscribers, recent_bytes) = self.memberships.survey();
         let mut survey = Survey { subscribers, recent_bytes, ..Survey::default() };
-        for (_, connection) in self.connections.iter() {
+        for (key, connection) in self.connections.iter() {
             if connection.activity.is_at_rest() {
                 let memberships = connection.joins.len() * size_of::<Member>();
                 let spilled = if connection.joins.spilled() {
@@ -229,6 +229,7 @@ impl Reactor {
                 survey.at_rest += 1;
                 survey.rest_bytes += size_of::<Connection>() + memberships + spilled;
                 survey.rest_bytes += Wheel::<Address>::ENTRY_BYTES;
+                survey.rest_bytes += self.connections.tls_bytes(key);
             } else {
                 survey.busy += 1;
                 survey.queued_bytes += connection.activity.outbox.bytes();

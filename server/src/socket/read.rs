@@ -3,7 +3,7 @@
 //! Work is counted in units of some 50 ns, so that a flood on one connection does not delay the others. A ready socket is read at
 //! once. A connection with more than its share of work waits in a queue, which has one share for all connections in it.
 
-use std::io::{self, Read};
+use std::io;
 
 use dormouse_protocol::{CloseCode, Encoding};
 use mio::Token;
@@ -19,6 +19,7 @@ use super::frame::{self, Opcode, Violation};
 use super::inbox::WAKER;
 use super::reactor::Reactor;
 use crate::object::presence::Departing;
+use crate::tls::Arrived;
 
 /// A request; what it costs beyond that is counted where it is carried out.
 const MESSAGE_WORK: u64 = 16;
@@ -106,21 +107,21 @@ impl Reactor {
         }
         let now = self.connections.wheel.now();
         let mut buffer = std::mem::take(&mut self.connections.buffer);
+        let address = self.connections[key].address(key, 0);
+        let read = self.connections.read(key, &mut buffer, most);
         let connection = &mut self.connections[key];
-        let address = connection.address(key, 0);
-        match connection.socket.read(&mut buffer[..most]) {
-            Ok(0) if connection.is_open() => self.lost(key),
+        match read {
+            Ok(Arrived { ended: true, .. }) if connection.is_open() => self.lost(key),
             // It may only have closed its half, and still reads what is queued and our close frame.
-            Ok(0) => {
+            Ok(Arrived { ended: true, .. }) => {
                 connection.readable = false;
                 if !matches!(connection.phase, Phase::Closed(_)) {
                     self.connections.peer_closed(key);
                 }
             }
-            Ok(count) => {
-                // A short read has emptied the socket: the poller tells when there is more, but not of an end that
-                // it has told of already.
-                connection.readable = count == most || connection.hung_up;
+            Ok(Arrived { bytes: count, more, .. }) => {
+                // The poller tells when there is more, but not of an end that it has told of already.
+                connection.readable = more || connection.hung_up;
                 connection.heard = now;
                 connection.unanswered = 0;
                 connection.pong_due = None;

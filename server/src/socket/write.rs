@@ -7,7 +7,6 @@ use bytes::Bytes;
 use tracing::debug;
 
 use super::connections::connection::Phase;
-use super::connections::outbox;
 use super::connections::write_queue::Next;
 use super::reactor::Reactor;
 
@@ -40,15 +39,16 @@ impl Reactor {
 
     /// Writes a frame to a connection that was at rest when it was queued.
     fn write_shared(&mut self, key: usize, frame: &Bytes) {
-        let connection = &mut self.connections[key];
+        let connection = &self.connections[key];
         let mut bytes = 0;
         if connection.activity.is_at_rest() && connection.is_open() {
-            match outbox::write(&mut connection.socket, frame) {
-                Ok(written) => bytes = written,
+            let written = match self.connections.write_frame(key, frame) {
+                Ok(written) => written,
                 Err(error) => return self.broken(key, &error),
-            }
+            };
+            bytes = written.bytes;
             self.connections.note_sent(key, bytes);
-            if bytes == frame.len() {
+            if written.all {
                 return self.memberships.catch_up(&mut self.connections, key);
             }
         }

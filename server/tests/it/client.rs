@@ -10,6 +10,7 @@ use dormouse_protocol::{
 };
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde::Serialize;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
@@ -28,10 +29,15 @@ pub(crate) const ENCODINGS: [Encoding; 2] = [Encoding::Msgpack, Encoding::Json];
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Closed(pub(crate) Option<u16>);
 
+/// What a connection is over: a socket, or TLS.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
 /// One connection. Offsets are checked as events arrive, so whatever a test waits for, a hole, a repeat or disorder
 /// of an object's events fails it.
 pub(crate) struct Client {
-    socket: WebSocketStream<TcpStream>,
+    socket: WebSocketStream<Box<dyn Stream>>,
     encoding: Encoding,
     pub(crate) welcome: Welcome,
     /// What arrived while something else was waited for.
@@ -68,20 +74,30 @@ impl Client {
         token: Option<&str>,
         change: impl FnOnce(&mut HeaderMap),
     ) -> Result<Self, Closed> {
+        let connected = timeout(PATIENCE, TcpStream::connect(address)).await;
+        let stream = connected.expect("the server accepts in time").map_err(|_| Closed(None))?;
+        Self::try_connect_over(Box::new(stream), encoding, token, change).await
+    }
+
+    /// Connects over a stream that is there already.
+    pub(crate) async fn try_connect_over(
+        stream: Box<dyn Stream>,
+        encoding: Encoding,
+        token: Option<&str>,
+        change: impl FnOnce(&mut HeaderMap),
+    ) -> Result<Self, Closed> {
         let query = token.map(|token| format!("?session={token}")).unwrap_or_default();
         let mut request =
-            format!("ws://{address}/v1/connect{query}").into_client_request().unwrap();
+            format!("ws://localhost/v1/connect{query}").into_client_request().unwrap();
         let subprotocol = match encoding {
             Encoding::Msgpack => SUBPROTOCOL_MSGPACK,
             Encoding::Json => SUBPROTOCOL_JSON,
         };
         request.headers_mut().insert("Sec-WebSocket-Protocol", subprotocol.parse().unwrap());
         change(request.headers_mut());
-        let connected = timeout(PATIENCE, async {
-            let stream = TcpStream::connect(address).await.map_err(|_| Closed(None))?;
-            client_async(request, stream).await.map_err(|_| Closed(None))
-        });
-        let (mut socket, _) = connected.await.expect("the server answers in time")?;
+        let connected = timeout(PATIENCE, client_async(request, stream)).await;
+        let connected = connected.expect("the server answers in time");
+        let (mut socket, _) = connected.map_err(|_| Closed(None))?;
         let welcome = match next(&mut socket, encoding).await? {
             ServerMessage::Welcome(welcome) => welcome,
             ServerMessage::Error(_) => {
@@ -368,7 +384,7 @@ impl Client {
 }
 
 async fn next(
-    socket: &mut WebSocketStream<TcpStream>,
+    socket: &mut WebSocketStream<Box<dyn Stream>>,
     encoding: Encoding,
 ) -> Result<ServerMessage, Closed> {
     loop {

@@ -45,6 +45,7 @@ mod server;
 mod sim;
 mod support;
 mod table;
+mod tls;
 mod tokens;
 mod upgrade;
 mod websocket;

@@ -6,10 +6,12 @@ use std::time::Duration;
 use dormouse::auth::{Auth, NewToken, create_own_key};
 use dormouse::config::Config;
 use dormouse_protocol::{ClientMessage, Encoding, ErrorCode, Join, Ping, Signal, Start};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 use tokio::time::sleep;
 
 use crate::client::{Client, Closed, ENCODINGS, Payload, history};
-use crate::server::TestServer;
+use crate::server::{TestServer, exchange};
 use crate::support::now_seconds;
 
 /// A server that limits the clients of these tests, which are on the loopback interface, where a test sets a limit.
@@ -250,4 +252,56 @@ async fn handshake_status(address: std::net::SocketAddr, header: &str) -> u16 {
     let mut answer = [0; 12];
     tokio::io::AsyncReadExt::read_exact(&mut stream, &mut answer).await.unwrap();
     std::str::from_utf8(&answer[9..]).unwrap().parse().unwrap()
+}
+
+/// The header of a proxy (PROXY protocol, version 2) that passes on a connection of this address.
+fn proxy_header(client: [u8; 4]) -> Vec<u8> {
+    let mut header = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0C".to_vec();
+    header.extend(client);
+    header.extend([127, 0, 0, 1, 0x12, 0x34, 0x1E, 0x14]);
+    header
+}
+
+/// Connects as a proxy does for its client.
+async fn behind_proxy(server: &TestServer, client: [u8; 4]) -> Result<Client, Closed> {
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    stream.write_all(&proxy_header(client)).await.unwrap();
+    Client::try_connect_over(Box::new(stream), Encoding::Json, None, |_| ()).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_trusted_proxy_says_whose_connection_it_is() {
+    let server = limited(|config| {
+        config.rates.trusted_proxies = vec!["127.0.0.1".parse().unwrap()];
+        config.rates.proxy_protocol = true;
+        config.limits.connections_by_address = 1;
+    })
+    .await;
+    let _one = behind_proxy(&server, [192, 0, 2, 1]).await.unwrap();
+    assert!(behind_proxy(&server, [192, 0, 2, 1]).await.is_err(), "its second connection");
+    let _other = behind_proxy(&server, [192, 0, 2, 2]).await.unwrap();
+    // A header of HTTP does not speak for the client of such a proxy.
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    stream.write_all(&proxy_header([192, 0, 2, 1])).await.unwrap();
+    let spoofed = Client::try_connect_over(Box::new(stream), Encoding::Json, None, |headers| {
+        headers.insert("X-Forwarded-For", "192.0.2.3".parse().unwrap());
+    });
+    assert!(spoofed.await.is_err());
+    // Without a header, a trusted proxy gets the reason.
+    let answer = exchange(server.address, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("PROXY"), "{answer}");
+    // The address for operators expects no header.
+    server.metric_is("dormouse_http_cut_total{reason=\"proxy_header\"}", |cut| cut == 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_proxy_header_of_anyone_else_is_no_http() {
+    let server = limited(|config| {
+        config.rates.trusted_proxies = vec!["192.0.2.9".parse().unwrap()];
+        config.rates.proxy_protocol = true;
+    })
+    .await;
+    assert!(behind_proxy(&server, [192, 0, 2, 1]).await.is_err());
+    // Who is no proxy needs none.
+    Client::connect(server.address, Encoding::Json).await.ping().await;
 }

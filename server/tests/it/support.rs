@@ -214,7 +214,8 @@ fn inside(data: &Path, metrics: &Metrics) -> Inside {
     )
     .unwrap();
     let (reactors, pressure) = (Arc::new(reactors), Pressure::default());
-    Inside { registry, reactors, log, pressure, budget, auth, sessions: sessions(), rates }
+    let (sessions, tls) = (sessions(), None);
+    Inside { registry, reactors, log, pressure, budget, auth, sessions, rates, tls }
 }
 
 /// Without any key: everybody may do everything.

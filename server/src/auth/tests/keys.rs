@@ -11,12 +11,13 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use super::support::{IssuerKey, NOW, TestAuth, ada, rules, settings};
-use crate::auth::files::{KeyFile, Reload};
+use crate::auth::files::KeyFile;
 use crate::auth::keyring::Keyring;
 use crate::auth::{
     Auth, CreateError, InvalidKey, NewToken, ReadError, Refusal, StartError, create_own_key,
     own_key_file,
 };
+use crate::periodic::Periodic;
 
 #[test]
 fn a_token_is_checked_with_the_key_that_it_names() {
@@ -74,9 +75,11 @@ fn files_are_read_again_until_nobody_needs_them() {
     let keyring = Arc::new(Keyring::default());
     write(&IssuerKey::new(Algorithm::HS256));
     let setting = format!("k: HS256 file:{}", file.display()).parse().unwrap();
-    let key = KeyFile::open(setting, &keyring).unwrap();
+    let mut key = KeyFile::open(setting, &keyring).unwrap();
     let version = keyring.version();
-    let reload = Reload::start(vec![key], Duration::from_millis(1), keyring.clone()).unwrap();
+    let reloaded = keyring.clone();
+    let reload_key = move || key.reload(&reloaded);
+    let reload = Periodic::start("test", Duration::from_millis(1), reload_key).unwrap();
     write(&IssuerKey::new(Algorithm::HS256));
     let start = Instant::now();
     while keyring.version() == version {

@@ -128,6 +128,7 @@ impl ActiveState {
             && !self.missed_presence
             && self.signals.is_empty()
             && !self.starved
+            && !self.blocked
     }
 
     pub(in crate::socket) fn has_memory(&mut self, budget: &Budget) -> bool {

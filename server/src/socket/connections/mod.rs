@@ -10,11 +10,11 @@ pub(in crate::socket) mod connection;
 pub(in crate::socket) mod outbox;
 pub(in crate::socket) mod peer;
 mod rate;
+mod stream;
 pub(in crate::socket) mod wheel;
 pub(in crate::socket) mod write_queue;
 
 use std::collections::{HashMap, VecDeque};
-use std::io;
 use std::net::Shutdown;
 use std::ops::{Index, IndexMut};
 use std::time::Duration;
@@ -30,7 +30,7 @@ use tracing::error;
 use self::access::Granted;
 use self::activity::Activity;
 use self::connection::{Connection, Phase};
-use self::outbox::Written;
+use self::stream::Tls;
 use self::wheel::{Tick, Wheel};
 use self::write_queue::WriteQueue;
 use super::Common;
@@ -44,6 +44,7 @@ use crate::object::Address;
 use crate::object::presence::Holder;
 use crate::rates;
 use crate::session::SessionId;
+use crate::tls;
 
 /// Work of one connection before others are served.
 pub(in crate::socket) const TURN_WORK: u64 = 4_096;
@@ -68,6 +69,8 @@ pub(in crate::socket) struct Connections {
     access: HashMap<u32, Granted>,
     /// The keys of the rate limits of each connection that is not exempt.
     limited: HashMap<u32, rates::Client>,
+    /// The TLS of each connection that has it.
+    tls: HashMap<u32, Tls>,
     pub(in crate::socket) wheel: Wheel<Address>,
     /// Connections with queued bytes.
     pub(in crate::socket) write_queue: WriteQueue,
@@ -107,6 +110,7 @@ impl Connections {
             slab: Slab::new(),
             access: HashMap::new(),
             limited: HashMap::new(),
+            tls: HashMap::new(),
             wheel: Wheel::new(Instant::now()),
             write_queue: WriteQueue::default(),
             ready: VecDeque::new(),
@@ -144,7 +148,7 @@ impl Connections {
     /// `None` if the poller refuses the socket, which is then closed.
     pub(in crate::socket) fn insert(
         &mut self,
-        socket: std::net::TcpStream,
+        socket: (std::net::TcpStream, Option<Box<tls::Session>>),
         format: WireFormat,
         echoes: bool,
         session: SessionId,
@@ -152,6 +156,7 @@ impl Connections {
         slot: ConnectionPermit,
     ) -> Option<usize> {
         let (admitted, limited) = client;
+        let (socket, tls) = socket;
         let mut socket = TcpStream::from_std(socket);
         self.generation = self.generation.wrapping_add(1);
         let entry = self.slab.vacant_entry();
@@ -180,6 +185,9 @@ impl Connections {
             slot,
         });
         self.common.metrics.connections.inc();
+        if let Some(session) = tls {
+            self.set_tls(key, session);
+        }
         if let Some(limited) = limited {
             self.limited.insert(key as u32, limited);
         }
@@ -196,6 +204,7 @@ impl Connections {
         self.access.remove(&(key as u32));
         self.limited.remove(&(key as u32));
         debug_assert!(connection.joins.is_empty(), "it has left");
+        self.end_tls(key, &mut connection.socket);
         let _ = self.poll.registry().deregister(&mut connection.socket);
         // The kernel may still hold the last frames: a plain close sends them, and then a FIN.
         let _ = connection.socket.shutdown(Shutdown::Write);
@@ -262,7 +271,7 @@ impl Connections {
         if has_room || !connection.is_open() {
             return most;
         }
-        let held = connection.activity.decoder.held_bytes();
+        let held = self.slab[key].activity.decoder.held_bytes() + self.record_bytes(key);
         if held + SHORT_READ <= Held::FREE { SHORT_READ } else { 0 }
     }
 
@@ -370,20 +379,6 @@ impl Connections {
         });
         self.slab[key].queue(&message);
         self.queue_write(key);
-    }
-
-    /// Writes what is queued for a connection, as far as its socket takes it; true if that was all.
-    pub(in crate::socket) fn write_outbox(&mut self, key: usize) -> io::Result<bool> {
-        let now = self.wheel.now();
-        let connection = &mut self.slab[key];
-        let work = connection.activity.begin();
-        let Written { bytes, all } =
-            work.outbox.write_to(&mut connection.socket, &mut self.buffer)?;
-        work.blocked = !all;
-        work.progress = now;
-        work.count_memory(&self.common.budget);
-        self.note_sent(key, bytes);
-        Ok(all)
     }
 
     /// The socket takes more: what it still has to know of signals goes first.

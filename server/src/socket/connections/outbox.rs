@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use bytes::{Buf, Bytes};
 
 /// Frames are joined up to so many bytes: to copy them is cheaper than to have the system gather them.
-const JOINED_BYTES: usize = 16 * 1024;
+pub(in crate::socket) const JOINED_BYTES: usize = 16 * 1024;
 
 /// What a waiting frame takes besides its bytes, roughly: without it, many empty frames would count for nothing.
 const FRAME_COST: usize = 64;

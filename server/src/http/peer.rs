@@ -1,0 +1,24 @@
+//! Who is at the other end of a connection, as far as the connection itself says.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::tls::ClientCertificate;
+
+/// The peer of a connection.
+#[derive(Debug, Clone)]
+pub(super) struct Peer {
+    /// Its address; behind a proxy with the PROXY protocol, that of the proxy's peer.
+    pub(super) address: IpAddr,
+    /// The certificate that it has proved to be its own.
+    pub(super) certificate: Option<Arc<ClientCertificate>>,
+    /// The connection was counted against the rate limit of this address already.
+    pub(super) is_counted: bool,
+}
+
+impl Peer {
+    /// A peer that has said nothing yet.
+    pub(super) fn new(address: IpAddr) -> Self {
+        Self { address, certificate: None, is_counted: false }
+    }
+}
