@@ -17,6 +17,7 @@ use tempfile::TempDir;
 use super::metrics::Metrics;
 use super::proc;
 use crate::cli::ServerOptions;
+use crate::drive::tls::NAME;
 
 /// How long objects may take to fall asleep, beyond the time that is configured.
 const REST_TIMEOUT: Duration = Duration::from_mins(2);
@@ -31,6 +32,8 @@ const PREFIX: &str = "DORMOUSE_";
 pub(crate) struct Site {
     program: PathBuf,
     data: TempDir,
+    /// The settings of the certificate that was made.
+    tls: Option<(&'static str, String)>,
 }
 
 /// A server that starts.
@@ -46,6 +49,7 @@ pub(crate) struct Server {
     _output: BufReader<ChildStdout>,
     address: SocketAddr,
     internal: SocketAddr,
+    uses_tls: bool,
     version: String,
 }
 
@@ -67,7 +71,8 @@ impl Site {
         let parent = options.data.clone().unwrap_or_else(env::temp_dir);
         let data = TempDir::with_prefix_in("dormouse-", &parent)
             .with_context(|| format!("cannot make a directory in {}", parent.display()))?;
-        Ok(Self { program, data })
+        let tls = options.tls.then(|| certificate(data.path())).transpose()?;
+        Ok(Self { program, data, tls })
     }
 
     /// Starts a server on what the last one left. What is not set has its default, whatever the environment says.
@@ -77,7 +82,8 @@ impl Site {
 
     /// The same on a port, without waiting until it is ready.
     pub(crate) fn launch(&self, port: u16, settings: &[(&str, String)]) -> Result<Launch> {
-        Launch::new(&self.program, self.data.path(), port, settings)
+        let tls = self.tls.as_slice();
+        Launch::new(&self.program, self.data.path(), port, &[settings, tls].concat())
     }
 
     /// Removes the log of a server that has ended.
@@ -124,13 +130,14 @@ impl Launch {
             output.read_line(&mut line).ok().and_then(|_| parse_announcement(&line, what))
         };
         let public = announced("listening");
-        let (Some((version, address)), Some((_, internal))) = (public, announced("internal"))
-        else {
+        let (Some(public), Some(internal)) = (public, announced("internal")) else {
             let _ = process.0.kill();
             let status = process.0.wait()?;
             bail!("the server did not start ({status})");
         };
-        Ok(Server { process, _output: output, address, internal, version })
+        let Announced { address, uses_tls, version } = public;
+        let internal = internal.address;
+        Ok(Server { process, _output: output, address, internal, uses_tls, version })
     }
 }
 
@@ -145,9 +152,14 @@ impl Server {
         self.internal
     }
 
-    /// For clients.
+    /// For clients that do not speak TLS: where it speaks only that, the address for operators takes them.
     pub(crate) fn url(&self) -> String {
-        format!("ws://{}", self.address)
+        format!("ws://{}", if self.uses_tls { self.internal } else { self.address })
+    }
+
+    /// Whether it speaks TLS.
+    pub(crate) fn uses_tls(&self) -> bool {
+        self.uses_tls
     }
 
     /// Its process.
@@ -216,11 +228,29 @@ impl Drop for Process {
     }
 }
 
+/// What a server says of one of its addresses.
+#[derive(Debug, PartialEq, Eq)]
+struct Announced {
+    version: String,
+    address: SocketAddr,
+    uses_tls: bool,
+}
+
 /// `dormouse 1.2.3 listening on http://127.0.0.1:7700`, and likewise `internal on`.
-fn parse_announcement(line: &str, what: &str) -> Option<(String, SocketAddr)> {
-    let (program, address) = line.trim().split_once(" on http://")?;
-    let version = program.strip_prefix("dormouse ")?.strip_suffix(what)?.trim_end();
-    Some((version.to_owned(), address.parse().ok()?))
+fn parse_announcement(line: &str, what: &str) -> Option<Announced> {
+    let (program, url) = line.trim().split_once(" on ")?;
+    let version = program.strip_prefix("dormouse ")?.strip_suffix(what)?.trim_end().to_owned();
+    let (scheme, address) = url.split_once("://")?;
+    Some(Announced { version, address: address.parse().ok()?, uses_tls: scheme == "https" })
+}
+
+/// Makes a certificate; the setting that names it.
+fn certificate(dir: &Path) -> Result<(&'static str, String)> {
+    let made = rcgen::generate_simple_self_signed([NAME.to_owned()])?;
+    let (chain, key) = (dir.join("tls.pem"), dir.join("tls.key"));
+    fs::write(&chain, made.cert.pem())?;
+    fs::write(&key, made.signing_key.serialize_pem())?;
+    Ok(("TLS_CERTIFICATES", format!("{}, {}", chain.display(), key.display())))
 }
 
 #[cfg(test)]
@@ -231,14 +261,19 @@ mod tests {
     fn the_announcement_tells_version_and_address() {
         let line = "dormouse 1.2.3 listening on http://127.0.0.1:4711\n";
         let address = "127.0.0.1:4711".parse().unwrap();
-        assert_eq!(parse_announcement(line, "listening"), Some(("1.2.3".to_owned(), address)));
-        assert_eq!(parse_announcement(line, "internal"), None);
+        let announced =
+            |uses_tls| Some(Announced { version: "1.2.3".to_owned(), address, uses_tls });
+        assert_eq!(parse_announcement(line, "listening"), announced(false));
+        let line = line.replace("http", "https");
+        assert_eq!(parse_announcement(&line, "listening"), announced(true));
+        assert_eq!(parse_announcement(&line, "internal"), None);
         assert_eq!(parse_announcement("", "listening"), None);
     }
 
     #[test]
     fn a_program_that_is_missing_is_named_with_the_remedy() {
-        let options = ServerOptions { server: Some("/nowhere/dormouse".into()), data: None };
+        let options =
+            ServerOptions { server: Some("/nowhere/dormouse".into()), data: None, tls: false };
         let error = Site::new(&options).err().unwrap().to_string();
         assert!(error.contains("/nowhere/dormouse") && error.contains("cargo build"), "{error}");
     }

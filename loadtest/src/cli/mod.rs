@@ -105,6 +105,9 @@ pub struct ServerOptions {
     /// Where to make a directory for the log, which is removed at the end [default: the system's place for temporary files]
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
+    /// Give a server that is started a certificate, and connect over TLS: for idle, fanout, rooms, echo and presence
+    #[arg(long)]
+    pub tls: bool,
 }
 
 /// What the scenario of idle connections can be told.
@@ -182,6 +185,9 @@ pub struct HoldOptions {
     /// The server
     #[arg(long)]
     pub address: SocketAddr,
+    /// It speaks TLS
+    #[arg(long)]
+    pub tls: bool,
     /// The number of the first connection; it decides over the rooms
     #[arg(long)]
     pub first: u32,

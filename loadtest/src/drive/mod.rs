@@ -12,6 +12,7 @@ pub(crate) mod plan;
 mod socket;
 pub(crate) mod stamp;
 pub(crate) mod swarm;
+pub(crate) mod tls;
 
 #[cfg(test)]
 mod tests;

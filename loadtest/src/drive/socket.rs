@@ -3,7 +3,7 @@
 //! At rest it holds no memory: the beginning of a frame is kept only where the frame is cut, and output only where the system
 //! takes no more. Pings are answered here.
 
-use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -14,6 +14,7 @@ use nix::errno::Errno;
 use socket2::{Domain, SockAddr, SockRef, Type};
 
 use super::frame::{self, Frame, Opcode};
+use super::tls::Tls;
 use crate::wire::Upgrade;
 
 /// What one `read` takes at most, unless a frame is larger.
@@ -24,6 +25,7 @@ const KEPT_BYTES: usize = 4 << 10;
 /// A connection.
 pub(super) struct Socket {
     stream: TcpStream,
+    tls: Option<Tls>,
     stage: Stage,
     /// What of the last frame has arrived.
     partial: Vec<u8>,
@@ -45,6 +47,8 @@ pub(super) struct Ends {
     pub(super) address: SocketAddr,
     /// This end; any address without it.
     pub(super) from: Option<IpAddr>,
+    /// Whether the server speaks TLS.
+    pub(super) tls: bool,
     /// How many bytes the system may take in for it; its own choice without it.
     pub(super) receive_buffer: Option<usize>,
 }
@@ -85,7 +89,8 @@ impl Socket {
             _ => {}
         }
         let stream = TcpStream::from_std(socket.into());
-        Ok(Self { stream, stage: Stage::Connecting, partial: Vec::new(), out: Vec::new() })
+        let tls = ends.tls.then(Tls::new);
+        Ok(Self { stream, tls, stage: Stage::Connecting, partial: Vec::new(), out: Vec::new() })
     }
 
     /// Lets the system take in so many bytes for it.
@@ -147,7 +152,12 @@ impl Socket {
         }
         let room = &mut buffer[kept..];
         let room_bytes = room.len().min(bytes_max);
-        let count = match self.stream.read(&mut room[..room_bytes]) {
+        let room = &mut room[..room_bytes];
+        let read = match &mut self.tls {
+            None => self.stream.read(room),
+            Some(tls) => tls.read(&mut self.stream, room),
+        };
+        let count = match read {
             Ok(0) => bail!("the connection ended"),
             Ok(count) => count,
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(More::No),
@@ -185,14 +195,20 @@ impl Socket {
             }
         }
         keep(&mut self.partial, rest);
-        Ok(if count == room_bytes { More::Maybe } else { More::No })
+        // TLS reads in steps of its own.
+        Ok(if count == room_bytes || self.tls.is_some() { More::Maybe } else { More::No })
     }
 
     /// Sends what the system takes. There will be an event when it takes more.
     pub(super) fn send(&mut self) -> Result<()> {
         let mut sent = 0;
         while sent < self.out.len() && self.stage != Stage::Connecting {
-            match self.stream.write(&self.out[sent..]) {
+            let rest = &self.out[sent..];
+            let written = match &mut self.tls {
+                None => self.stream.write(rest),
+                Some(tls) => tls.write(&mut self.stream, rest),
+            };
+            match written {
                 Ok(count) => sent += count,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -200,6 +216,11 @@ impl Socket {
             }
         }
         self.out.drain(..sent);
+        if let Some(tls) = &mut self.tls
+            && self.stage != Stage::Connecting
+        {
+            tls.flush(&mut self.stream)?;
+        }
         if self.out.is_empty() && self.out.capacity() > KEPT_BYTES {
             self.out = Vec::new();
         }

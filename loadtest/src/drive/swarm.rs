@@ -26,6 +26,7 @@ const SIPS_PER_S: usize = 10;
 pub(crate) struct Swarm<W: Wire> {
     wire: W,
     address: SocketAddr,
+    tls: bool,
     host: String,
     /// Over how many addresses of the loopback network the connections are spread; each has some 28,000 ports.
     sources: u8,
@@ -83,6 +84,7 @@ impl<W: Wire> Swarm<W> {
         Ok(Self {
             wire,
             address,
+            tls: false,
             host: address.to_string(),
             sources,
             start: Instant::now(),
@@ -98,6 +100,12 @@ impl<W: Wire> Swarm<W> {
             next_sip: Duration::ZERO,
             received: Received::default(),
         })
+    }
+
+    /// Whether the server speaks TLS.
+    pub(crate) fn over_tls(mut self, tls: bool) -> Self {
+        self.tls = tls;
+        self
     }
 
     /// The time since the run's start.
@@ -239,7 +247,12 @@ impl<W: Wire> Swarm<W> {
         let seat = &mut self.seats[member as usize];
         let nth = (member % u32::from(self.sources)) as u8;
         let from = (self.sources > 1).then_some(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 1 + nth)));
-        let ends = Ends { address: self.address, from, receive_buffer: seat.receive_buffer };
+        let ends = Ends {
+            address: self.address,
+            from,
+            tls: self.tls,
+            receive_buffer: seat.receive_buffer,
+        };
         let mut socket = Socket::connect(ends)?;
         socket.register(self.poll.registry(), Token(member as usize))?;
         seat.socket = Some(socket);

@@ -2,10 +2,11 @@
 
 use std::env;
 use std::io::{BufRead as _, BufReader};
-use std::net::SocketAddr;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
+
+use crate::bench::server::Server;
 
 /// Connections of one process: a system's usual limits allow it 20,000 files or more.
 const CONNECTIONS_EACH: u32 = 9_500;
@@ -33,7 +34,7 @@ pub(crate) struct Crowd {
 
 impl Holders {
     /// Opens all connections; they have joined when this returns.
-    pub(crate) fn open(server: SocketAddr, crowd: &Crowd) -> Result<Self> {
+    pub(crate) fn open(server: &Server, crowd: &Crowd) -> Result<Self> {
         let program = env::current_exe()?;
         let firsts = (0..crowd.connections).step_by(CONNECTIONS_EACH as usize);
         let mut holders = Self(Vec::new());
@@ -41,7 +42,8 @@ impl Holders {
             let count = CONNECTIONS_EACH.min(crowd.connections - first);
             let mut child = Command::new(&program)
                 .arg("hold")
-                .arg(format!("--address={server}"))
+                .arg(format!("--address={}", server.address()))
+                .args(server.uses_tls().then_some("--tls"))
                 .arg(format!("--first={first}"))
                 .arg(format!("--count={count}"))
                 .arg(format!("--rooms={}", crowd.rooms))

@@ -37,7 +37,7 @@ pub fn run(options: &IdleOptions) -> Result<Outcome> {
     let before = (server.pss_bytes()?, slab_bytes(), server.cpu_time()?);
     eprintln!("opening {} connections", crowd.connections);
     let opening = Instant::now();
-    let holders = Holders::open(server.address(), &crowd)?;
+    let holders = Holders::open(&server, &crowd)?;
     let connects_per_s = per_second(connections, opening.elapsed()).round();
     let connect_cpu = server.cpu_time()?.saturating_sub(before.2);
     eprintln!("waking each of {} rooms once", crowd.rooms);

@@ -61,7 +61,7 @@ impl<'a, W: Wire> Session<'a, W> {
         receive_buffer: impl Fn(u32) -> Option<usize>,
     ) -> Result<Self> {
         let plan = setup.plan;
-        let mut swarm = Swarm::new(wire, target.address, setup.sources)?;
+        let mut swarm = Swarm::new(wire, target.address, setup.sources)?.over_tls(target.tls);
         for member in 0..plan.members() {
             swarm.seat(plan.room_of(member), receive_buffer(member));
         }

@@ -19,6 +19,8 @@ pub(crate) struct Target {
     pub(crate) system: &'static str,
     /// Where it listens.
     pub(crate) address: SocketAddr,
+    /// Whether it speaks TLS there.
+    pub(crate) tls: bool,
     /// Where it listens for operators; of a server that runs already, the address that was named.
     pub(crate) internal: SocketAddr,
     /// Its processes, as far as they are known: what they use is summed.
@@ -66,7 +68,16 @@ impl Target {
         version: Option<String>,
     ) -> Self {
         let internal = address;
-        Self { system, address, internal, processes, version, _server: None, _site: None }
+        Self {
+            system,
+            address,
+            tls: false,
+            internal,
+            processes,
+            version,
+            _server: None,
+            _site: None,
+        }
     }
 
     /// A new one that allows so many connections.
@@ -91,6 +102,7 @@ impl Target {
         Ok(Self {
             system: "dormouse",
             address: server.address(),
+            tls: server.uses_tls(),
             internal: server.internal(),
             processes: vec![server.pid()],
             version: Some(server.version().to_owned()),

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use dormouse_protocol::ObjectName;
 use serde_json::{Map, Value};
 
+use super::certificate::ClientCertificate;
 use super::grant::{self, Grant};
 use super::refusal::Refusal;
 use super::rules::Rules;
 use super::subject::{Subject, lookup};
 use super::verb::{Verb, Verbs};
-use crate::tls::ClientCertificate;
 
 /// Bytes of a user's name.
 pub(super) const MAX_USER_BYTES: usize = 128;

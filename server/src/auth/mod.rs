@@ -5,6 +5,7 @@
 
 mod access;
 mod cache;
+mod certificate;
 mod create;
 mod files;
 #[cfg(any(test, fuzzing))]
@@ -32,6 +33,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 pub use self::access::Access;
+pub use self::certificate::ClientCertificate;
 pub use self::create::{CreateError, NewToken};
 pub use self::files::ReadError;
 #[cfg(any(test, fuzzing))]
@@ -55,7 +57,6 @@ use self::keyring::Keyring;
 use self::revocations::Revocations;
 use self::token::Parts;
 use crate::periodic::Periodic;
-use crate::tls::ClientCertificate;
 
 /// How often files with keys are read again.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(2);

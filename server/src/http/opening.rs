@@ -12,7 +12,8 @@ use super::proxy_header;
 use super::reject::Rejection;
 use super::shared::Shared;
 use super::transport::{Transport, cut_off};
-use crate::tls::{self, ClientCertificate, Tls};
+use crate::auth::ClientCertificate;
+use crate::tls::{self, Tls};
 
 /// The type of the first record of TLS (RFC 8446, section 5.1).
 const TLS_HANDSHAKE: u8 = 22;

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::tls::ClientCertificate;
+use crate::auth::ClientCertificate;
 
 /// The peer of a connection.
 #[derive(Debug, Clone)]

@@ -3,7 +3,6 @@
 //! Knows nothing of HTTP or WebSocket, and nothing of what a certificate of a client allows.
 
 mod certificates;
-mod client;
 mod session;
 mod stream;
 
@@ -16,7 +15,6 @@ use rustls::ServerConfig;
 use rustls::server::UnbufferedServerConnection;
 
 pub use self::certificates::{CertificateFiles, NotCertificateFiles, ReadError, Settings};
-pub use self::client::ClientCertificate;
 pub(crate) use self::session::SESSION_BYTES;
 pub use self::session::{Arrived, MIN_WRITE_BUFFER, Session};
 pub use self::stream::Stream;
