@@ -135,9 +135,10 @@ impl<W: Wire> Swarm<W> {
     pub(crate) fn open(&mut self, listener: &mut impl Listener) -> Result<()> {
         self.waiting.extend(0..self.seats.len() as u32);
         while self.expected() > 0 {
+            let has_more = !self.reading.is_empty();
             self.turn(PATIENCE, listener)?;
             ensure!(
-                !self.events.is_empty() || !self.reading.is_empty() || self.expected() == 0,
+                has_more || !self.events.is_empty() || !self.reading.is_empty() || self.expected() == 0,
                 "the server is silent, and {} members wait for it",
                 self.expected()
             );

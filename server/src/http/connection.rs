@@ -86,6 +86,11 @@ impl Server {
         None
     }
 
+    /// Whether the server speaks TLS here, and the connection has begun with something.
+    pub(super) fn begins_tls(&self, stream: &net::TcpStream) -> bool {
+        self.opening.tls.is_some() && stream.peek(&mut [0]).is_ok_and(|count| count > 0)
+    }
+
     /// Ends with the connection, its hand-over, its deadline or that of the HTTP server, or when the limiter takes its permit away.
     pub(super) fn serve(
         &self,

@@ -167,7 +167,8 @@ impl Acceptor {
             let error = match self.accept().await {
                 Ok(Arrival::Accepted(stream, peer)) => {
                     let Some(stream) = self.server.upgrade(stream, peer) else { continue };
-                    let Some(permit) = self.limiter.enter().await else { return };
+                    let begins_tls = self.server.begins_tls(&stream);
+                    let Some(permit) = self.limiter.enter(begins_tls).await else { return };
                     tokio::spawn(self.server.serve(stream, peer, permit, self.closing.clone()));
                     continue;
                 }
