@@ -138,7 +138,10 @@ impl<W: Wire> Swarm<W> {
             let has_more = !self.reading.is_empty();
             self.turn(PATIENCE, listener)?;
             ensure!(
-                has_more || !self.events.is_empty() || !self.reading.is_empty() || self.expected() == 0,
+                has_more
+                    || !self.events.is_empty()
+                    || !self.reading.is_empty()
+                    || self.expected() == 0,
                 "the server is silent, and {} members wait for it",
                 self.expected()
             );

@@ -1,7 +1,5 @@
 //! What a valid token gives: a user, its grants and how long they last.
 
-use std::sync::Arc;
-
 use dormouse_protocol::ObjectName;
 use serde_json::{Map, Value};
 
@@ -11,6 +9,7 @@ use super::refusal::Refusal;
 use super::rules::Rules;
 use super::subject::{Subject, lookup};
 use super::verb::{Verb, Verbs};
+use crate::session::UserName;
 
 /// Bytes of a user's name.
 pub(super) const MAX_USER_BYTES: usize = 128;
@@ -155,7 +154,7 @@ fn check_audience(claims: &Map<String, Value>, rules: &Rules) -> Result<(), Refu
     if is_accepted { Ok(()) } else { Err(Refusal::Audience) }
 }
 
-fn user(claims: &Map<String, Value>) -> Result<Arc<str>, Refusal> {
+fn user(claims: &Map<String, Value>) -> Result<UserName, Refusal> {
     let user = claims.get("sub").and_then(Value::as_str).ok_or(Refusal::Subject)?;
     if is_user(user) { Ok(user.into()) } else { Err(Refusal::Subject) }
 }

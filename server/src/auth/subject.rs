@@ -1,20 +1,20 @@
 //! Who asks: the user, and the values of claims that stand in the patterns of the grants.
 
-use std::sync::Arc;
-
 use serde_json::{Map, Value};
+
+use crate::session::UserName;
 
 /// A user with the claims that its grants need; or a client without a token.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Subject {
-    user: Option<Arc<str>>,
+    user: Option<UserName>,
     values: Vec<(Box<str>, Box<str>)>,
 }
 
 impl Subject {
     /// A user, with the values of the claims of these names.
     pub(super) fn new<'a>(
-        user: Arc<str>,
+        user: UserName,
         claims: &Map<String, Value>,
         names: impl Iterator<Item = &'a str>,
     ) -> Self {
@@ -34,7 +34,7 @@ impl Subject {
     }
 
     /// The same, to be kept.
-    pub fn shared_user(&self) -> Option<Arc<str>> {
+    pub fn shared_user(&self) -> Option<UserName> {
         self.user.clone()
     }
 

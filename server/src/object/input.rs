@@ -3,14 +3,12 @@
 //! Plain data: an input holds no handle, channel or callback, so it can be stored, replayed, or sent to another
 //! process or node. Its [`Source`] names the receiver of its replies.
 
-use std::sync::Arc;
-
 use dormouse_protocol::{Encoding, Key, Kind, Payload};
 
 use super::delivery::Address;
-use super::presence::{Departing, Holder, View};
+use super::presence::{Departing, Holder, Owner, View};
 use crate::log::PageLimit;
-use crate::session::SessionId;
+use crate::session::{SessionId, UserName};
 
 /// A message to an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,8 +75,8 @@ pub enum Verb {
 /// A connection wants to become a member.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Join {
-    /// The session of the connection.
-    pub session: SessionId,
+    /// Whose connection it is.
+    pub owner: Owner,
     /// The encoding that the connection speaks: its sink gets the object's events from now on.
     pub encoding: Encoding,
     /// The number of the connection in rosters.
@@ -108,7 +106,7 @@ pub struct Publish {
     /// The session that sends.
     pub sender: SessionId,
     /// The user of the sender's token. `None` without a token.
-    pub user: Option<Arc<str>>,
+    pub user: Option<UserName>,
     /// The kind of event.
     pub kind: Kind,
     /// The content.
@@ -139,8 +137,8 @@ pub struct Signal {
 pub struct SetPresence {
     /// The member.
     pub member: u64,
-    /// The session of its connection.
-    pub session: SessionId,
+    /// Whose connection it is.
+    pub owner: Owner,
     /// Its connection.
     pub holder: Holder,
     /// The new data; `None` removes the member from the roster.

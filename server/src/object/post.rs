@@ -100,7 +100,7 @@ impl Handle {
 
     /// Holds the lock of the head, so the sink gets the answer exactly before the first event after that head (promise 5).
     fn join(self: &Arc<Self>, source: Source, join: Join) {
-        let Join { session, encoding, holder, member: asked, presence } = join;
+        let Join { owner, encoding, holder, member: asked, presence } = join;
         let new = self.new_member();
         let member = match presence {
             None => new,
@@ -108,7 +108,7 @@ impl Handle {
                 let Some(data) = self.presence_data(&data) else {
                     return self.answer(source, Verb::Join, Answer::Refused(overloaded()));
                 };
-                match self.present(Entrant { asked, member: new, user: session, holder, data }) {
+                match self.present(Entrant { asked, member: new, owner, holder, data }) {
                     Ok(member) => member,
                     Err(RosterFull) => return self.answer(source, Verb::Join, roster_full()),
                 }
@@ -138,7 +138,7 @@ impl Handle {
     }
 
     fn set_presence(self: &Arc<Self>, source: Source, set: SetPresence) {
-        let SetPresence { member, session, holder, data } = set;
+        let SetPresence { member, owner, holder, data } = set;
         let data = match data.map(|data| self.presence_data(&data)) {
             None => None,
             Some(Some(data)) => Some(data),
@@ -146,7 +146,7 @@ impl Handle {
                 return self.answer(source, Verb::Presence, Answer::Refused(overloaded()));
             }
         };
-        let answer = match self.update(member, session, holder, data) {
+        let answer = match self.update(member, owner, holder, data) {
             Ok(()) => Answer::Done,
             Err(RosterFull) => roster_full(),
         };

@@ -26,7 +26,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "tls",
         ],
     ),
-    ("auth", &["periodic", "recent_map"]),
+    ("auth", &["periodic", "recent_map", "session"]),
     ("tls", &["limits", "periodic"]),
     ("rates", &["recent_map"]),
     ("config", &["auth", "rates", "tls"]),

@@ -1,5 +1,7 @@
 //! Promise 11, nobody gets in uninvited: every verb on every object is checked against the client's grants.
 
+use std::time::Duration;
+
 use dormouse::auth::create_own_key;
 use dormouse_protocol::{
     ClientMessage, Encoding, ErrorCode, Join, PresenceGet, PresenceSet, ServerMessage, Signal,
@@ -237,4 +239,88 @@ async fn a_token_in_a_cookie_is_believed_from_pages_that_are_named() {
             });
         assert_eq!(client.await.is_ok(), is_valid, "{origin:?} {cookie}");
     }
+}
+
+/// A user with two devices is one user: it comes once, and goes once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rosters_count_users_and_not_their_sessions() {
+    let mut guarded = Guarded::start(|config| {
+        config.presence.interval = Duration::from_millis(1);
+        config.presence.grace = Duration::from_mins(1);
+        config.auth.anonymous = vec!["room/a: join, presence".parse().unwrap()];
+    })
+    .await;
+    let grants = ["room/a: join, presence"];
+    let mut watcher = Client::connect(guarded.server.address, Encoding::Json).await;
+    let object = enter(&mut watcher, None, Watch::Roster).await;
+    let mut changes = Vec::new();
+    let mut phone = guarded.client("ada", &grants).await;
+    enter(&mut phone, Some(1), Watch::None).await;
+    changes.push(presence_change(&mut watcher, object).await);
+    let mut laptop = guarded.client("ada", &grants).await;
+    let of_laptop = enter(&mut laptop, Some(2), Watch::None).await;
+    changes.push(presence_change(&mut watcher, object).await);
+    let mut nobody = Client::connect(guarded.server.address, Encoding::Json).await;
+    let session = nobody.session().to_owned();
+    enter(&mut nobody, Some(3), Watch::None).await;
+    changes.push(presence_change(&mut watcher, object).await);
+    phone.leave(object).await;
+    changes.push(presence_change(&mut watcher, object).await);
+    laptop.leave(of_laptop).await;
+    changes.push(presence_change(&mut watcher, object).await);
+    assert_eq!(
+        changes,
+        [
+            ("ada".into(), true, 1, 1),
+            ("ada".into(), false, 2, 1),
+            (session.clone(), true, 3, 2),
+            ("ada".into(), false, 2, 2),
+            ("ada".into(), true, 1, 1),
+        ],
+        "whose, whether it is the first or the last, members, users"
+    );
+
+    // The user is in the stored roster too.
+    let mut ada = guarded.client("ada", &grants).await;
+    enter(&mut ada, Some(4), Watch::None).await;
+    presence_change(&mut watcher, object).await;
+    guarded.server.restart().await;
+    let mut watcher = Client::connect(guarded.server.address, Encoding::Json).await;
+    let object = enter(&mut watcher, None, Watch::Roster).await;
+    let ServerMessage::Roster(roster) = watcher
+        .find(|message| matches!(message, ServerMessage::Roster(roster) if roster.object == object))
+        .await
+    else {
+        unreachable!()
+    };
+    let users: Vec<_> = roster.present.iter().map(|present| &*present.user).collect();
+    assert_eq!((users, roster.users), (vec![&*session, "ada"], 2));
+}
+
+/// Joins `room/a`, with this presence.
+async fn enter(client: &mut Client, presence: Option<i32>, watch: Watch) -> u64 {
+    let id = client.id();
+    let presence = presence.map(|presence| Payload::of(&presence).unwrap());
+    let join = Join { presence, watch, ..Join::new(id, "room/a".parse().unwrap(), Start::Now) };
+    client.send(&ClientMessage::Join(join)).await;
+    match client.reply(id).await {
+        ServerMessage::Joined(joined) => joined.object,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The next change of one member: whose it is, whether it is the user's first or last, and the counts of members and users.
+async fn presence_change(client: &mut Client, object: u64) -> (String, bool, u32, u32) {
+    let found = client
+        .find(
+            |message| matches!(message, ServerMessage::Presence(change) if change.object == object),
+        )
+        .await;
+    let ServerMessage::Presence(change) = found else { unreachable!() };
+    let (user, is_edge) = match (&*change.join, &*change.leave) {
+        ([arrival], []) => (&arrival.user, arrival.first),
+        ([], [departure]) => (&departure.user, departure.last),
+        _ => panic!("{change:?}"),
+    };
+    (user.as_ref().into(), is_edge, change.members, change.users)
 }

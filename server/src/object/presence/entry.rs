@@ -6,7 +6,7 @@ use bytes::Bytes;
 use dormouse_protocol::Payload;
 
 use crate::limits::{Budget, Permit};
-use crate::session::SessionId;
+use crate::session::{SessionId, UserName};
 
 /// Bytes that a member costs in a roster beyond its data.
 const OVERHEAD: usize = 256;
@@ -17,6 +17,45 @@ pub(super) type Millis = u64;
 /// The number of a connection that holds a roster entry. A later connection has a greater number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Holder(pub u64);
+
+/// Whose a member is: the session, which may take its entry again, and the user, if the client has named one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    /// The number of the session.
+    pub(super) session: u64,
+    pub(super) user: Option<UserName>,
+}
+
+/// Whom rosters count as one: a user, or a session without a user.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Person {
+    User(UserName),
+    Session(u64),
+}
+
+impl Owner {
+    /// A session, and its user.
+    pub fn new(session: SessionId, user: Option<UserName>) -> Self {
+        Self { session: session.number(), user }
+    }
+
+    pub(super) fn session(&self) -> SessionId {
+        SessionId::of(self.session)
+    }
+
+    pub(super) fn person(&self) -> Person {
+        self.user.clone().map_or(Person::Session(self.session), Person::User)
+    }
+
+    /// The person's name, as members see it.
+    pub(super) fn name(&self) -> Box<str> {
+        self.user.as_deref().map_or_else(|| (*self.session()).into(), Into::into)
+    }
+
+    pub(super) fn name_bytes(&self) -> usize {
+        self.user.as_ref().map_or(0, |user| user.len())
+    }
+}
 
 /// A member's data: the `MessagePack` form of a [`Payload`] with its memory permit. The roster, deliveries and the log share it.
 #[derive(Debug, Clone, Default)]
@@ -77,7 +116,7 @@ impl Eq for Data {}
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Seen {
     pub(super) member: u64,
-    pub(super) user: SessionId,
+    pub(super) owner: Owner,
     pub(super) data: Data,
 }
 
@@ -90,7 +129,7 @@ pub(super) struct Entry {
     /// The last published data; before the first flush, the pending data.
     pub(super) data: Data,
     pub(super) state: State,
-    pub(super) user: SessionId,
+    pub(super) owner: Owner,
 }
 
 const _: () = assert!(size_of::<Entry>() <= 56);
@@ -119,6 +158,6 @@ impl Entry {
     }
 
     pub(super) fn seen(&self) -> Seen {
-        Seen { member: self.member, user: self.user, data: self.data.clone() }
+        Seen { member: self.member, owner: self.owner.clone(), data: self.data.clone() }
     }
 }

@@ -2,9 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::entry::{Data, Seen, State};
+use super::entry::{Data, Owner, Person, Seen, State};
 use super::roster::Roster;
-use crate::session::SessionId;
 
 /// Departures that a roster of any size keeps for reads of changes.
 const DEPARTURES: usize = 4;
@@ -30,7 +29,7 @@ pub(super) struct Arrival {
 #[derive(Debug)]
 pub(super) struct Departure {
     pub(super) member: u64,
-    pub(super) user: SessionId,
+    pub(super) owner: Owner,
     /// The user has no member left.
     pub(super) last: bool,
 }
@@ -81,8 +80,8 @@ impl Roster {
                 entry.changed = self.version;
                 entry.state = State::Gone;
                 entry.data = Data::default();
-                let (member, user) = (entry.member, entry.user);
-                delta.leave.push(Departure { member, user, last: false });
+                let (member, owner) = (entry.member, entry.owner.clone());
+                delta.leave.push(Departure { member, owner, last: false });
             } else if let Some((_, data)) = update {
                 entry.changed = self.version;
                 entry.data = data;
@@ -98,20 +97,20 @@ impl Roster {
     }
 
     /// The users with members that join or leave in this flush.
-    fn touched_users(&self) -> HashMap<SessionId, Touched> {
-        let mut users: HashMap<SessionId, Touched> = HashMap::new();
+    fn touched_users(&self) -> HashMap<Person, Touched> {
+        let mut users: HashMap<_, Touched> = HashMap::new();
         if self.unpublished + self.leaving == 0 {
             return users;
         }
         for entry in &self.entries {
             if !entry.is_published() {
-                users.entry(entry.user).or_default().joins += 1;
+                users.entry(entry.owner.person()).or_default().joins += 1;
             } else if entry.state == State::Leaving {
-                users.entry(entry.user).or_default().leaves += 1;
+                users.entry(entry.owner.person()).or_default().leaves += 1;
             }
         }
         for entry in self.entries.iter().filter(|entry| entry.is_seen()) {
-            if let Some(touched) = users.get_mut(&entry.user) {
+            if let Some(touched) = users.get_mut(&entry.owner.person()) {
                 touched.before += 1;
             }
         }
@@ -137,16 +136,16 @@ impl Roster {
 }
 
 /// Marks each user's first arrival and last departure.
-fn mark(delta: &mut Delta, mut users: HashMap<SessionId, Touched>) {
+fn mark(delta: &mut Delta, mut users: HashMap<Person, Touched>) {
     for arrival in &mut delta.join {
-        if let Some(touched) = users.get_mut(&arrival.seen.user) {
+        if let Some(touched) = users.get_mut(&arrival.seen.owner.person()) {
             arrival.first = touched.before == 0;
             // A further arrival in the same flush is not the first.
             touched.before += 1;
         }
     }
     for departure in &mut delta.leave {
-        if let Some(touched) = users.get_mut(&departure.user) {
+        if let Some(touched) = users.get_mut(&departure.owner.person()) {
             touched.before -= 1;
             departure.last = touched.before == 0;
         }

@@ -55,7 +55,8 @@ impl PresenceFrames {
     pub fn size(&self) -> usize {
         let Delta { join, update, leave, .. } = &self.delta;
         let seen = join.iter().map(|arrival| &arrival.seen).chain(update);
-        HEAD + seen.map(weight).sum::<usize>() + 32 * leave.len()
+        let left = leave.iter().map(|departure| 32 + departure.owner.name_bytes());
+        HEAD + seen.map(weight).sum::<usize>() + left.sum::<usize>()
     }
 
     /// The `presence` message in an encoding. The first call encodes it.
@@ -94,7 +95,7 @@ impl PresenceFrames {
             .iter()
             .map(|gone| wire::Departure {
                 member: gone.member,
-                user: (&*gone.user).into(),
+                user: gone.owner.name(),
                 last: gone.last,
             })
             .collect();
@@ -164,10 +165,10 @@ impl RosterFrames {
 }
 
 fn present(seen: &Seen) -> wire::Present {
-    wire::Present { member: seen.member, user: (&*seen.user).into(), data: seen.data.payload() }
+    wire::Present { member: seen.member, user: seen.owner.name(), data: seen.data.payload() }
 }
 
 /// A member's bytes, encoded, with its number and its user.
 fn weight(seen: &Seen) -> usize {
-    32 + seen.data.bytes().len()
+    32 + seen.owner.name_bytes() + seen.data.bytes().len()
 }

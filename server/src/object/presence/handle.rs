@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::entry::{Data, Holder};
+use super::entry::{Data, Holder, Owner};
 use super::frames::{RosterFrames, View};
 use super::page::{RosterPage, RosterRange};
 use super::roster::RosterFull;
@@ -12,7 +12,6 @@ use crate::limits::Permit;
 use crate::object::delivery::{Address, Delivery};
 use crate::object::handle::Handle;
 use crate::object::input::ReadRoster;
-use crate::session::SessionId;
 
 /// A member that comes into the roster.
 #[derive(Debug, Clone)]
@@ -21,8 +20,8 @@ pub struct Entrant {
     pub asked: Option<u64>,
     /// Its number otherwise, from [`Handle::new_member`].
     pub member: u64,
-    /// The user of the connection.
-    pub user: SessionId,
+    /// Whose connection it is.
+    pub owner: Owner,
     /// Its connection.
     pub holder: Holder,
     /// Its presence data.
@@ -51,11 +50,11 @@ impl Handle {
         self: &Arc<Self>,
         entrant: Entrant,
     ) -> Result<u64, RosterFull> {
-        let Entrant { asked, member, user, holder, data } = entrant;
+        let Entrant { asked, member, owner, holder, data } = entrant;
         let presence = &self.shared.presence;
         let max = presence.settings.max_members;
         let presented = self
-            .with_roster(|roster| roster.present(asked, member, user, holder, data, max))
+            .with_roster(|roster| roster.present(asked, member, owner, holder, data, max))
             .inspect_err(|_| presence.metrics.full.inc())?;
         if presented.returned {
             presence.metrics.returns.inc();
@@ -68,13 +67,13 @@ impl Handle {
     pub(in crate::object) fn update(
         self: &Arc<Self>,
         member: u64,
-        user: SessionId,
+        owner: Owner,
         holder: Holder,
         data: Option<Data>,
     ) -> Result<(), RosterFull> {
         let presence = &self.shared.presence;
         let max = presence.settings.max_members;
-        self.with_roster(|roster| roster.update(member, user, holder, data, max))
+        self.with_roster(|roster| roster.update(member, owner, holder, data, max))
             .inspect_err(|_| presence.metrics.full.inc())
     }
 

@@ -31,7 +31,7 @@ use crate::clock::Clock;
 use crate::log::{Change, Log};
 
 use entry::Millis;
-pub use entry::{Data, Holder};
+pub use entry::{Data, Holder, Owner};
 pub use frames::{PresenceFrames, RosterFrames, View};
 pub use handle::{Departing, Entrant};
 pub(super) use metrics::Metrics;

@@ -53,7 +53,7 @@ impl Roster {
         let (mut present, mut bytes) = (Vec::new(), 0);
         while present.len() < limit
             && let Some(entry) = seen.next_if(|entry| {
-                bytes += entry.data.bytes().len();
+                bytes += entry.data.bytes().len() + entry.owner.name_bytes();
                 present.is_empty() || bytes <= PAGE_BYTES
             })
         {
@@ -71,7 +71,7 @@ impl Roster {
         let (mut present, mut left, mut bytes) = (Vec::new(), Vec::new(), 0);
         let changed = |entry: &&Entry| entry.is_published() && entry.changed > since;
         for entry in self.entries.iter().filter(changed) {
-            bytes += entry.data.bytes().len();
+            bytes += entry.data.bytes().len() + entry.owner.name_bytes();
             if entry.state == State::Gone {
                 left.push(entry.member);
             } else {

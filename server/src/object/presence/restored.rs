@@ -10,7 +10,6 @@ use super::entry::{Data, Seen};
 use super::stored::{self, Row, StoredRosters};
 use crate::object::handle::Handle;
 use crate::object::registry;
-use crate::session::SessionId;
 
 type Rows = HashMap<ObjectName, Vec<Row>>;
 
@@ -61,13 +60,9 @@ impl Handle {
         let Some(rows) = rows else { return };
         let until = presence.grace();
         self.with_roster(|roster| {
-            let seen = rows.into_iter().filter_map(|row| {
-                let user = SessionId::from_text(&row.user)?;
-                Some(Seen {
-                    member: row.member,
-                    user,
-                    data: Data::stored(&row.data, &self.shared.settings.budget),
-                })
+            let seen = rows.into_iter().map(|Row { member, owner, data }| {
+                let data = Data::stored(&data, &self.shared.settings.budget);
+                Seen { member, owner, data }
             });
             roster.restore(seen, until);
             presence.metrics.members.add(roster.members.into());

@@ -5,8 +5,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::entry::{Data, Entry, Holder, Millis, Seen, State};
-use crate::session::SessionId;
+use super::entry::{Data, Entry, Holder, Millis, Owner, Seen, State};
 
 /// The roster has reached its member limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -74,21 +73,21 @@ impl Roster {
         (self.lost > 0).then_some(self.soonest)
     }
 
-    /// Gives a connection an entry: the `asked` one if it belongs to `user`; else a lost one of the user, if the user has no
-    /// connected member; else a new one, if there are fewer than `max`. So a user's second tab does not take the entry that the
+    /// Gives a connection an entry: the `asked` one if it belongs to `owner`; else a lost one of the owner, if the owner has no
+    /// connected member; else a new one, if there are fewer than `max`. So a second tab of a session does not take the entry that the
     /// first may resume. An entry that a later connection holds stays with that connection.
     pub(super) fn present(
         &mut self,
         asked: Option<u64>,
         member: u64,
-        user: SessionId,
+        owner: Owner,
         holder: Holder,
         data: Data,
         max: usize,
     ) -> Result<Presented, RosterFull> {
-        let asked = asked.and_then(|asked| self.find_of(asked, user));
-        let Some(at) = asked.or_else(|| self.lost_of(user)) else {
-            self.insert(member, user, holder, data, max)?;
+        let asked = asked.and_then(|asked| self.find_of(asked, &owner));
+        let Some(at) = asked.or_else(|| self.lost_of(&owner)) else {
+            self.insert(member, owner, holder, data, max)?;
             return Ok(Presented { member, returned: false });
         };
         if matches!(self.entries[at].state, State::Held(other) if other > holder) {
@@ -106,7 +105,7 @@ impl Roster {
     pub(super) fn update(
         &mut self,
         member: u64,
-        user: SessionId,
+        owner: Owner,
         holder: Holder,
         data: Option<Data>,
         max: usize,
@@ -116,10 +115,10 @@ impl Roster {
             return Ok(());
         };
         let Ok(at) = self.find(member) else {
-            return self.insert(member, user, holder, data, max);
+            return self.insert(member, owner, holder, data, max);
         };
         let entry = &self.entries[at];
-        if entry.user != user {
+        if entry.owner.session != owner.session {
             return Ok(());
         }
         match entry.state {
@@ -129,7 +128,7 @@ impl Roster {
                 self.hold(at, holder, max)?;
                 self.say(at, data);
             }
-            State::Gone => self.insert(member, user, holder, data, max)?,
+            State::Gone => self.insert(member, owner, holder, data, max)?,
         }
         Ok(())
     }
@@ -157,12 +156,12 @@ impl Roster {
 
     /// Adds the members stored before a restart, as published and lost.
     pub(super) fn restore(&mut self, seen: impl Iterator<Item = Seen>, until: Millis) {
-        for Seen { member, user, data } in seen {
+        for Seen { member, owner, data } in seen {
             let Err(at) = self.find(member) else { continue };
             let state = State::Lost(until);
-            self.entries.insert(at, Entry { member, changed: self.version, data, state, user });
+            self.entries.insert(at, Entry { member, changed: self.version, data, state, owner });
         }
-        let users: HashSet<_> = self.entries.iter().map(|entry| entry.user).collect();
+        let users: HashSet<_> = self.entries.iter().map(|entry| entry.owner.person()).collect();
         self.users = users.len() as u32;
         self.members = self.entries.len() as u32;
         self.lost = self.members;
@@ -206,18 +205,19 @@ impl Roster {
         self.entries.binary_search_by_key(&member, |entry| entry.member)
     }
 
-    fn find_of(&self, member: u64, user: SessionId) -> Option<usize> {
+    fn find_of(&self, member: u64, owner: &Owner) -> Option<usize> {
         let at = self.find(member).ok()?;
         let entry = &self.entries[at];
-        (entry.user == user && entry.state != State::Gone).then_some(at)
+        (entry.owner == *owner && entry.state != State::Gone).then_some(at)
     }
 
-    fn lost_of(&self, user: SessionId) -> Option<usize> {
+    fn lost_of(&self, owner: &Owner) -> Option<usize> {
         if self.lost == 0 {
             return None;
         }
         let mut lost = None;
-        for (at, entry) in self.entries.iter().enumerate().filter(|(_, entry)| entry.user == user) {
+        let own = self.entries.iter().enumerate().filter(|(_, entry)| entry.owner == *owner);
+        for (at, entry) in own {
             match entry.state {
                 State::Held(_) => return None,
                 State::Lost(_) => lost = lost.or(Some(at)),
@@ -240,7 +240,7 @@ impl Roster {
     fn insert(
         &mut self,
         member: u64,
-        user: SessionId,
+        owner: Owner,
         holder: Holder,
         data: Data,
         max: usize,
@@ -248,7 +248,7 @@ impl Roster {
         if self.present_count() >= max {
             return Err(RosterFull);
         }
-        let entry = Entry { member, changed: 0, data, state: State::Held(holder), user };
+        let entry = Entry { member, changed: 0, data, state: State::Held(holder), owner };
         match self.find(member) {
             Ok(gone) => {
                 // The departure is overwritten: a reader that asks for changes from before it gets the whole roster.

@@ -4,22 +4,25 @@
 //!
 //! A member is a pair in [`Keyspace::Presence`]: from the flush that announces it until the one that announces that it has left.
 //! The key is the object's name, a zero byte and the member's number, a big-endian u64. The object is there by its name, since one
-//! without events has no id on disk. The value is the user and the member's presence.
+//! without events has no id on disk. The value is the session, the member's presence, and
+//! the user if there is one.
 
 use std::collections::HashMap;
 
 use bytes::Bytes;
 use dormouse_protocol::{ObjectName, Payload};
 
+use super::entry::Owner;
 use crate::log::{Change, Keyspace, Log, MAX_NUMBER, ReadError};
+use crate::session::{SessionId, UserName};
 
 /// A member, as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Row {
     /// Its number.
     pub(super) member: u64,
-    /// The user of its connection.
-    pub(super) user: Box<str>,
+    /// Whose it is.
+    pub(super) owner: Owner,
     /// Its presence: a payload in its `MessagePack` form.
     pub(super) data: Bytes,
 }
@@ -77,20 +80,36 @@ fn decode_key(key: &[u8]) -> Option<(ObjectName, u64)> {
     (member < MAX_NUMBER).then_some((name, member))
 }
 
-/// A `MessagePack` array of the user and what the member says of itself.
+const ARRAY_OF_TWO: u8 = 0x92;
+const ARRAY_OF_THREE: u8 = 0x93;
+
+/// A `MessagePack` array of the session, what the member says of itself, and the user if there is one.
 fn encode(row: &Row) -> Vec<u8> {
-    const ARRAY_OF_TWO: u8 = 0x92;
-    let mut value = Vec::with_capacity(8 + row.user.len() + row.data.len());
-    value.push(ARRAY_OF_TWO);
-    rmp_serde::encode::write(&mut value, &row.user).expect("text has a MessagePack form");
-    value.extend_from_slice(&row.data);
+    let Row { owner, data, .. } = row;
+    let mut value = Vec::with_capacity(24 + owner.name_bytes() + data.len());
+    value.push(if owner.user.is_some() { ARRAY_OF_THREE } else { ARRAY_OF_TWO });
+    let text = |value: &mut Vec<u8>, text: &str| {
+        rmp_serde::encode::write(value, text).expect("text has a MessagePack form");
+    };
+    text(&mut value, &owner.session());
+    value.extend_from_slice(data);
+    if let Some(user) = &owner.user {
+        text(&mut value, user);
+    }
     value
 }
 
 fn decode(member: u64, value: &[u8]) -> Option<Row> {
-    let (user, data): (Box<str>, Payload) = rmp_serde::from_slice(value).ok()?;
+    let (session, data, user): (Box<str>, Payload, Option<Box<str>>) =
+        if value.first() == Some(&ARRAY_OF_TWO) {
+            let (session, data) = rmp_serde::from_slice(value).ok()?;
+            (session, data, None)
+        } else {
+            rmp_serde::from_slice(value).ok()?
+        };
+    let owner = Owner::new(SessionId::from_text(&session)?, user.as_deref().map(UserName::from));
     let data = Bytes::copy_from_slice(data.as_msgpack());
-    let row = Row { member, user, data };
+    let row = Row { member, owner, data };
     (encode(&row) == value).then_some(row)
 }
 
@@ -118,7 +137,8 @@ mod tests {
         fn a_member_comes_back_and_sorts_by_object_then_number(
             a in ("[a-z0-9_-]{1,32}/[.]{0,3}[a-zA-Z0-9_:~@-][a-zA-Z0-9_.:~@-]{0,124}", 0..MAX_NUMBER),
             b in ("[a-z0-9_-]{1,32}/[.]{0,3}[a-zA-Z0-9_:~@-][a-zA-Z0-9_.:~@-]{0,124}", 0..MAX_NUMBER),
-            user in "[a-z2-7]{13}",
+            session: u64,
+            user in proptest::option::of(".{0,128}"),
             text in ".{0,40}",
         ) {
             let named = |(name, member): (String, u64)| (name.parse::<ObjectName>().unwrap(), member);
@@ -128,7 +148,8 @@ mod tests {
             prop_assert_eq!(decode_key(&key(&a)), Some(a.clone()));
 
             let data = Payload::of(&text).unwrap().as_msgpack().to_vec().into();
-            let row = Row { member: a.1, user: user.into(), data };
+            let user = user.as_deref().map(UserName::from);
+            let row = Row { member: a.1, owner: Owner::new(SessionId::of(session), user), data };
             prop_assert_eq!(decode(a.1, &encode(&row)), Some(row));
         }
     }

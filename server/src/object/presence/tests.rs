@@ -24,8 +24,8 @@ const INTERVAL: Duration = Duration::from_millis(100);
 const GRACE: Duration = Duration::from_secs(10);
 const TO: Address = Address { connection: 1, generation: 2, request: 3 };
 
-fn user(name: char) -> SessionId {
-    SessionId::from_text(&name.to_string().repeat(13)).unwrap()
+fn user(name: char) -> Owner {
+    Owner::new(SessionId::of(name.into()), None)
 }
 
 fn holder(number: u64) -> Holder {
@@ -146,7 +146,7 @@ fn come(handle: &Arc<Handle>, name: char, number: u64, text: &str) -> u64 {
     let entrant = Entrant {
         asked: None,
         member,
-        user: user(name),
+        owner: user(name),
         holder: holder(number),
         data: said(&payload(text)),
     };

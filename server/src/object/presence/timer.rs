@@ -156,8 +156,8 @@ impl Handle {
     fn store(&self, delta: &Delta) {
         let name = &self.identity.name;
         let put = |seen: &Seen| {
-            let (user, data) = ((&*seen.user).into(), seen.data.shared());
-            stored::put(name, &Row { member: seen.member, user, data })
+            let (owner, data) = (seen.owner.clone(), seen.data.shared());
+            stored::put(name, &Row { member: seen.member, owner, data })
         };
         let joins = delta.join.iter().map(|arrival| put(&arrival.seen));
         let updates = delta.update.iter().map(put);

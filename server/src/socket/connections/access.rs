@@ -10,6 +10,8 @@ use tokio::time::Instant;
 use super::Connections;
 use super::wheel::{self, Tick};
 use crate::auth::{Access, Admitted};
+use crate::object::presence::Owner;
+use crate::session::UserName;
 
 /// What a connection may do, and until when.
 pub(super) struct Granted {
@@ -86,6 +88,16 @@ impl Connections {
     /// What a connection may do; `None` is everything.
     pub(in crate::socket) fn access(&self, key: usize) -> Option<&Arc<Access>> {
         self.access.get(&(key as u32)).map(|granted| &granted.access)
+    }
+
+    /// The user of a connection, if it has named one.
+    pub(in crate::socket) fn user(&self, key: usize) -> Option<UserName> {
+        self.access(key).and_then(|access| access.subject.shared_user())
+    }
+
+    /// Whose member a connection is in rosters.
+    pub(in crate::socket) fn owner(&self, key: usize) -> Owner {
+        Owner::new(self.slab[key].session, self.user(key))
     }
 
     /// The open connections whose tokens are revoked.

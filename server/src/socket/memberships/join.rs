@@ -103,7 +103,7 @@ impl Memberships {
         self.subscribers[*entry as usize].expect(format);
         let holder = connections.holder(key);
         let action = Action::Join(input::Join {
-            session: connections[key].session,
+            owner: connections.owner(key),
             encoding: format.encoding,
             holder,
             member: join.member,

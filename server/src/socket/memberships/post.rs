@@ -33,7 +33,7 @@ impl Memberships {
         if !connections.admit(key, Some(publish.id), &Demand::Publish(joined.object)) {
             return;
         }
-        let user = connections.access(key).and_then(|access| access.subject.shared_user());
+        let user = connections.user(key);
         let connection = &mut connections[key];
         let work = connection.activity.begin();
         work.in_flight += 1;

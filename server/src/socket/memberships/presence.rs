@@ -76,7 +76,7 @@ impl Memberships {
         let subscribers = &self.subscribers[joined.subscribers as usize];
         let action = Action::SetPresence(SetPresence {
             member: subscribers.members[joined.member as usize].number,
-            session: connections[key].session,
+            owner: connections.owner(key),
             holder: connections.holder(key),
             data: set.data,
         });

@@ -85,7 +85,7 @@ async fn who_wants_counts_is_told_nothing_else() {
         let message = |view| encoding.decode_server(frames.encoded(encoding, view)).unwrap();
         assert_eq!(message(View::Counts), ServerMessage::Presence(counts.clone()));
         let data = payload("b");
-        let join = vec![wire::Arrival { member: b, user: (&*user('b')).into(), data, first: true }];
+        let join = vec![wire::Arrival { member: b, user: user('b').name(), data, first: true }];
         let members = wire::Presence { join, ..counts };
         assert_eq!(message(View::Members), ServerMessage::Presence(members));
     }
@@ -145,7 +145,7 @@ async fn a_roster_stands_between_the_changes() {
                     let by = Holder(number * 2 + u64::from(name == 'b'));
                     let (member, data) = (handle.new_member(), said(&payload("first")));
                     let entrant =
-                        Entrant { asked: None, member, user: user(name), holder: by, data };
+                        Entrant { asked: None, member, owner: user(name), holder: by, data };
                     handle.present(entrant).unwrap();
                     handle.update(member, user(name), by, Some(said(&payload("then")))).unwrap();
                     if number % 10 > 0 {

@@ -66,11 +66,11 @@ fn data(of: u8) -> Data {
 }
 
 /// What is told of members, by their numbers.
-type Told = BTreeMap<u64, (SessionId, Data)>;
+type Told = BTreeMap<u64, (Owner, Data)>;
 
 #[derive(Clone)]
 struct Here {
-    user: SessionId,
+    owner: Owner,
     data: Data,
     state: Held,
 }
@@ -86,7 +86,7 @@ struct World {
     here: BTreeMap<u64, Here>,
     told: Told,
     /// Who a member was, for good.
-    users: Vec<SessionId>,
+    users: Vec<Owner>,
     now: Millis,
     /// What a member that watches has made of the changes.
     watcher: Told,
@@ -170,10 +170,10 @@ impl World {
         Some((member, other.map_or(by, holder)))
     }
 
-    fn present(&mut self, asked: Option<u64>, user: SessionId, by: Holder, data: Data) {
+    fn present(&mut self, asked: Option<u64>, user: Owner, by: Holder, data: Data) {
         let member = self.users.len() as u64;
-        self.users.push(user);
-        let is_his = |here: &Here| here.user == user;
+        self.users.push(user.clone());
+        let is_his = |here: &Here| here.owner == user;
         let asked = asked.filter(|asked| {
             self.here.get(asked).is_some_and(is_his)
                 || self.told.get(asked).is_some_and(|(other, _)| *other == user)
@@ -183,7 +183,7 @@ impl World {
         let lost = || self.here.iter().find(|(_, here)| is_lost(here)).map(|(lost, _)| *lost);
         let lost = || if is_held { None } else { lost() };
         let number = asked.or_else(lost).unwrap_or(member);
-        let presented = self.roster.present(asked, member, user, by, data.clone(), MAX);
+        let presented = self.roster.present(asked, member, user.clone(), by, data.clone(), MAX);
         let was = self.here.get(&number);
         if was.is_none() && self.here.len() >= MAX {
             assert_eq!(presented, Err(RosterFull));
@@ -194,12 +194,12 @@ impl World {
         }
         let returned = was.is_some_and(|here| matches!(here.state, Held::Until(_)));
         assert_eq!(presented, Ok(Presented { member: number, returned }));
-        self.here.insert(number, Here { user, data, state: Held::By(by) });
+        self.here.insert(number, Here { owner: user, data, state: Held::By(by) });
     }
 
     fn update(&mut self, member: u64, by: Holder, data: Option<Data>) {
-        let user = self.users[member as usize];
-        let updated = self.roster.update(member, user, by, data.clone(), MAX);
+        let user = self.users[member as usize].clone();
+        let updated = self.roster.update(member, user.clone(), by, data.clone(), MAX);
         let is_full = self.here.len() >= MAX;
         match (self.here.get_mut(&member), data) {
             (Some(here), Some(data)) if here.state == Held::By(by) => here.data = data,
@@ -208,7 +208,7 @@ impl World {
             }
             (None, Some(_)) if is_full => return assert_eq!(updated, Err(RosterFull)),
             (None, Some(data)) => {
-                self.here.insert(member, Here { user, data, state: Held::By(by) });
+                self.here.insert(member, Here { owner: user, data, state: Held::By(by) });
             }
             _ => {}
         }
@@ -216,8 +216,11 @@ impl World {
     }
 
     fn flush(&mut self) {
-        let now: Told =
-            self.here.iter().map(|(m, here)| (*m, (here.user, here.data.clone()))).collect();
+        let now: Told = self
+            .here
+            .iter()
+            .map(|(m, here)| (*m, (here.owner.clone(), here.data.clone())))
+            .collect();
         let delta = self.roster.flush();
         let before = std::mem::replace(&mut self.told, now);
         assert_eq!(delta.is_some(), before != self.told, "what cancels out is not told");
@@ -226,16 +229,16 @@ impl World {
         self.versions.push((delta.version, self.told.clone()));
         self.check_firsts_and_lasts(&before, &delta);
         for arrival in delta.join {
-            let Seen { member, user, data } = arrival.seen;
-            assert_eq!(self.watcher.insert(member, (user, data)), None, "nobody comes twice");
+            let Seen { member, owner, data } = arrival.seen;
+            assert_eq!(self.watcher.insert(member, (owner, data)), None, "nobody comes twice");
         }
-        for Seen { member, user, data } in delta.update {
-            let was = self.watcher.insert(member, (user, data.clone()));
-            assert!(was.is_some_and(|was| was.0 == user && was.1 != data));
+        for Seen { member, owner, data } in delta.update {
+            let was = self.watcher.insert(member, (owner.clone(), data.clone()));
+            assert!(was.is_some_and(|was| was.0 == owner && was.1 != data));
         }
         for departure in delta.leave {
             let was = self.watcher.remove(&departure.member);
-            assert_eq!(was.unwrap().0, departure.user);
+            assert_eq!(was.unwrap().0, departure.owner);
         }
         assert_eq!(self.watcher, self.told);
         assert_eq!(delta.members as usize, self.told.len());
@@ -247,18 +250,18 @@ impl World {
         let first = |user: &String| !before.contains(user) && after.contains(user);
         let last = |user: &String| before.contains(user) && !after.contains(user);
         let firsts: Vec<_> =
-            delta.join.iter().filter(|a| a.first).map(|a| a.seen.user.to_string()).collect();
+            delta.join.iter().filter(|a| a.first).map(|a| a.seen.owner.name().into()).collect();
         let lasts: Vec<_> =
-            delta.leave.iter().filter(|d| d.last).map(|d| d.user.to_string()).collect();
-        let all = ['a', 'b', 'c'].map(|name| user(name).to_string());
+            delta.leave.iter().filter(|d| d.last).map(|d| d.owner.name().into()).collect();
+        let all = ['a', 'b', 'c'].map(|name| String::from(user(name).name()));
         assert_eq!(sorted(&firsts), all.iter().filter(|user| first(user)).collect::<Vec<_>>());
         assert_eq!(sorted(&lasts), all.iter().filter(|user| last(user)).collect::<Vec<_>>());
         // The first of them is the first, the last of them is the last.
         for (index, arrival) in delta.join.iter().enumerate().filter(|(_, a)| a.first) {
-            assert!(delta.join[..index].iter().all(|a| a.seen.user != arrival.seen.user));
+            assert!(delta.join[..index].iter().all(|a| a.seen.owner != arrival.seen.owner));
         }
         for (index, departure) in delta.leave.iter().enumerate().filter(|(_, d)| d.last) {
-            assert!(delta.leave[index + 1..].iter().all(|d| d.user != departure.user));
+            assert!(delta.leave[index + 1..].iter().all(|d| d.owner != departure.owner));
         }
     }
 
@@ -304,11 +307,11 @@ impl World {
 }
 
 fn told(page: &RosterPage) -> Told {
-    page.present.iter().map(|seen| (seen.member, (seen.user, seen.data.clone()))).collect()
+    page.present.iter().map(|seen| (seen.member, (seen.owner.clone(), seen.data.clone()))).collect()
 }
 
 fn users(told: &Told) -> BTreeSet<String> {
-    told.values().map(|(user, _)| user.to_string()).collect()
+    told.values().map(|(user, _)| user.name().into()).collect()
 }
 
 fn sorted(users: &[String]) -> Vec<&String> {

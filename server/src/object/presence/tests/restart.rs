@@ -41,7 +41,8 @@ async fn members_come_back_after_a_restart() {
     handle.watch(0, TO, View::Members, None, permit());
     let roster = world.sinks[0].take_roster();
     let (user_a, user_b) = (user('a'), user('b'));
-    let expected = [(a, &*user_a, payload("newest")), (b, &*user_b, payload("last word"))];
+    let expected =
+        [(a, &*user_a.name(), payload("newest")), (b, &*user_b.name(), payload("last word"))];
     assert_eq!(present(&roster), expected);
     assert_eq!((roster.members, roster.users), (2, 2));
     assert_eq!(handle.shared.presence.metrics.members.get(), 2);
@@ -49,7 +50,7 @@ async fn members_come_back_after_a_restart() {
 
     let (asked, data) = (Some(a), said(&payload("newest")));
     let entrant =
-        Entrant { asked, member: handle.new_member(), user: user_a, holder: holder(1), data };
+        Entrant { asked, member: handle.new_member(), owner: user_a, holder: holder(1), data };
     assert_eq!(handle.present(entrant), Ok(a));
     // The time runs from the start of the server, not from the first read.
     sleep(just_before(GRACE / 2)).await;

@@ -109,7 +109,7 @@ async fn who_comes_back_in_time_was_never_away() {
         let entrant = Entrant {
             asked,
             member: handle.new_member(),
-            user: user('a'),
+            owner: user('a'),
             holder: holder(number),
             data: said(&payload("a")),
         };
@@ -124,7 +124,7 @@ async fn who_comes_back_in_time_was_never_away() {
     let entrant = Entrant {
         asked: Some(member),
         member: handle.new_member(),
-        user: user('a'),
+        owner: user('a'),
         holder: holder(4),
         data: said(&payload("b")),
     };
@@ -135,7 +135,7 @@ async fn who_comes_back_in_time_was_never_away() {
     let overtaken = Entrant {
         asked: Some(member),
         member: handle.new_member(),
-        user: user('a'),
+        owner: user('a'),
         holder: holder(3),
         data: said(&payload("a")),
     };
@@ -271,7 +271,7 @@ async fn a_roster_that_is_full_takes_nobody() {
     let entrant = |asked| Entrant {
         asked,
         member: handle.new_member(),
-        user: user('a'),
+        owner: user('a'),
         holder: holder(3),
         data: said(&payload("c")),
     };
