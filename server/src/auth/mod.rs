@@ -70,6 +70,18 @@ pub struct Admitted {
     pub left: Option<Duration>,
 }
 
+impl Admitted {
+    /// A client that may do nothing until it has sent its token, and has so much time for that.
+    pub fn until_auth(left: Duration) -> Self {
+        Self { access: Arc::new(Access::anonymous(&[])), left: Some(left) }
+    }
+
+    /// Whether the client still has to send its token: only a token or a certificate has an end of its own.
+    pub fn awaits_token(&self) -> bool {
+        self.left.is_some() && self.access.expires.is_none()
+    }
+}
+
 /// Checks tokens.
 pub struct Auth {
     keyring: Arc<Keyring>,

@@ -5,7 +5,7 @@
 pub enum Refusal {
     /// There is none, and clients without one may do nothing.
     #[error(
-        "this server wants a token: send it as `Authorization: Bearer`, or as a subprotocol `dormouse.token.TOKEN`"
+        "this server wants a token: send it as `Authorization: Bearer`, or as a subprotocol `dormouse.token.TOKEN`, or connect with `?auth=message` and send a request `auth`"
     )]
     Missing,
     /// It has more bytes than a token may have.

@@ -34,6 +34,8 @@ pub(super) struct Handshake {
     pub(super) format: WireFormat,
     pub(super) echoes: bool,
     pub(super) session: Result<Session, BadToken>,
+    /// The client will send its token in a request `auth`.
+    pub(super) promises_token: bool,
 }
 
 /// What clients may ask for besides messages of objects.
@@ -91,6 +93,7 @@ impl Handshake {
         if headers.contains_key(TRANSFER_ENCODING) || has_content(headers) {
             return Err(Refusal::Body);
         }
+        let query = request.uri.query().unwrap_or_default();
         let subprotocol = subprotocol(headers, offers.echo)?;
         let extensions = offers.compression.then(|| tokens(headers, &SEC_WEBSOCKET_EXTENSIONS));
         let compression = extensions.and_then(|mut offers| offers.find_map(Compression::accept));
@@ -101,7 +104,8 @@ impl Handshake {
             format: WireFormat { encoding, deflated: compression.is_some() },
             compression,
             echoes: subprotocol == Some(SUBPROTOCOL_ECHO),
-            session: session(request.uri.query().unwrap_or_default(), sessions),
+            session: session(query, sessions),
+            promises_token: query.split('&').any(|pair| pair == "auth=message"),
         })
     }
 }

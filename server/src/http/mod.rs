@@ -158,6 +158,7 @@ impl HttpServer {
                 echo: config.test_controls,
             },
             cookie: config.auth.cookie.clone(),
+            auth_time: config.limits.handshake_timeout,
             counts,
             full: LogThrottle::default(),
             unknown_proxy: LogThrottle::default(),

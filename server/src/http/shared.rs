@@ -1,5 +1,7 @@
 //! What the routes and the fast path share: the parts of the server, and the decision about a handshake.
 
+use std::time::Duration;
+
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode};
 
@@ -13,6 +15,7 @@ use super::metrics::Counts;
 use super::origin::Origins;
 use super::peer::Peer;
 use super::upgrade::Upgrade;
+use crate::auth::{self, Admitted};
 use crate::limits::Level;
 use crate::metrics::Metrics;
 use crate::rates::Scope;
@@ -29,6 +32,8 @@ pub(super) struct Shared {
     pub(super) offers: Offers,
     /// The cookie that holds tokens; empty for none.
     pub(super) cookie: String,
+    /// How long a client may take to send its token in a message.
+    pub(super) auth_time: Duration,
     pub(super) counts: Counts,
     /// Throttles the log line about `limits.connections`.
     pub(super) full: LogThrottle,
@@ -40,7 +45,7 @@ pub(super) struct Shared {
 impl Shared {
     /// Grants a request to connect, or says why not.
     pub(super) fn grant(&self, request: &Parts, peer: &Peer) -> Result<Upgrade, Refusal> {
-        let Inside { auth, registry, sessions, pressure, rates, .. } = &self.inside;
+        let Inside { auth: tokens, registry, sessions, pressure, rates, .. } = &self.inside;
         let handshake = Handshake::read(request, self.offers, sessions)?;
         if !self.hosts.admit(request) {
             return Err(Refusal::ForeignHost);
@@ -79,7 +84,12 @@ impl Shared {
         let token = access_token(headers).or_else(|| {
             self.origins.trusts(headers).then(|| cookie_token(headers, &self.cookie)).flatten()
         });
-        let admitted = auth.admit(token, peer.certificate.as_deref(), registry.now_ms());
+        let admitted = match tokens.admit(token, peer.certificate.as_deref(), registry.now_ms()) {
+            Err(auth::Refusal::Missing) if handshake.promises_token => {
+                Ok(Some(Admitted::until_auth(self.auth_time)))
+            }
+            admitted => admitted,
+        };
         if admitted.is_err() {
             rates.failed_auth(address);
         }

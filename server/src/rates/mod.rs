@@ -67,7 +67,7 @@ pub struct Client {
     user: Option<u64>,
     connection: u64,
     /// They count the connection as open for its address and its user.
-    _open: [Option<Opened>; 2],
+    open: [Option<Opened>; 2],
 }
 
 /// A limit is reached.
@@ -211,7 +211,15 @@ impl Rates {
         let address = self.address_key(address);
         let user = user.map(|user| self.states.key(user));
         let open = self.open.enter(address, user)?;
-        Ok(Some(Client { address, user, connection, _open: open }))
+        Ok(Some(Client { address, user, connection, open }))
+    }
+
+    /// Counts an open connection without a user as one of this user from now on, or says that the user has too many.
+    pub fn name_user(&self, client: &mut Client, user: &str) -> Result<(), Scope> {
+        let user = self.states.key(user);
+        client.open[1] = Some(self.open.enter_user(user)?);
+        client.user = Some(user);
+        Ok(())
     }
 
     /// Counts `count` of a quantity against all limits of a connection, or says which limit refuses it. `object` is the id of the object, if

@@ -40,9 +40,13 @@ impl OpenConnections {
         user: Option<u64>,
     ) -> Result<[Option<Opened>; 2], Scope> {
         let address = Counts::enter(&self.by_address, address).ok_or(Scope::Address)?;
-        let enter = |user| Counts::enter(&self.by_user, user).ok_or(Scope::User);
-        let user = user.map(enter).transpose()?;
+        let user = user.map(|user| self.enter_user(user)).transpose()?;
         Ok([Some(address), user])
+    }
+
+    /// Counts one more connection of a user, unless it has too many.
+    pub(super) fn enter_user(&self, user: u64) -> Result<Opened, Scope> {
+        Counts::enter(&self.by_user, user).ok_or(Scope::User)
     }
 }
 

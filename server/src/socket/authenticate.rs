@@ -1,4 +1,4 @@
-//! The request `auth`: a new token replaces the one of the connection, and ends the memberships that it does not allow.
+//! The request `auth`: a token replaces the one of the connection, or is its first, and ends the memberships that it does not allow.
 
 use dormouse_protocol::{Auth, CloseCode, ErrorCode, Removed, ServerMessage};
 
@@ -28,8 +28,16 @@ impl Reactor {
                 return;
             }
         };
-        if !self.connections.is_user(key, &admitted) {
+        let user = admitted.access.subject.shared_user();
+        if !self.connections.may_be(key, user.as_deref()) {
             let why = "the token is of another user: connect anew with it";
+            return self.connections.refuse(key, Some(auth.id), ErrorCode::Forbidden, why);
+        }
+        if let Some(user) = user
+            && self.connections.user(key).is_none()
+            && self.connections.count_user(key, &user).is_err()
+        {
+            let why = "limits.connections_by_user is reached: close a connection of the user first";
             return self.connections.refuse(key, Some(auth.id), ErrorCode::Forbidden, why);
         }
         self.connections.set_access(key, admitted);

@@ -70,8 +70,8 @@ impl Reactor {
 impl Connections {
     /// When to look at an open connection again, or why it is to be closed.
     fn judge(&mut self, key: usize) -> Result<Tick, CloseCode> {
-        if self.has_expired(key) {
-            return Err(CloseCode::TokenExpired);
+        if let Some(code) = self.end_of_access(key) {
+            return Err(code);
         }
         self.send_expiry_notice(key);
         let now = self.wheel.now();

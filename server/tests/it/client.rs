@@ -76,17 +76,17 @@ impl Client {
     ) -> Result<Self, Closed> {
         let connected = timeout(PATIENCE, TcpStream::connect(address)).await;
         let stream = connected.expect("the server accepts in time").map_err(|_| Closed(None))?;
-        Self::try_connect_over(Box::new(stream), encoding, token, change).await
+        let query = token.map(|token| format!("?session={token}")).unwrap_or_default();
+        Self::try_connect_over(Box::new(stream), encoding, &query, change).await
     }
 
     /// Connects over a stream that is there already.
     pub(crate) async fn try_connect_over(
         stream: Box<dyn Stream>,
         encoding: Encoding,
-        token: Option<&str>,
+        query: &str,
         change: impl FnOnce(&mut HeaderMap),
     ) -> Result<Self, Closed> {
-        let query = token.map(|token| format!("?session={token}")).unwrap_or_default();
         let mut request =
             format!("ws://localhost/v1/connect{query}").into_client_request().unwrap();
         let subprotocol = match encoding {

@@ -8,7 +8,9 @@ use dormouse_protocol::{
     Auth as AuthRequest, ClientMessage, Encoding, ErrorCode, ServerMessage, Start,
 };
 
-use crate::client::Client;
+use tokio::net::TcpStream;
+
+use crate::client::{Client, ENCODINGS};
 use crate::guarded::{Guarded, UNAUTHORIZED, connect, may_join};
 use crate::server::TestServer;
 use crate::support::{dormouse, now_seconds};
@@ -234,4 +236,63 @@ async fn only_operators_can_revoke_and_only_what_a_token_can_have() {
     }
     assert_eq!(revoke(&guarded.server, &["list"]), "nothing is revoked\n");
     assert_eq!(ask(internal, "", ada).await, 200);
+}
+
+/// Connects as a client that will send its token in a message.
+async fn without_token(guarded: &Guarded, encoding: Encoding) -> Client {
+    let stream = TcpStream::connect(guarded.server.address).await.unwrap();
+    let connected = Client::try_connect_over(Box::new(stream), encoding, "?auth=message", |_| ());
+    connected.await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_may_come_in_the_first_message() {
+    let guarded = Guarded::start(|_| {}).await;
+    for encoding in ENCODINGS {
+        let mut client = without_token(&guarded, encoding).await;
+        assert!(!may_join(&mut client, "room/a").await, "before the token");
+        assert!(authenticate(&mut client, "x").await.is_err());
+        let token = guarded.token("ada", &["room/a: join, publish"], 3600);
+        authenticate(&mut client, &token).await.unwrap();
+        let object = client.join_now("room/a").await;
+        client.publish(object, 1).await;
+        let ServerMessage::Events(events) = client.next_of(object).await else { panic!() };
+        assert_eq!(events.events[0].user.as_deref(), Some("ada"));
+        // From now on it is hers.
+        let other = guarded.token("bob", &["room/a: join"], 3600);
+        assert!(authenticate(&mut client, &other).await.is_err());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_promises_a_token_and_sends_none_is_closed() {
+    let guarded = Guarded::start(|config| {
+        config.limits.handshake_timeout = Duration::from_secs(1);
+    })
+    .await;
+    let mut silent = without_token(&guarded, Encoding::Json).await;
+    assert_eq!(silent.arrive().await, Err(UNAUTHORIZED), "and it gets no `token_expiring`");
+    let mut signed_in = without_token(&guarded, Encoding::Json).await;
+    let token = guarded.token("ada", &["room/a: join"], 3600);
+    authenticate(&mut signed_in, &token).await.unwrap();
+    let mut silent = without_token(&guarded, Encoding::Json).await;
+    assert_eq!(silent.arrive().await, Err(UNAUTHORIZED));
+    signed_in.ping().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_in_a_message_counts_for_the_limit_of_its_user() {
+    let guarded = Guarded::start(|config| {
+        config.rates.on_loopback = true;
+        config.limits.connections_by_user = 1;
+    })
+    .await;
+    let token = guarded.token("ada", &["room/a: join"], 3600);
+    let mut one = without_token(&guarded, Encoding::Json).await;
+    authenticate(&mut one, &token).await.unwrap();
+    let mut two = without_token(&guarded, Encoding::Json).await;
+    assert!(authenticate(&mut two, &token).await.unwrap_err().contains("by_user"));
+    drop(one);
+    guarded.server.metric_is("dormouse_connections", |open| open == 1).await;
+    authenticate(&mut two, &token).await.unwrap();
 }

@@ -266,7 +266,7 @@ fn proxy_header(client: [u8; 4]) -> Vec<u8> {
 async fn behind_proxy(server: &TestServer, client: [u8; 4]) -> Result<Client, Closed> {
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     stream.write_all(&proxy_header(client)).await.unwrap();
-    Client::try_connect_over(Box::new(stream), Encoding::Json, None, |_| ()).await
+    Client::try_connect_over(Box::new(stream), Encoding::Json, "", |_| ()).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -283,7 +283,7 @@ async fn a_trusted_proxy_says_whose_connection_it_is() {
     // A header of HTTP does not speak for the client of such a proxy.
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     stream.write_all(&proxy_header([192, 0, 2, 1])).await.unwrap();
-    let spoofed = Client::try_connect_over(Box::new(stream), Encoding::Json, None, |headers| {
+    let spoofed = Client::try_connect_over(Box::new(stream), Encoding::Json, "", |headers| {
         headers.insert("X-Forwarded-For", "192.0.2.3".parse().unwrap());
     });
     assert!(spoofed.await.is_err());

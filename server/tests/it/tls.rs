@@ -106,7 +106,7 @@ async fn over(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     encoding: Encoding,
 ) -> Client {
-    Client::try_connect_over(Box::new(stream), encoding, None, |_| ()).await.unwrap()
+    Client::try_connect_over(Box::new(stream), encoding, "", |_| ()).await.unwrap()
 }
 
 async fn read_to_end(mut stream: impl AsyncRead + Unpin) -> io::Result<Vec<u8>> {
@@ -236,18 +236,18 @@ async fn a_certificate_of_a_client_says_who_it_is() {
 
     // A name that is no user's name.
     let stream = encrypted.open(signed_by(&issuer, "")).await.unwrap();
-    let refused = Client::try_connect_over(Box::new(stream), Encoding::Json, None, |_| ()).await;
+    let refused = Client::try_connect_over(Box::new(stream), Encoding::Json, "", |_| ()).await;
     assert_eq!(refused.err(), Some(UNAUTHORIZED));
     // No certificate and no token.
     let stream = encrypted.open(encrypted.client_config(&VERSIONS)).await.unwrap();
-    let refused = Client::try_connect_over(Box::new(stream), Encoding::Json, None, |_| ()).await;
+    let refused = Client::try_connect_over(Box::new(stream), Encoding::Json, "", |_| ()).await;
     assert_eq!(refused.err(), Some(UNAUTHORIZED));
     // A certificate of anyone else: TLS 1.3 lets the client finish first.
     let other =
         Issuer::new(CertificateParams::new(Vec::new()).unwrap(), KeyPair::generate().unwrap());
     let refused = match encrypted.open(signed_by(&other, "ada")).await {
         Ok(stream) => {
-            Client::try_connect_over(Box::new(stream), Encoding::Json, None, |_| ()).await.err()
+            Client::try_connect_over(Box::new(stream), Encoding::Json, "", |_| ()).await.err()
         }
         Err(_) => Some(Closed(None)),
     };

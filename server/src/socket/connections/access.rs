@@ -4,13 +4,14 @@
 
 use std::sync::Arc;
 
-use dormouse_protocol::{ServerMessage, TokenExpiring};
+use dormouse_protocol::{CloseCode, ServerMessage, TokenExpiring};
 use tokio::time::Instant;
 
 use super::Connections;
 use super::wheel::{self, Tick};
 use crate::auth::{Access, Admitted};
 use crate::object::presence::Owner;
+use crate::rates::Scope;
 use crate::session::UserName;
 
 /// What a connection may do, and until when.
@@ -20,6 +21,8 @@ pub(super) struct Granted {
     end: Option<Tick>,
     /// When `token_expiring` is due; `None` once it is sent.
     notice: Option<Tick>,
+    /// The client has not sent its token yet, and `end` is when it must have.
+    awaits_token: bool,
     /// When the connection's entry in the wheel is due. An entry that is due at another time has been replaced.
     entry: Tick,
 }
@@ -55,14 +58,19 @@ impl Connections {
     /// Sets what a connection may do from now on. If the token expires before the next check, an earlier entry in the wheel replaces the
     /// one of that check.
     pub(in crate::socket) fn set_access(&mut self, key: usize, admitted: Admitted) {
+        let awaits_token = admitted.awaits_token();
         let Admitted { access, left } = admitted;
         // Not before its time: the client would connect again with the same token, which is still valid.
         let end = left.map(|left| self.wheel.at(Instant::now() + left));
         // Otherwise a client whose tokens are shorter than the notice would send one after another without a pause.
         let lead = left.map(|left| self.common.settings.expiry_notice.min(left / 4));
-        let notice = end.zip(lead).map(|(end, lead)| end.saturating_sub(wheel::ticks(lead)));
+        let notice = end
+            .zip(lead)
+            .filter(|_| !awaits_token)
+            .map(|(end, lead)| end.saturating_sub(wheel::ticks(lead)));
         let entry = self.access.get(&(key as u32)).map(|granted| granted.entry);
-        let granted = Granted { access, end, notice, entry: entry.unwrap_or(Tick::MAX) };
+        let entry_due = entry.unwrap_or(Tick::MAX);
+        let granted = Granted { access, end, notice, awaits_token, entry: entry_due };
         let due = granted.due();
         self.access.insert(key as u32, granted);
         if let (Some(entry), Some(due)) = (entry, due)
@@ -109,15 +117,24 @@ impl Connections {
         revoked.map(|(key, _)| *key as usize).collect()
     }
 
-    /// Whether the connection's token has expired.
-    pub(in crate::socket) fn has_expired(&self, key: usize) -> bool {
-        let end = self.access.get(&(key as u32)).and_then(|granted| granted.end);
-        end.is_some_and(|end| end <= self.wheel.now())
+    /// Why the connection has to be closed, if its token has expired or did not come in time.
+    pub(in crate::socket) fn end_of_access(&self, key: usize) -> Option<CloseCode> {
+        let granted = self.access.get(&(key as u32))?;
+        granted.end.filter(|end| *end <= self.wheel.now())?;
+        Some(if granted.awaits_token { CloseCode::Unauthorized } else { CloseCode::TokenExpired })
     }
 
-    /// Whether a token is of the user that the connection has.
-    pub(in crate::socket) fn is_user(&self, key: usize, admitted: &Admitted) -> bool {
-        let user = self.access(key).and_then(|access| access.subject.user());
-        user == admitted.access.subject.user()
+    /// Whether a connection may have a token of this user: its own, or the first that it names.
+    pub(in crate::socket) fn may_be(&self, key: usize, user: Option<&str>) -> bool {
+        let own = self.user(key);
+        own.is_none() || own.as_deref() == user
+    }
+
+    /// Counts a connection without a user as one of this user from now on, or says that the user has too many.
+    pub(in crate::socket) fn count_user(&mut self, key: usize, user: &str) -> Result<(), Scope> {
+        match self.limited.get_mut(&(key as u32)) {
+            Some(client) => self.common.rates.name_user(client, user),
+            None => Ok(()),
+        }
     }
 }
