@@ -14,6 +14,7 @@ use dormouse::object::State;
 use dormouse_protocol::ObjectName;
 use humantime_serde::re::humantime::parse_duration;
 
+use crate::api_keys;
 use crate::revoke::Order;
 use crate::table::Source;
 use crate::tokens::Wanted;
@@ -47,6 +48,11 @@ pub(crate) enum Command {
     /// Make the key that signs tokens
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Make, list and revoke the API keys of back ends, at a running server
+    ///
+    /// A back end sends its key as `Authorization: Bearer KEY`. A key has a name and grants, and lasts until it is revoked.
+    #[command(subcommand)]
+    ApiKey(ApiKeyCommand),
     /// Make tokens of users, and see what the server makes of them
     #[command(subcommand)]
     Token(TokenCommand),
@@ -64,6 +70,30 @@ pub(crate) enum KeyCommand {
     ///
     /// It signs and checks tokens with HS256. Its only line is the secret, for back ends that make tokens themselves (`kid`: own).
     Create(ConfigFlags),
+}
+
+/// What to do with API keys.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ApiKeyCommand {
+    /// Make a key and print it: the server keeps only a hash, and cannot show it again
+    Create {
+        /// Its name: letters, digits, `-`, `_` and `.`
+        name: String,
+        /// What it allows, such as 'room/*: publish'; can be repeated
+        #[arg(long = "grant", value_name = "PATTERN: VERB, VERB…", required = true)]
+        grants: Vec<Grant>,
+        #[command(flatten)]
+        operators: OperatorsFlags,
+    },
+    /// List the keys, with what they allow and when they were used last
+    List(OperatorsFlags),
+    /// Revoke a key: the server closes the connections with it at once (3501)
+    Revoke {
+        /// Its name
+        name: String,
+        #[command(flatten)]
+        operators: OperatorsFlags,
+    },
 }
 
 /// What to do with tokens.
@@ -233,6 +263,19 @@ impl CreateFlags {
     pub(crate) fn split(self) -> (ConfigFlags, Wanted) {
         let Self { user, grants, expires: lifetime, key, config } = self;
         (config, Wanted { user, grants, lifetime, key })
+    }
+}
+
+impl ApiKeyCommand {
+    /// The server's URL, and what to do.
+    pub(crate) fn split(self) -> (String, api_keys::Order) {
+        match self {
+            Self::Create { name, grants, operators } => {
+                (operators.url, api_keys::Order::Create { name, grants })
+            }
+            Self::List(operators) => (operators.url, api_keys::Order::List),
+            Self::Revoke { name, operators } => (operators.url, api_keys::Order::Revoke { name }),
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! The `dormouse` program.
 
+mod api_keys;
 mod cli;
 mod logging;
 mod operators;
@@ -43,10 +44,13 @@ fn main() -> ExitCode {
             with_config(flags.config(), |config, _| done(tokens::create_key(&config)))
         }
         Command::Token(command) => token(command),
+        Command::ApiKey(command) => {
+            let (url, order) = command.split();
+            finish(api_keys::run(&url, &order))
+        }
         Command::Revoke(command) => {
             let (url, order) = command.split();
-            revoke::run(&url, &order)
-                .map_or_else(|error| refuse(error.as_ref(), 1), |()| ExitCode::SUCCESS)
+            finish(revoke::run(&url, &order))
         }
     }
 }
@@ -66,6 +70,10 @@ fn token(command: TokenCommand) -> ExitCode {
             })
         }
     }
+}
+
+fn finish(result: anyhow::Result<()>) -> ExitCode {
+    result.map_or_else(|error| refuse(error.as_ref(), 1), |()| ExitCode::SUCCESS)
 }
 
 fn done(result: anyhow::Result<()>) -> anyhow::Result<ExitCode> {

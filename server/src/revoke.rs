@@ -1,17 +1,10 @@
 //! `dormouse revoke`: revokes tokens at a running server, lifts revocations, and lists them.
 
-use std::io::{self, Write as _};
-use std::time::Duration;
-
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use dormouse::auth::Revocation;
 use serde::Deserialize;
-use ureq::http::StatusCode;
 
-use crate::operators::agent;
-
-/// The longest time for an answer. The server syncs a file before it answers.
-const PATIENCE: Duration = Duration::from_secs(10);
+use crate::operators::{Operators, say};
 
 /// What is to be done.
 pub(crate) enum Order {
@@ -35,46 +28,26 @@ struct All {
     revocations: Vec<Revocation>,
 }
 
-#[derive(Deserialize)]
-struct Problem {
-    error: String,
-}
-
 /// Does it at the server whose operators' address is `url`.
 pub(crate) fn run(url: &str, order: &Order) -> anyhow::Result<()> {
-    let url = url.trim_end_matches('/');
-    let agent = agent(PATIENCE);
-    let revocations = format!("{url}/v1/revocations");
-    let answer = match order {
-        Order::List => agent.get(&revocations).call(),
-        Order::Revoke(revocation) => agent.post(&revocations).send_json(revocation),
-        Order::Lift(revocation) => agent.post(format!("{revocations}/lift")).send_json(revocation),
-    };
-    let mut answer = answer.with_context(|| {
-        format!("no server answers at {url}: say with --url where its address for operators is")
-    })?;
-    let stranger =
-        || format!("what answers at {url} is no operators' address of a Dormouse server");
-    if answer.status() != StatusCode::OK {
-        let Problem { error } = answer.body_mut().read_json().with_context(stranger)?;
-        bail!(error);
-    }
-    let body = answer.body_mut();
+    let server = Operators::at(url);
     match order {
         Order::List => {
-            let All { revocations } = body.read_json().with_context(stranger)?;
+            let All { revocations } = server.get("/v1/revocations")?;
             if revocations.is_empty() {
                 return say("nothing is revoked\n");
             }
             let lines = revocations.iter().map(|one| line(one) + "\n");
             say(&lines.collect::<String>())
         }
-        Order::Revoke(_) => match body.read_json::<Revoked>().with_context(stranger)?.closed {
-            Some(closed) => say(&format!("revoked; connections closed: {closed}\n")),
-            None => say("revoked; the server is busy and closes the connections soon\n"),
-        },
-        Order::Lift(_) => {
-            let Lifted { lifted } = body.read_json().with_context(stranger)?;
+        Order::Revoke(revocation) => {
+            match server.post::<Revoked>("/v1/revocations", revocation)?.closed {
+                Some(closed) => say(&format!("revoked; connections closed: {closed}\n")),
+                None => say("revoked; the server is busy and closes the connections soon\n"),
+            }
+        }
+        Order::Lift(revocation) => {
+            let Lifted { lifted } = server.post("/v1/revocations/lift", revocation)?;
             if !lifted {
                 bail!("nothing of this kind is revoked: `dormouse revoke list` shows what is");
             }
@@ -91,8 +64,4 @@ fn line(revocation: &Revocation) -> String {
             format!("user {user}, tokens issued until {until}")
         }
     }
-}
-
-fn say(text: &str) -> anyhow::Result<()> {
-    write!(io::stdout(), "{text}").context("cannot write to stdout")
 }

@@ -298,6 +298,12 @@ impl Server {
         // Together: a slow HTTP request must not use up the time that clients have for their replies.
         let http_deadline = deadline.min(Instant::now() + HTTP_GRACE);
         tokio::join!(self.http.stop(http_deadline), self.core.stop(code, deadline));
+        let auth = self.auth;
+        // Before another server may have the directory.
+        let ended = on_own_thread("end-auth", move || auth.end());
+        if timeout_at(deadline, ended).await.is_err() {
+            tracing::warn!("the use of API keys was still being written after the deadline");
+        }
         close(self.log, deadline).await;
     }
 }

@@ -73,8 +73,11 @@ pub(crate) fn create(config: &Config, wanted: Wanted) -> anyhow::Result<()> {
 /// Prints what the server would take a token for.
 pub(crate) fn check(config: &Config, token: &str) -> anyhow::Result<()> {
     let access = authenticate(config, token)?;
-    let user = access.subject.user().unwrap_or_default();
-    let mut lines = vec!["valid".to_owned(), format!("user: {user}")];
+    let who = match access.api_key_name() {
+        Some(name) => format!("API key: {name}"),
+        None => format!("user: {}", access.subject.user().unwrap_or_default()),
+    };
+    let mut lines = vec!["valid".to_owned(), who];
     let end = access.expires.map(Duration::from_secs).and_then(|end| UNIX_EPOCH.checked_add(end));
     lines.extend(end.map(|end| format!("expires: {}", format_rfc3339_seconds(end))));
     lines.push(if access.grants.is_empty() { "grants: none" } else { "grants:" }.to_owned());

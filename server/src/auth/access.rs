@@ -1,8 +1,11 @@
 //! What a valid token gives: a user, its grants and how long they last.
 
+use std::sync::Arc;
+
 use dormouse_protocol::ObjectName;
 use serde_json::{Map, Value};
 
+use super::api_keys::ApiKey;
 use super::certificate::ClientCertificate;
 use super::grant::{self, Grant};
 use super::refusal::Refusal;
@@ -29,6 +32,8 @@ pub struct Access {
     pub grants: Vec<Grant>,
     /// The token's id (`jti`), if it has one.
     pub id: Option<Box<str>>,
+    /// The API key that was presented instead of a token.
+    pub(super) api_key: Option<Arc<ApiKey>>,
     /// When the token was issued (`iat`), in seconds since the Unix epoch, if it says so.
     pub issued: Option<u64>,
     /// When this ends, in seconds since the Unix epoch, without the leeway; without a token it does not end.
@@ -42,9 +47,15 @@ impl Access {
             subject: Subject::default(),
             grants: grants.to_vec(),
             id: None,
+            api_key: None,
             issued: None,
             expires: None,
         }
+    }
+
+    /// What a back end has by its API key.
+    pub(super) fn of_api_key(key: Arc<ApiKey>) -> Self {
+        Self { api_key: Some(key.clone()), ..Self::anonymous(key.grants()) }
     }
 
     /// What a client has by its certificate.
@@ -60,6 +71,7 @@ impl Access {
             subject: Subject::new(user.as_str().into(), &Map::new(), std::iter::empty()),
             grants: grants.to_vec(),
             id: None,
+            api_key: None,
             issued: None,
             expires: Some(certificate.expires),
         })
@@ -83,9 +95,15 @@ impl Access {
             subject,
             grants,
             id: id(claims)?,
+            api_key: None,
             issued: claims.get("iat").and_then(seconds),
             expires: Some(expires),
         })
+    }
+
+    /// The name of the API key that was presented, if it was one.
+    pub fn api_key_name(&self) -> Option<&str> {
+        self.api_key.as_deref().map(ApiKey::name)
     }
 
     /// What it allows with an object.

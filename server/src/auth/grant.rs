@@ -4,7 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use dormouse_protocol::ObjectName;
-use serde::{Serialize, Serializer};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::pattern::{Pattern, PatternError};
 use super::subject::Subject;
@@ -86,6 +87,12 @@ impl fmt::Display for Grant {
 impl Serialize for Grant {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Grant {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        String::deserialize(from)?.parse().map_err(D::Error::custom)
     }
 }
 

@@ -4,9 +4,11 @@
 //! clock.
 
 mod access;
+mod api_keys;
 mod cache;
 mod certificate;
 mod create;
+mod durable_file;
 mod files;
 #[cfg(any(test, fuzzing))]
 mod fuzz;
@@ -33,6 +35,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 pub use self::access::Access;
+pub use self::api_keys::{ApiKeyError, ApiKeyInfo, MAX_API_KEYS};
 pub use self::certificate::ClientCertificate;
 pub use self::create::{CreateError, NewToken};
 pub use self::files::ReadError;
@@ -50,6 +53,7 @@ pub use self::subject::Subject;
 pub use self::token::MAX_TOKEN_BYTES;
 pub use self::verb::{NotAVerb, Verb, Verbs};
 
+use self::api_keys::ApiKeys;
 use self::cache::Cache;
 use self::files::KeyFile;
 use self::jwks::{Jwks, Place};
@@ -60,6 +64,8 @@ use crate::periodic::Periodic;
 
 /// How often files with keys are read again.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(2);
+/// How often the last use of API keys is written.
+const RECORD_INTERVAL: Duration = Duration::from_mins(1);
 
 /// What an admitted client may do, and for how long.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,12 +93,14 @@ pub struct Auth {
     keyring: Arc<Keyring>,
     rules: Rules,
     revocations: Revocations,
+    api_keys: Arc<ApiKeys>,
     cache: Mutex<Cache>,
     issuers: Vec<Jwks>,
     has_keys: bool,
     /// What clients without a token may do, if that is anything.
     anonymous: Option<Arc<Access>>,
     _reload: Option<Periodic>,
+    _record_use: Periodic,
 }
 
 /// Why no token can be checked.
@@ -109,6 +117,14 @@ pub enum StartError {
     /// Two keys have one id, and a token names its key by the id.
     #[error("auth.keys has two keys with the id `{0}`")]
     TwoKeys(String),
+    /// The API keys cannot be read.
+    #[error("cannot read {}: repair it, restore it from a backup, or remove it and make new keys", .file.display())]
+    ApiKeys {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        source: io::Error,
+    },
     /// The list of revocations cannot be read. A start without it would make revoked tokens valid again.
     #[error("cannot read {}: repair it, restore it from a backup, or remove it to lift all revocations", .file.display())]
     Revocations {
@@ -126,9 +142,11 @@ impl Auth {
     /// Reads the keys of files and variables, and starts to fetch those of issuers, without waiting for them.
     pub fn start(settings: Settings) -> Result<Self, StartError> {
         let Settings { mut keys, own_key, jwks, oidc, data, rules } = settings;
-        let file = revocations::file(&data);
-        let revocations =
-            Revocations::read(data).map_err(|source| StartError::Revocations { file, source })?;
+        let revocations = Revocations::read(&data)
+            .map_err(|source| StartError::Revocations { file: revocations::file(&data), source })?;
+        let api_keys = ApiKeys::read(&data)
+            .map_err(|source| StartError::ApiKeys { file: api_keys::file(&data), source })?;
+        let api_keys = Arc::new(api_keys);
         if own_key.exists() {
             keys.push(own_key::setting(own_key));
         }
@@ -149,12 +167,15 @@ impl Auth {
         for place in jwks.map(Place::Set).into_iter().chain(oidc.map(Place::Issuer)) {
             issuers.push(Jwks::start(place, keyring.clone())?);
         }
-        let has_keys = !keys.is_empty() || !issuers.is_empty();
+        let has_keys = !keys.is_empty() || !issuers.is_empty() || !api_keys.is_empty();
         let is_reloaded = !files.is_empty();
         let reloaded = keyring.clone();
         let reload_all = move || files.iter_mut().for_each(|file| file.reload(&reloaded));
         let start = || Periodic::start("auth-files", RELOAD_INTERVAL, reload_all);
         let reload = is_reloaded.then(start).transpose()?;
+        let used = api_keys.clone();
+        let record_use =
+            Periodic::start("auth-api-keys", RECORD_INTERVAL, move || used.write_use())?;
         let anonymous =
             (!rules.anonymous.is_empty()).then(|| Arc::new(Access::anonymous(&rules.anonymous)));
         let cache = Mutex::default();
@@ -162,11 +183,13 @@ impl Auth {
             keyring,
             rules,
             revocations,
+            api_keys,
             cache,
             issuers,
             has_keys,
             anonymous,
             _reload: reload,
+            _record_use: record_use,
         })
     }
 
@@ -215,6 +238,10 @@ impl Auth {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(Refusal::TooLong);
         }
+        if api_keys::is_api_key(token) {
+            let key = self.api_keys.find(token, now).ok_or(Refusal::UnknownApiKey)?;
+            return Ok(Arc::new(Access::of_api_key(key)));
+        }
         let access = self.known_or_checked(token, now)?;
         if self.is_revoked(&access) { Err(Refusal::Revoked) } else { Ok(access) }
     }
@@ -238,7 +265,33 @@ impl Auth {
 
     /// Whether the token of an access has been revoked since it was checked.
     pub fn is_revoked(&self, access: &Access) -> bool {
-        self.revocations.hold_for(access)
+        access.api_key.as_ref().is_some_and(|key| key.is_revoked())
+            || self.revocations.hold_for(access)
+    }
+
+    /// All API keys, by their names.
+    pub fn api_keys(&self) -> Vec<ApiKeyInfo> {
+        self.api_keys.all()
+    }
+
+    /// Makes an API key, and returns it: nobody can read it again. `now` is in seconds since the Unix epoch. Blocks.
+    pub fn create_api_key(
+        &self,
+        name: &str,
+        grants: Vec<Grant>,
+        now: u64,
+    ) -> Result<String, ApiKeyError> {
+        self.api_keys.create(name, grants, now)
+    }
+
+    /// Revokes an API key: new connections with it are refused. The caller closes the open ones. False if there is no such key. Blocks.
+    pub fn revoke_api_key(&self, name: &str) -> Result<bool, ApiKeyError> {
+        self.api_keys.revoke(name)
+    }
+
+    /// Writes what is still to be written. The directory may belong to another server after this. Blocks.
+    pub fn end(&self) {
+        self.api_keys.end();
     }
 
     /// All revocations.

@@ -31,6 +31,9 @@ pub enum Refusal {
     /// The server does not have the key.
     #[error("the token is signed with a key that this server does not know")]
     UnknownKey,
+    /// It looks like an API key and is none, or none any more.
+    #[error("the API key is not one of this server, or was revoked")]
+    UnknownApiKey,
     /// The keys of an issuer were never fetched, or too long ago.
     #[error("the keys of the token's issuer cannot be fetched at present")]
     KeysUnavailable,

@@ -1,25 +1,21 @@
 //! Revocations: single tokens, or all tokens of a user, that the server refuses before they expire.
 //!
-//! Owns the list in memory and its file in the data directory. A change writes a new file, syncs it and moves it into place before it
-//! returns. So after a crash the file holds the list before the change or the list after it.
+//! Owns the list in memory and its file in the data directory. A change is on disk before it returns.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 
 use super::access::{Access, MAX_ID_BYTES, MAX_USER_BYTES};
+use super::durable_file::DurableFile;
 
 /// The most that may be revoked at once.
 pub const MAX_REVOCATIONS: usize = 10_000;
 
 const FILE: &str = "revocations.json";
-/// The file while it is being written.
-const DRAFT: &str = "revocations.json.new";
 
 /// What is revoked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,7 +55,7 @@ pub enum RevokeError {
 /// The list and its file.
 #[derive(Debug)]
 pub(super) struct Revocations {
-    dir: PathBuf,
+    file: DurableFile,
     /// Held while a change is made.
     changing: Mutex<()>,
     all: RwLock<List>,
@@ -79,13 +75,10 @@ pub(super) fn file(dir: &Path) -> PathBuf {
 
 impl Revocations {
     /// Reads the file; without one nothing is revoked.
-    pub(super) fn read(dir: PathBuf) -> io::Result<Self> {
-        let all = match fs::read(file(&dir)) {
-            Ok(bytes) => serde_json::from_slice::<Vec<Revocation>>(&bytes)?.into_iter().collect(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => List::default(),
-            Err(error) => return Err(error),
-        };
-        Ok(Self { dir, changing: Mutex::default(), all: RwLock::new(all) })
+    pub(super) fn read(dir: &Path) -> io::Result<Self> {
+        let file = DurableFile::new(dir, FILE);
+        let all: List = file.read::<Vec<Revocation>>()?.into_iter().collect();
+        Ok(Self { file, changing: Mutex::default(), all: RwLock::new(all) })
     }
 
     pub(super) fn all(&self) -> Vec<Revocation> {
@@ -124,20 +117,9 @@ impl Revocations {
         let _changing = self.changing.lock();
         let mut all = self.all.read().clone();
         change(&mut all)?;
-        self.write(&all)?;
+        self.file.write(&all.iter().collect::<Vec<Revocation>>())?;
         *self.all.write() = all;
         Ok(())
-    }
-
-    fn write(&self, all: &List) -> io::Result<()> {
-        let all: Vec<Revocation> = all.iter().collect();
-        let draft = self.dir.join(DRAFT);
-        let mut file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
-        file.write_all(&serde_json::to_vec_pretty(&all)?)?;
-        file.sync_all()?;
-        fs::rename(&draft, self::file(&self.dir))?;
-        File::open(&self.dir)?.sync_all()
     }
 }
 

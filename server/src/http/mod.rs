@@ -3,6 +3,7 @@
 //! [`HttpServer`] owns the listener and the connections that are still in HTTP. It knows nothing of what happens on a
 //! WebSocket: an upgraded connection is handed over as [`Accepted`] and forgotten.
 
+mod api_keys;
 mod compression;
 mod connection;
 mod connection_limiter;

@@ -6,8 +6,22 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use dormouse_protocol::ObjectName;
 use serde::Serialize;
+use tokio::task::spawn_blocking;
 
 use crate::log::ReadError;
+
+/// Makes a change that writes to the disk.
+pub(super) async fn on_disk<T, E>(
+    change: impl FnOnce() -> Result<T, E> + Send + 'static,
+) -> Result<T, Problem>
+where
+    T: Send + 'static,
+    E: Into<Problem> + Send + 'static,
+{
+    let changed = spawn_blocking(change).await;
+    let changed = changed.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+    changed.map_err(Into::into)
+}
 
 /// Why a request is not served.
 #[derive(Debug)]
@@ -31,6 +45,10 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, why)
     }
 
+    pub(super) fn unavailable(why: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, why)
+    }
+
     pub(super) fn conflict(why: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, why)
     }
@@ -51,7 +69,7 @@ impl From<JsonRejection> for Problem {
 impl From<ReadError> for Problem {
     fn from(error: ReadError) -> Self {
         tracing::error!(%error, "an object can't be looked at");
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "the log can't be read at present")
+        Self::unavailable("the log can't be read at present")
     }
 }
 

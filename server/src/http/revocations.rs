@@ -5,13 +5,11 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
-use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Serialize;
-use tokio::task::spawn_blocking;
 
-use super::problem::Problem;
+use super::problem::{Problem, on_disk};
 use super::shared::Shared;
 use crate::auth::{Revocation, RevokeError};
 
@@ -61,17 +59,15 @@ async fn lift(
     Ok(Json(Lifted { lifted }))
 }
 
-async fn on_disk<T: Send + 'static>(
-    change: impl FnOnce() -> Result<T, RevokeError> + Send + 'static,
-) -> Result<T, Problem> {
-    let changed = spawn_blocking(change).await;
-    let changed = changed.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
-    changed.map_err(|error| match error {
-        RevokeError::Invalid => Problem::bad(error.to_string()),
-        RevokeError::Full => Problem::conflict(error.to_string()),
-        RevokeError::Io(source) => {
-            tracing::error!(error = %source, "revocations can't be written");
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, RevokeError::Io(source).to_string())
+impl From<RevokeError> for Problem {
+    fn from(error: RevokeError) -> Self {
+        match error {
+            RevokeError::Invalid => Self::bad(error.to_string()),
+            RevokeError::Full => Self::conflict(error.to_string()),
+            RevokeError::Io(source) => {
+                tracing::error!(error = %source, "revocations can't be written");
+                Self::unavailable(RevokeError::Io(source).to_string())
+            }
         }
-    })
+    }
 }

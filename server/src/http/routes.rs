@@ -17,7 +17,7 @@ use super::peer::Peer;
 use super::problem::Problem;
 use super::shared::{CONNECT, Shared};
 use super::upgrade::{Asked, Pending};
-use super::{objects, page, revocations};
+use super::{api_keys, objects, page, revocations};
 
 /// What clients and browsers may ask.
 pub(super) fn public(shared: &Arc<Shared>) -> Router {
@@ -30,6 +30,7 @@ pub(super) fn internal(shared: &Arc<Shared>) -> Router {
         .merge(guarded(Router::new().route("/metrics", get(metrics))))
         .merge(guarded(objects::routes()))
         .merge(guarded_from_pages(revocations::routes(), shared))
+        .merge(guarded_from_pages(api_keys::routes(), shared))
         .merge(guarded_from_pages(controls::routes(shared), shared));
     finish(operators, Router::new().route("/health/ready", get(ready)), shared)
 }

@@ -44,8 +44,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("log", &["clock", "memory"]),
     ("sim", &["auth", "clock", "limits", "log", "object", "room", "session", "socket"]),
     ("room", &["object"]),
-    ("cli", &["revoke", "table", "tokens"]),
-    ("main", &["cli", "logging", "restart", "revoke", "table", "tokens"]),
+    ("api_keys", &["logging", "operators"]),
+    ("cli", &["api_keys", "revoke", "table", "tokens"]),
+    ("main", &["api_keys", "cli", "logging", "restart", "revoke", "table", "tokens"]),
     ("revoke", &["operators"]),
     ("table", &["operators"]),
 ];

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that fails may panic")]
 
+mod api_keys;
 mod architecture;
 mod checked_client;
 mod client;
