@@ -9,7 +9,7 @@ use confique::Layer as _;
 
 use dormouse::auth::{Grant, Revocation, Verb};
 use dormouse::clock::Clock;
-use dormouse::config::{self, Config, Layer, ListenAddress};
+use dormouse::config::{self, Config, Layer, ListenAddress, OperatorsAddress};
 use dormouse::object::State;
 use dormouse_protocol::ObjectName;
 use humantime_serde::re::humantime::parse_duration;
@@ -162,7 +162,7 @@ pub(crate) struct RevokeFlags {
 /// Where the server is.
 #[derive(Debug, Args)]
 pub(crate) struct OperatorsFlags {
-    /// The server's address for operators
+    /// The server's address for operators: http://HOST:PORT or unix:PATH
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7701")]
     url: String,
 }
@@ -203,9 +203,9 @@ pub(crate) struct Flags {
     /// The host and port to listen on, such as 127.0.0.1:7700, the default, or localhost:7700; port 0 takes any free one
     #[arg(long, value_name = "HOST:PORT")]
     listen: Option<ListenAddress>,
-    /// The host and port for operators (metrics, health, objects), by default 127.0.0.1:7701
+    /// The host and port for operators (metrics, health, objects), by default 127.0.0.1:7701; or a Unix socket, unix:PATH
     #[arg(long, value_name = "HOST:PORT")]
-    internal: Option<ListenAddress>,
+    internal: Option<OperatorsAddress>,
     /// Listen beyond the loopback interface without any key of tokens
     #[arg(long)]
     insecure: bool,
@@ -216,7 +216,7 @@ pub(crate) struct Flags {
 /// Which objects to show, and how.
 #[derive(Debug, Args)]
 pub(crate) struct ObjectsFlags {
-    /// The server's address for operators
+    /// The server's address for operators: http://HOST:PORT or unix:PATH
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7701")]
     url: String,
     /// Only the objects in this state

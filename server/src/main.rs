@@ -8,6 +8,7 @@ mod restart;
 mod revoke;
 mod table;
 mod tokens;
+mod unix_connector;
 
 use std::cell::Cell;
 use std::error::Error;
@@ -190,6 +191,10 @@ fn announce(server: &Server) {
     let internal = server.internal_addresses().iter().map(|address| ("internal", "http", address));
     let written = public.chain(internal).try_for_each(|(what, scheme, address)| {
         writeln!(stdout, "dormouse {VERSION} {what} on {scheme}://{address}")
+    });
+    let written = written.and_then(|()| match server.internal_socket() {
+        Some(path) => writeln!(stdout, "dormouse {VERSION} internal on unix:{}", path.display()),
+        None => Ok(()),
     });
     if let Err(error) = written {
         // The server works without a reader of these lines.

@@ -7,7 +7,10 @@ use anyhow::{Context as _, bail};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use ureq::http::{Response, StatusCode};
+use ureq::unversioned::resolver::DefaultResolver;
 use ureq::{Agent, Body};
+
+use crate::unix_connector::UnixConnector;
 
 /// The longest time for an answer. The server may sync a file before it answers.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -25,13 +28,18 @@ struct Problem {
 }
 
 impl Operators {
+    /// The server at `http://HOST:PORT` or `unix:PATH`.
     pub(crate) fn at(url: &str) -> Self {
-        Self { url: url.trim_end_matches('/').into(), agent: agent(PATIENCE) }
+        Self { url: url.trim_end_matches('/').into(), agent: agent(url, PATIENCE) }
+    }
+
+    fn uri(&self, path: &str) -> String {
+        format!("{}{path}", base(&self.url))
     }
 
     /// Asks for what is at a path.
     pub(crate) fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
-        self.answer(self.agent.get(format!("{}{path}", self.url)).call())
+        self.answer(self.agent.get(self.uri(path)).call())
     }
 
     /// Sends a body to a path, for an answer.
@@ -40,7 +48,7 @@ impl Operators {
         path: &str,
         body: &impl Serialize,
     ) -> anyhow::Result<T> {
-        self.answer(self.agent.post(format!("{}{path}", self.url)).send_json(body))
+        self.answer(self.agent.post(self.uri(path)).send_json(body))
     }
 
     fn answer<T: DeserializeOwned>(
@@ -61,15 +69,31 @@ impl Operators {
     }
 }
 
-/// An agent whose requests take at most so long. It asks the server directly, whatever proxy the environment names.
-pub(crate) fn agent(timeout: Duration) -> Agent {
-    Agent::config_builder()
+/// An agent for the server at a URL, whose requests take at most so long. It asks the server directly, whatever proxy the environment
+/// names.
+pub(crate) fn agent(url: &str, timeout: Duration) -> Agent {
+    let config = Agent::config_builder()
         .timeout_global(Some(timeout))
         .max_redirects(0)
         .proxy(None)
         .http_status_as_error(false)
-        .build()
-        .into()
+        .build();
+    match socket_path(url) {
+        Some(path) => {
+            Agent::with_parts(config, UnixConnector::new(path), DefaultResolver::default())
+        }
+        None => config.into(),
+    }
+}
+
+/// What the paths of requests follow.
+pub(crate) fn base(url: &str) -> &str {
+    if socket_path(url).is_some() { "http://localhost" } else { url }
+}
+
+/// The path in `unix:PATH`.
+fn socket_path(url: &str) -> Option<&str> {
+    url.strip_prefix("unix:")
 }
 
 /// Prints the result of a command.

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZero;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -265,7 +265,12 @@ impl Server {
         self.http.uses_tls()
     }
 
-    /// All addresses that it listens on for operators, at least one.
+    /// The path of the Unix socket for operators, if they have one.
+    pub fn internal_socket(&self) -> Option<&Path> {
+        self.http.internal_socket()
+    }
+
+    /// All addresses that it listens on for operators; none if they have a Unix socket.
     pub fn internal_addresses(&self) -> &[SocketAddr] {
         self.http.internal_addresses()
     }

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::auth::Auth;
 use super::limits::Limits;
 use super::list;
-use super::listen::ListenAddress;
+use super::listen::{ListenAddress, OperatorsAddress};
 use super::rates::Rates;
 use super::size;
 use super::tls::Tls;
@@ -30,9 +30,10 @@ pub struct Config {
 
     /// The host and port for operators: metrics, readiness, objects and the controls for tests, and all that `listen` answers. The
     /// endpoints for operators need no token: keep this address on the loopback interface or in a private network. Port 0 takes any
-    /// free one.
+    /// free one. Or a Unix socket, `unix:/run/dormouse.sock`, to which only the user that runs the server may connect; it answers operators
+    /// only.
     #[config(env = "DORMOUSE_INTERNAL", default = "127.0.0.1:7701")]
-    pub internal: ListenAddress,
+    pub internal: OperatorsAddress,
 
     /// Listens beyond the loopback interface even if no key of tokens is configured. Every client that reaches the server can then read
     /// and write every room.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -83,6 +84,74 @@ impl<'de> Deserialize<'de> for ListenAddress {
     }
 }
 
+/// Where operators reach the server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OperatorsAddress {
+    /// A host and a port.
+    Tcp(ListenAddress),
+    /// A Unix socket, written as `unix:PATH`.
+    Unix(PathBuf),
+}
+
+/// The text is no address for operators.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotAnOperatorsAddress {
+    /// It is neither a path nor a host.
+    #[error("{NotAnAddress}, or unix:PATH for a Unix socket")]
+    Address,
+    /// The path is empty.
+    #[error("unix: needs the path of a socket, as in unix:/run/dormouse.sock")]
+    Path,
+}
+
+impl OperatorsAddress {
+    /// Changes the port, if it has one; 0 is any free one.
+    pub fn set_port(&mut self, port: u16) {
+        if let Self::Tcp(address) = self {
+            address.set_port(port);
+        }
+    }
+}
+
+impl FromStr for OperatorsAddress {
+    type Err = NotAnOperatorsAddress;
+
+    fn from_str(text: &str) -> Result<Self, NotAnOperatorsAddress> {
+        match text.strip_prefix("unix:") {
+            Some("") => Err(NotAnOperatorsAddress::Path),
+            Some(path) => Ok(Self::Unix(path.into())),
+            None => text.parse().map(Self::Tcp).map_err(|_| NotAnOperatorsAddress::Address),
+        }
+    }
+}
+
+impl From<SocketAddr> for OperatorsAddress {
+    fn from(address: SocketAddr) -> Self {
+        Self::Tcp(address.into())
+    }
+}
+
+impl fmt::Display for OperatorsAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+impl Serialize for OperatorsAddress {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for OperatorsAddress {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,6 +172,19 @@ mod tests {
             "::1:1",
         ] {
             assert_eq!(text.parse::<ListenAddress>(), Err(NotAnAddress), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn operators_may_have_a_unix_socket() {
+        for text in ["127.0.0.1:7701", "unix:/run/dormouse.sock", "unix:./a b"] {
+            assert_eq!(text.parse::<OperatorsAddress>().unwrap().to_string(), text);
+        }
+        for (text, why) in [
+            ("unix:", NotAnOperatorsAddress::Path),
+            ("/run/dormouse.sock", NotAnOperatorsAddress::Address),
+        ] {
+            assert_eq!(text.parse::<OperatorsAddress>(), Err(why), "{text:?}");
         }
     }
 

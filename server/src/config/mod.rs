@@ -23,7 +23,7 @@ use confique::{Config as _, File, FileFormat, Layer as _};
 pub use auth::Auth;
 pub use keys::{Class, Classes, Config, Liveness, Log, Objects, Presence, Retention};
 pub use limits::Limits;
-pub use listen::ListenAddress;
+pub use listen::{ListenAddress, OperatorsAddress};
 pub use rates::Rates;
 pub use tls::Tls;
 

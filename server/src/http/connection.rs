@@ -4,7 +4,7 @@
 //! one request has one deadline, whatever it does or leaves undone.
 
 use std::convert::Infallible;
-use std::net::{self, IpAddr};
+use std::net::{self, IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use hyper::server::conn::http1;
 use hyper::service::{HttpService, Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::connection_limiter::HttpPermit;
@@ -107,6 +107,25 @@ impl Server {
                 Err(error) => return tracing::warn!(%error, "an accepted socket was lost"),
             };
             if let Err(cut) = outcome {
+                counts.cut(cut);
+            }
+        }
+    }
+
+    /// The same for a connection of an operator.
+    pub(super) fn serve_unix(
+        &self,
+        stream: UnixStream,
+        permit: HttpPermit,
+        closing: Closing,
+    ) -> impl Future<Output = ()> + use<> {
+        let server = self.clone();
+        async move {
+            let counts = server.shared.counts.clone();
+            let deadline = Instant::now() + server.head_time;
+            let peer = Peer::new(Ipv4Addr::LOCALHOST.into());
+            let transport = Transport::Unix(stream);
+            if let Err(cut) = server.serve_http(transport, peer, deadline, permit, closing).await {
                 counts.cut(cut);
             }
         }

@@ -18,13 +18,14 @@ use tokio::time::{Instant, sleep_until};
 const HANDSHAKE_GRACE: Duration = Duration::from_secs(1);
 
 /// All of them. Clones share it: there is one for all addresses that the server listens on.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub(super) struct ConnectionLimiter {
     places: Arc<Semaphore>,
     oldest_first: Arc<Mutex<VecDeque<Inside>>>,
 }
 
 /// A connection that may be told to give way.
+#[derive(Debug)]
 struct Inside {
     told: oneshot::Sender<()>,
     /// Not before this time.

@@ -22,11 +22,11 @@ use super::reserve_descriptor::ReserveDescriptor;
 use crate::config::ListenAddress;
 
 /// With the usual 128, many clients that connect at once retransmit a second later.
-const BACKLOG: u32 = 4096;
+pub(super) const BACKLOG: u32 = 4096;
 /// Free ports of the first address that are tried at the other ones.
 const FREE_PORTS: usize = 16;
 /// File descriptors and memory do not come back faster than this when they are used up.
-const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(100);
+pub(super) const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(100);
 
 /// The system is to tell of a connection when its first bytes are there, or after so many seconds: without that (`TCP_DEFER_ACCEPT`
 /// of tcp(7)) nearly every connection would be met before its handshake is there, and cost half as much again.

@@ -33,10 +33,12 @@ mod revocations;
 mod routes;
 mod shared;
 mod transport;
+mod unix;
 mod upgrade;
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,8 +49,9 @@ use tokio::time::{Instant, timeout_at};
 use self::connection_limiter::ConnectionLimiter;
 use self::log_throttle::LogThrottle;
 use self::reserve_descriptor::ReserveDescriptor;
+use self::unix::UnixSocket;
 use crate::auth::Auth;
-use crate::config::{Config, ListenAddress};
+use crate::config::{Config, ListenAddress, OperatorsAddress};
 use crate::limits::{Budget, Pressure};
 use crate::log::Log;
 use crate::metrics::Metrics;
@@ -101,6 +104,7 @@ pub struct HttpServer {
     public: Entrance,
     /// For operators.
     internal: Entrance,
+    unix_path: Option<PathBuf>,
     uses_tls: bool,
     /// Set to the moment by which everything has to be closed.
     closing: watch::Sender<Option<Instant>>,
@@ -112,6 +116,7 @@ struct Entrance {
     addresses: Vec<SocketAddr>,
     /// A permit for each connection that may be in HTTP, and how many there are.
     in_http: (Arc<Semaphore>, u32),
+    limiter: ConnectionLimiter,
     accepting: Vec<JoinHandle<()>>,
 }
 
@@ -125,6 +130,14 @@ pub enum Error {
         key: &'static str,
         /// The address that was asked for.
         address: ListenAddress,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The Unix socket cannot be made: another server has it, or the directory is not there.
+    #[error("cannot listen on unix:{}: free it, or choose another one with --internal", .path.display())]
+    ListenUnix {
+        /// The path that was asked for.
+        path: PathBuf,
         /// What the system said.
         source: io::Error,
     },
@@ -144,7 +157,10 @@ impl HttpServer {
     ) -> Result<Self, Error> {
         let counts = metrics::Counts::register(metrics.registry())?;
         let public = bind(&config.listen, "listen")?;
-        let internal = bind(&config.internal, "internal")?;
+        let internal = match &config.internal {
+            OperatorsAddress::Tcp(address) => (bind(address, "internal")?, None),
+            OperatorsAddress::Unix(path) => (Vec::new(), Some(bind_unix(path)?)),
+        };
         counts.connections_limit.set(config.limits.connections.cast_signed() as i64);
         let (closing, closed) = watch::channel(None);
         let shared = Arc::new(shared::Shared {
@@ -178,8 +194,23 @@ impl HttpServer {
         };
         let public = open(public, routes::public(&shared), opening, most);
         let plain = opening::Opening::default();
-        let internal = open(internal, routes::internal(&shared), plain, INTERNAL_CONNECTIONS);
-        Ok(Self { public, internal, uses_tls: shared.inside.tls.is_some(), closing })
+        let (listeners, unix) = internal;
+        let mut internal =
+            open(listeners, routes::internal(&shared), plain.clone(), INTERNAL_CONNECTIONS);
+        let unix_path = unix.as_ref().map(|unix| unix.path().to_owned());
+        if let Some(unix) = unix {
+            let routes = routes::internal_unix(&shared);
+            let head_time = config.limits.handshake_timeout;
+            let server = connection::Server::new(
+                shared.clone(),
+                routes,
+                plain,
+                HandOver::clone(hand_over),
+                head_time,
+            );
+            internal.accept_unix(unix, server, Closing(closed.clone()));
+        }
+        Ok(Self { public, internal, unix_path, uses_tls: shared.inside.tls.is_some(), closing })
     }
 
     /// The addresses for clients, at least one, with the real port where port 0 was asked for.
@@ -192,7 +223,12 @@ impl HttpServer {
         self.uses_tls
     }
 
-    /// The addresses for operators, likewise.
+    /// The path of the Unix socket for operators, if it listens there.
+    pub fn internal_socket(&self) -> Option<&Path> {
+        self.unix_path.as_deref()
+    }
+
+    /// The addresses for operators, likewise; none if they have a Unix socket.
     pub fn internal_addresses(&self) -> &[SocketAddr] {
         &self.internal.addresses
     }
@@ -206,6 +242,10 @@ impl HttpServer {
             tracing::warn!("HTTP connections were still open after the deadline");
         }
     }
+}
+
+fn bind_unix(path: &Path) -> Result<UnixSocket, Error> {
+    UnixSocket::bind(path).map_err(|source| Error::ListenUnix { path: path.to_owned(), source })
 }
 
 fn bind(
@@ -242,7 +282,12 @@ impl Entrance {
             };
             accepting.push(tokio::spawn(acceptor.run()));
         }
-        Self { addresses, in_http: (in_http, most as u32), accepting }
+        Self { addresses, in_http: (in_http, most as u32), limiter, accepting }
+    }
+
+    fn accept_unix(&mut self, socket: UnixSocket, server: connection::Server, closing: Closing) {
+        let running = socket.run(server, self.limiter.clone(), closing);
+        self.accepting.push(tokio::spawn(running));
     }
 
     /// Waits until nothing is accepted any more and every connection has left HTTP.

@@ -21,29 +21,43 @@ use super::{api_keys, objects, page, revocations};
 
 /// What clients and browsers may ask.
 pub(super) fn public(shared: &Arc<Shared>) -> Router {
-    finish(Router::new(), Router::new(), shared)
+    finish(clients(), Router::new(), shared)
 }
 
 /// The same, and what only operators may ask.
 pub(super) fn internal(shared: &Arc<Shared>) -> Router {
-    let operators = Router::new()
+    finish(clients().merge(operators(shared)), probes(), shared)
+}
+
+/// What only operators may ask, over a Unix socket.
+pub(super) fn internal_unix(shared: &Arc<Shared>) -> Router {
+    finish(operators(shared), probes(), shared)
+}
+
+fn clients() -> Router<Arc<Shared>> {
+    Router::new().route(CONNECT, get(connect)).merge(page::routes())
+}
+
+fn probes() -> Router<Arc<Shared>> {
+    Router::new().route("/health/ready", get(ready))
+}
+
+fn operators(shared: &Arc<Shared>) -> Router<Arc<Shared>> {
+    Router::new()
         .merge(guarded(Router::new().route("/metrics", get(metrics))))
         .merge(guarded(objects::routes()))
         .merge(guarded_from_pages(revocations::routes(), shared))
         .merge(guarded_from_pages(api_keys::routes(), shared))
-        .merge(guarded_from_pages(controls::routes(shared), shared));
-    finish(operators, Router::new().route("/health/ready", get(ready)), shared)
+        .merge(guarded_from_pages(controls::routes(shared), shared))
 }
 
-/// Adds what everybody may ask, and what holds for every answer.
+/// Adds what holds for every answer.
 fn finish(
-    operators: Router<Arc<Shared>>,
+    routes: Router<Arc<Shared>>,
     probes: Router<Arc<Shared>>,
     shared: &Arc<Shared>,
 ) -> Router {
-    operators
-        .route(CONNECT, get(connect))
-        .merge(page::routes())
+    routes
         .layer(from_fn_with_state(Arc::clone(shared), check_host))
         // Probes may use any name, and learn nothing but the health.
         .merge(probes.route("/health/live", get(|| async { "live\n" })))

@@ -1,4 +1,4 @@
-//! What carries an HTTP connection: a socket of TCP, with or without TLS.
+//! What carries an HTTP connection: a socket of TCP, with or without TLS, or a Unix socket.
 
 use std::io;
 use std::net;
@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 
 use super::reject::{self, Rejection};
 use crate::tls;
@@ -14,6 +14,7 @@ use crate::tls;
 pub(super) enum Transport {
     Plain(TcpStream),
     Tls(Box<tls::Stream>),
+    Unix(UnixStream),
 }
 
 /// What is left of a transport that leaves HTTP.
@@ -25,8 +26,10 @@ pub(super) struct Parts {
 }
 
 impl Transport {
+    /// What the reactors need. They know sockets of TCP only.
     pub(super) fn into_parts(self) -> io::Result<Parts> {
         let (socket, tls, unread) = match self {
+            Self::Unix(_) => return Err(io::ErrorKind::Unsupported.into()),
             Self::Plain(socket) => (socket, None, Vec::new()),
             Self::Tls(stream) => {
                 let (socket, session, unread) = stream.into_parts();
@@ -61,6 +64,7 @@ impl AsyncRead for Transport {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_read(cx, buffer),
             Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Unix(socket) => Pin::new(socket).poll_read(cx, buffer),
         }
     }
 }
@@ -74,6 +78,7 @@ impl AsyncWrite for Transport {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_write(cx, bytes),
             Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Unix(socket) => Pin::new(socket).poll_write(cx, bytes),
         }
     }
 
@@ -81,6 +86,7 @@ impl AsyncWrite for Transport {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_flush(cx),
             Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Unix(socket) => Pin::new(socket).poll_flush(cx),
         }
     }
 
@@ -88,6 +94,7 @@ impl AsyncWrite for Transport {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Unix(socket) => Pin::new(socket).poll_shutdown(cx),
         }
     }
 }

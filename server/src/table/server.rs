@@ -9,7 +9,7 @@ use serde::Deserialize;
 use ureq::Agent;
 
 use super::summary::Summary;
-use crate::operators::agent;
+use crate::operators::{agent, base};
 
 /// The server gives no more at once.
 pub(super) const MAX_ROWS: usize = 1_000;
@@ -67,7 +67,7 @@ pub(super) struct Log {
 /// Why there is nothing to show.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AskError {
-    #[error("{0} is not the URL of a server: write it as http://HOST:PORT")]
+    #[error("{0} is not the URL of a server: write it as http://HOST:PORT or unix:PATH")]
     BadUrl(String),
     #[error("no server answers at {url}: start one with `dormouse`, or say with --url where it is")]
     Unreachable { url: String, source: Box<ureq::Error> },
@@ -84,7 +84,7 @@ impl Object {
 impl Source {
     /// Objects of the server at `url`; only those in one state where one is named.
     pub(crate) fn new(url: &str, state: Option<String>) -> Self {
-        Self { agent: agent(PATIENCE), url: url.trim_end_matches('/').to_owned(), state }
+        Self { agent: agent(url, PATIENCE), url: url.trim_end_matches('/').to_owned(), state }
     }
 
     /// What the server says now. Blocks, as `ask` does.
@@ -95,8 +95,8 @@ impl Source {
 
     /// At most `rows` objects. Blocks, for some seconds at most.
     pub(super) fn ask(&self, rows: usize) -> Result<Objects, AskError> {
-        // Without TLS, which the server does not speak.
-        if !self.url.starts_with("http://") {
+        // Without TLS, which the server does not speak here.
+        if !self.url.starts_with("http://") && !self.url.starts_with("unix:") {
             return Err(AskError::BadUrl(self.url.clone()));
         }
         let rows = rows.clamp(1, MAX_ROWS);
@@ -122,7 +122,7 @@ impl Source {
     }
 
     fn list(&self, state: Option<&str>, limit: usize) -> Result<Objects, AskError> {
-        let request = self.agent.get(format!("{}/v1/objects", self.url));
+        let request = self.agent.get(format!("{}/v1/objects", base(&self.url)));
         let request =
             request.query("limit", limit.to_string()).query_pairs(state.map(|it| ("state", it)));
         let answer = request.call().and_then(|answer| answer.into_body().read_json());

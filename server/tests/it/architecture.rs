@@ -49,6 +49,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("main", &["api_keys", "cli", "logging", "restart", "revoke", "table", "tokens"]),
     ("revoke", &["operators"]),
     ("table", &["operators"]),
+    ("operators", &["unix_connector"]),
 ];
 
 /// The parts that are named by `crate::` paths in a source, with `crate::{a, b::c}` taken apart.

@@ -48,5 +48,6 @@ mod support;
 mod table;
 mod tls;
 mod tokens;
+mod unix_socket;
 mod upgrade;
 mod websocket;
