@@ -2,7 +2,7 @@
 //! same over what the targets have found worth keeping.
 
 pub use crate::auth::{grants, tokens};
-pub use crate::http::{handshake, query};
+pub use crate::http::{handshake, proxy_header, query};
 pub use crate::socket::frames;
 
 /// All that is stored: events by the log, and rosters.
@@ -47,6 +47,11 @@ mod tests {
     #[test]
     fn handshakes_hold() {
         over_the_corpus("handshake", handshake);
+    }
+
+    #[test]
+    fn proxy_headers_hold() {
+        over_the_corpus("proxy_header", proxy_header);
     }
 
     #[test]

@@ -71,8 +71,13 @@ impl Site {
         let parent = options.data.clone().unwrap_or_else(env::temp_dir);
         let data = TempDir::with_prefix_in("dormouse-", &parent)
             .with_context(|| format!("cannot make a directory in {}", parent.display()))?;
-        let tls = options.tls.then(|| certificate(data.path())).transpose()?;
-        Ok(Self { program, data, tls })
+        Ok(Self { program, data, tls: None })
+    }
+
+    /// Gives its servers a certificate, if `tls` is true.
+    pub(crate) fn over_tls(mut self, tls: bool) -> Result<Self> {
+        self.tls = tls.then(|| certificate(self.data.path())).transpose()?;
+        Ok(self)
     }
 
     /// Starts a server on what the last one left. What is not set has its default, whatever the environment says.
@@ -272,8 +277,7 @@ mod tests {
 
     #[test]
     fn a_program_that_is_missing_is_named_with_the_remedy() {
-        let options =
-            ServerOptions { server: Some("/nowhere/dormouse".into()), data: None, tls: false };
+        let options = ServerOptions { server: Some("/nowhere/dormouse".into()), data: None };
         let error = Site::new(&options).err().unwrap().to_string();
         assert!(error.contains("/nowhere/dormouse") && error.contains("cargo build"), "{error}");
     }

@@ -23,6 +23,9 @@ pub struct TargetOptions {
     /// The server
     #[command(flatten)]
     pub server: ServerOptions,
+    /// Give a server that is started a certificate, and connect over TLS
+    #[arg(long, conflicts_with = "url")]
+    pub tls: bool,
     /// Keep a server that is started on the first core, and this program on the last
     #[arg(long)]
     pub pin: bool,

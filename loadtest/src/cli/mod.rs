@@ -105,9 +105,6 @@ pub struct ServerOptions {
     /// Where to make a directory for the log, which is removed at the end [default: the system's place for temporary files]
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
-    /// Give a server that is started a certificate, and connect over TLS: for idle, fanout, rooms, echo and presence
-    #[arg(long)]
-    pub tls: bool,
 }
 
 /// What the scenario of idle connections can be told.
@@ -116,6 +113,9 @@ pub struct IdleOptions {
     /// The server
     #[command(flatten)]
     pub server: ServerOptions,
+    /// Give the server a certificate, and connect over TLS
+    #[arg(long)]
+    pub tls: bool,
     /// Connections, each a member of one room
     #[arg(long, default_value_t = 19_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub connections: u32,

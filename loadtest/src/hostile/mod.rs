@@ -11,7 +11,7 @@ mod peer;
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::ValueEnum as _;
 
 pub use attack::Attack;
@@ -47,6 +47,7 @@ pub fn run(options: &HostileOptions) -> Result<Outcome> {
     let plan = Plan { rooms: *rooms, members_each: *members, publishers_each: 1 };
     let settings = [("COMPRESSION", "true"), ("RATES_ON_LOOPBACK", "true")];
     let settings = settings.map(|(key, value)| (key, value.to_owned()));
+    ensure!(!aim.tls, "hostile peers speak no TLS: leave out --tls");
     let target = Target::new_with(aim, plan.members() + attackers, &settings)?;
     let wire = aim.wire();
     let setup = Setup {

@@ -27,7 +27,7 @@ pub fn run(options: &IdleOptions) -> Result<Outcome> {
         source_addresses: options.source_addresses,
     };
     let connections = u64::from(crowd.connections);
-    let site = Site::new(&options.server)?;
+    let site = Site::new(&options.server)?.over_tls(options.tls)?;
     let server = site.start(&[
         ("LIMITS_CONNECTIONS", (crowd.connections + SPARE_CONNECTIONS).to_string()),
         ("CLASSES_ROOM_SLEEP_AFTER", "1s".to_owned()),

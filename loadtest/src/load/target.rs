@@ -49,7 +49,7 @@ impl Target {
             Self::at(url, options.pid)?
         } else {
             cores.as_ref().map_or(Ok(()), Cores::use_first)?;
-            Self::start_for(&options.server, connections, settings)?
+            Self::start_for(&options.server, options.tls, connections, settings)?
         };
         cores.as_ref().map_or(Ok(()), Cores::use_last)?;
         Ok(target)
@@ -82,22 +82,26 @@ impl Target {
 
     /// A new one that allows so many connections.
     pub(crate) fn start(options: &ServerOptions, connections: u32) -> Result<Self> {
-        Self::start_for(options, connections, &[])
+        Self::start_for(options, false, connections, &[])
     }
 
     fn start_for(
         options: &ServerOptions,
+        tls: bool,
         connections: u32,
         settings: &[(&str, String)],
     ) -> Result<Self> {
         let allowed = (connections + SPARE_CONNECTIONS).to_string();
         let limits = [("LIMITS_CONNECTIONS", allowed.clone()), ("LIMITS_ROSTER_MEMBERS", allowed)];
-        Self::start_with(options, &[&limits, settings].concat())
+        Self::start_at(Site::new(options)?.over_tls(tls)?, &[&limits, settings].concat())
     }
 
     /// A new one with these settings.
     pub(crate) fn start_with(options: &ServerOptions, settings: &[(&str, String)]) -> Result<Self> {
-        let site = Site::new(options)?;
+        Self::start_at(Site::new(options)?, settings)
+    }
+
+    fn start_at(site: Site, settings: &[(&str, String)]) -> Result<Self> {
         let server = site.start(settings)?;
         Ok(Self {
             system: "dormouse",

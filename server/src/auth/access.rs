@@ -55,7 +55,8 @@ impl Access {
 
     /// What a back end has by its API key.
     pub(super) fn of_api_key(key: Arc<ApiKey>) -> Self {
-        Self { api_key: Some(key.clone()), ..Self::anonymous(key.grants()) }
+        let access = Self::anonymous(key.grants());
+        Self { api_key: Some(key), ..access }
     }
 
     /// What a client has by its certificate.

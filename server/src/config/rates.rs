@@ -49,7 +49,8 @@ pub struct Rates {
 #[derive(Debug, Clone, PartialEq, Serialize, confique::Config)]
 #[config(layer_attr(serde(deny_unknown_fields)))]
 pub struct Address {
-    /// Requests to connect. The server answers one more with HTTP 429.
+    /// Requests to connect, and other requests of HTTP but `/health/live`. The server answers one more with HTTP 429. Over TLS it counts
+    /// each connection before its handshake, and ends one more without an answer.
     #[config(env = "DORMOUSE_RATES_ADDRESS_CONNECTS", default = "20/s burst 200")]
     pub connects: Limit,
 

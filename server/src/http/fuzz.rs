@@ -1,7 +1,10 @@
-//! What holds for any bytes that somebody sends to the HTTP port: the fuzz targets `handshake` and `query`.
+//! What holds for any bytes that somebody sends to the HTTP port: the fuzz targets `handshake`, `proxy_header` and `query`.
 
 use std::cell::Cell;
 use std::convert::Infallible;
+use std::io::ErrorKind;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
 
 use axum::extract::Query;
 use axum::http::header::{SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL};
@@ -90,6 +93,28 @@ pub fn query(bytes: &[u8]) {
         let token = token.split('&').next();
         assert_eq!(token, Some(&*session.token), "the session is that of the token");
     }
+}
+
+/// The first bytes of a trusted proxy's connection: a header, and then what is not touched; or an error.
+pub fn proxy_header(bytes: &[u8]) {
+    let read = |bytes: &[u8]| {
+        let mut rest = bytes;
+        let client = match pin!(super::proxy_header::read(&mut rest)).poll(&mut noop()) {
+            Poll::Ready(client) => client.map_err(|error| error.kind()),
+            Poll::Pending => unreachable!("the bytes are there"),
+        };
+        (client, bytes.len() - rest.len())
+    };
+    let (client, len) = read(bytes);
+    if let Ok(client) = client {
+        assert_eq!(len, 16 + usize::from(u16::from_be_bytes([bytes[14], bytes[15]])));
+        assert_eq!(read(&bytes[..len]), (Ok(client), len), "what follows is not looked at");
+        assert_eq!(read(&bytes[..len - 1]).0, Err(ErrorKind::UnexpectedEof));
+    }
+}
+
+fn noop() -> Context<'static> {
+    Context::from_waker(Waker::noop())
 }
 
 fn a_name(text: &str) {

@@ -62,7 +62,7 @@ use crate::socket::{Accepted, ConnectionPermits, Reactors};
 use crate::tls::Tls;
 
 #[cfg(any(test, fuzzing))]
-pub use fuzz::{handshake, query};
+pub use fuzz::{handshake, proxy_header, query};
 pub use health::{Health, NotReady};
 
 /// Takes the connections that have become WebSockets. It is called on a worker of the runtime and must not block.

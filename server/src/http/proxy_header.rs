@@ -34,10 +34,9 @@ pub(super) async fn read(socket: &mut (impl AsyncRead + Unpin)) -> io::Result<Op
 pub(super) fn client(header: &[u8]) -> io::Result<Option<IpAddr>> {
     let header = Header::try_from(header).map_err(|error| invalid(&error.to_string()))?;
     Ok(match (header.command, header.addresses) {
-        (Command::Local, _) => None,
         (Command::Proxy, Addresses::IPv4(addresses)) => Some(addresses.source_address.into()),
         (Command::Proxy, Addresses::IPv6(addresses)) => Some(addresses.source_address.into()),
-        (Command::Proxy, Addresses::Unspecified | Addresses::Unix(_)) => None,
+        (Command::Local, _) | (_, Addresses::Unspecified | Addresses::Unix(_)) => None,
     })
 }
 

@@ -21,17 +21,18 @@ use super::{api_keys, objects, page, revocations};
 
 /// What clients and browsers may ask.
 pub(super) fn public(shared: &Arc<Shared>) -> Router {
-    finish(clients(), Router::new(), shared)
+    let counted = from_fn_with_state(Arc::clone(shared), check_rate);
+    finish(clients().fallback(unknown).layer(counted), Router::new(), shared)
 }
 
 /// The same, and what only operators may ask.
 pub(super) fn internal(shared: &Arc<Shared>) -> Router {
-    finish(clients().merge(operators(shared)), probes(), shared)
+    finish(clients().merge(operators(shared)).fallback(unknown), probes(), shared)
 }
 
 /// What only operators may ask, over a Unix socket.
 pub(super) fn internal_unix(shared: &Arc<Shared>) -> Router {
-    finish(operators(shared), probes(), shared)
+    finish(operators(shared).fallback(unknown), probes(), shared)
 }
 
 fn clients() -> Router<Arc<Shared>> {
@@ -61,7 +62,6 @@ fn finish(
         .layer(from_fn_with_state(Arc::clone(shared), check_host))
         // Probes may use any name, and learn nothing but the health.
         .merge(probes.route("/health/live", get(|| async { "live\n" })))
-        .fallback(unknown)
         .layer(from_fn_with_state(Arc::clone(shared), complete))
         .with_state(Arc::clone(shared))
 }
@@ -129,6 +129,20 @@ async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
             (StatusCode::INTERNAL_SERVER_ERROR, "the metrics can't be printed\n").into_response()
         }
     }
+}
+
+/// Refuses requests of an address that connects too often.
+async fn check_rate(
+    State(shared): State<Arc<Shared>>,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+    next: Next,
+) -> Response {
+    // A handshake is counted by its own route.
+    if request.uri().path() != CONNECT && shared.count_connect(request.headers(), &peer).is_err() {
+        return Refusal::Rate.into_response();
+    }
+    next.run(request).await
 }
 
 /// Refuses requests that are addressed to another server: see [`Hosts`](super::host::Hosts).

@@ -1,9 +1,10 @@
 //! What the routes and the fast path share: the parts of the server, and the decision about a handshake.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::Inside;
 use super::credentials::{access_token, cookie_token};
@@ -59,22 +60,7 @@ impl Shared {
         if pressure.is(Level::NoConnections) {
             return Err(Refusal::Memory);
         }
-        let forwarded = request.headers.get_all(FORWARDED_FOR).iter();
-        let forwarded = forwarded.map(HeaderValue::as_bytes);
-        let address = rates.client_address(peer.address, forwarded);
-        if !rates.has_proxies()
-            && request.headers.contains_key(FORWARDED_FOR)
-            && self.unknown_proxy.is_due()
-        {
-            tracing::warn!(
-                peer = %peer.address,
-                "a request has X-Forwarded-For, but rates.trusted_proxies is empty: the rate limits count all clients of a proxy as one, \
-                 and a proxy on this machine makes them exempt"
-            );
-        }
-        if !(peer.is_counted && address == peer.address) {
-            rates.connect(address).map_err(|_| Refusal::Rate)?;
-        }
+        let address = self.count_connect(&request.headers, peer)?;
         let slot = self.slots.take().map_err(|why| match why {
             NoConnectionPermit::Full => Refusal::Full,
             NoConnectionPermit::Memory => Refusal::Memory,
@@ -100,6 +86,31 @@ impl Shared {
             _ => Refusal::AddressConnections,
         })?;
         Ok(Upgrade { handshake, admitted, client, slot })
+    }
+
+    /// Counts a connection against the rate limit of its client's address, unless that was done; returns the address.
+    pub(super) fn count_connect(
+        &self,
+        headers: &HeaderMap,
+        peer: &Peer,
+    ) -> Result<IpAddr, Refusal> {
+        let rates = &self.inside.rates;
+        let forwarded = headers.get_all(FORWARDED_FOR).iter().map(HeaderValue::as_bytes);
+        let address = rates.client_address(peer.address, forwarded);
+        if !rates.has_proxies()
+            && headers.contains_key(FORWARDED_FOR)
+            && self.unknown_proxy.is_due()
+        {
+            tracing::warn!(
+                peer = %peer.address,
+                "a request has X-Forwarded-For, but rates.trusted_proxies is empty: the rate limits count all clients of a proxy as one, \
+                 and a proxy on this machine makes them exempt"
+            );
+        }
+        if !(peer.is_counted && address == peer.address) {
+            rates.connect(address).map_err(|_| Refusal::Rate)?;
+        }
+        Ok(address)
     }
 
     /// Counts an answer.

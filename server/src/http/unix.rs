@@ -30,7 +30,7 @@ impl UnixSocket {
         socket.bind(&SockAddr::unix(path)?)?;
         // Before it listens: nobody connects to it with other permissions.
         fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
-        socket.listen(BACKLOG as i32)?;
+        socket.listen(BACKLOG.cast_signed())?;
         socket.set_nonblocking(true)?;
         Ok(Self { listener: UnixListener::from_std(socket.into())?, path: path.to_owned() })
     }

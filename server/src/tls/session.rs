@@ -14,7 +14,7 @@ use crate::limits::{Budget, Held, Permit, Purpose};
 pub(super) const MIN_BUFFER: usize = (16 << 10) + 2048 + 5;
 /// The plain bytes of one record.
 const FRAGMENT: usize = 16 << 10;
-/// What encryption adds to a fragment at most, with a KeyUpdate before it.
+/// What encryption adds to a fragment at most, with a `KeyUpdate` before it.
 const OVERHEAD: usize = 1 << 10;
 /// The size of the buffer that [`Session::write`] needs at least.
 pub const MIN_WRITE_BUFFER: usize = FRAGMENT + OVERHEAD;

@@ -305,3 +305,25 @@ async fn a_proxy_header_of_anyone_else_is_no_http() {
     // Who is no proxy needs none.
     Client::connect(server.address, Encoding::Json).await.ping().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn plain_requests_count_as_connects_and_health_checks_do_not() {
+    let server = limited(|config| {
+        config.rates.address.connects = "1/h burst 3".parse().unwrap();
+    })
+    .await;
+    let status = async |path: &str| {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        let answer = exchange(server.address, &request).await;
+        answer[9..12].parse::<u16>().unwrap()
+    };
+    assert_eq!(status("/").await, 200);
+    assert_eq!(status("/nothing").await, 404);
+    Client::connect(server.address, Encoding::Json).await.ping().await;
+    for _ in 0..2 {
+        assert_eq!(status("/").await, 429);
+        assert_eq!(status("/nothing").await, 429);
+        assert_eq!(status("/health/live").await, 200);
+    }
+    assert!(Client::try_connect(server.address, Encoding::Json, None).await.is_err());
+}

@@ -407,7 +407,7 @@ async fn a_forged_record_ends_its_connection() {
     for version in VERSIONS {
         let mut stream = encrypted.open(encrypted.client_config(&[version])).await.unwrap();
         stream.write_all(handshake("", "").as_bytes()).await.unwrap();
-        let mut buffer = [0; 64 << 10];
+        let mut buffer = [0; 8 << 10];
         assert!(stream.read(&mut buffer).await.unwrap() > 0);
         let (mut socket, _) = stream.into_inner();
         socket.write_all(&[23, 3, 3, 0, 30]).await.unwrap();
@@ -427,7 +427,7 @@ async fn a_record_that_does_not_end_is_not_waited_for() {
     .await;
     let mut stream = encrypted.open(encrypted.client_config(&[&TLS13])).await.unwrap();
     stream.write_all(handshake("", "").as_bytes()).await.unwrap();
-    let mut buffer = [0; 64 << 10];
+    let mut buffer = [0; 8 << 10];
     assert!(stream.read(&mut buffer).await.unwrap() > 0);
     let (mut socket, _) = stream.into_inner();
     socket.set_nodelay(true).unwrap();
