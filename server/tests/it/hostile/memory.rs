@@ -103,7 +103,8 @@ async fn that_members_hoard_who_take_nothing_is_taken_from_them() {
         raw.requests(requests).await;
     }
     let (mut number, since) = (0, Instant::now());
-    while overloaded(internal).await < 10 {
+    // How many are closed depends on how much each has taken by then: enough of them to fall below the level.
+    while overloaded(internal).await == 0 {
         number += 1;
         publish_in_the_end(&mut client, object, number).await;
         assert!(since.elapsed() < PATIENCE, "nobody is closed");
