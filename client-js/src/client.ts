@@ -27,15 +27,16 @@ export interface DormouseOptions {
   readonly timeout?: number;
   /** The token of a session to continue. */
   readonly session?: string;
+  /** The token that says who the user is and what it may do, for a server with keys. */
+  readonly token?: string;
   /**
-   * The token that says who the user is and what it may do, for a server with keys. A function is called at each attempt to
-   * connect, and before the token expires: the connection then goes on with the new one. It may return a promise. If it throws
-   * `Unauthorized`, the client stops.
+   * Gets a token, instead of `token`. It is called at each attempt to connect, and before the token expires: the connection then goes on
+   * with the new one. It may return a promise. If it throws `Unauthorized`, the client stops.
    */
-  readonly token?: string | (() => string | Promise<string>);
+  readonly getToken?: () => string | Promise<string>;
 }
 
-const OPTIONS = ["encoding", "WebSocket", "minReconnectDelay", "maxReconnectDelay", "timeout", "session", "token"];
+const OPTIONS = ["encoding", "WebSocket", "minReconnectDelay", "maxReconnectDelay", "timeout", "session", "token", "getToken"];
 
 /**
  * - `disconnected`: the application did not ask for a connection;
@@ -73,8 +74,7 @@ export class Dormouse extends Emitter<ClientEvents> {
   readonly #connection: Connection;
   readonly #context: RoomContext<AnyRoom>;
   #token: string | null;
-  /** The option `token`, if it is a function. */
-  readonly #nextToken: (() => string | Promise<string>) | null;
+  readonly #getToken: (() => string | Promise<string>) | null;
   #session: Session | null = null;
   #limits: Limits | null = null;
   #requests: Requests | null = null;
@@ -95,7 +95,13 @@ export class Dormouse extends Emitter<ClientEvents> {
     checkChoice("encoding", options.encoding, ["msgpack", "json"]);
     this.#url = connectUrl(url);
     this.#token = options.session ?? null;
-    this.#nextToken = typeof options.token === "function" ? options.token : null;
+    this.#getToken = options.getToken ?? null;
+    if (options.token !== undefined && options.getToken) {
+      throw new DormouseError("bad_request", "new Dormouse has the options token and getToken: leave one out");
+    }
+    if (typeof options.token === "function") {
+      throw new DormouseError("bad_request", "the option token is a text: pass a function as getToken");
+    }
     const WebSocket = options.WebSocket ?? (globalThis.WebSocket as WebSocketClass | undefined);
     if (!WebSocket) {
       throw new DormouseError("bad_request", "there is no global WebSocket: pass the class of the package ws as the option WebSocket");
@@ -106,7 +112,7 @@ export class Dormouse extends Emitter<ClientEvents> {
       { encoding, WebSocket, backoff, timeoutMs: timeout },
       {
         url: () => this.#urlWithSession(),
-        token: () => (typeof token === "function" ? token() : (token ?? null)),
+        token: () => this.#getToken?.() ?? token ?? null,
         stateChanged: (state) => this.#stateChanged(state),
         received: (message) => this.#received(message),
         failed: (error) => this.emit("error", error),
@@ -226,19 +232,19 @@ export class Dormouse extends Emitter<ClientEvents> {
   }
 
   /**
-   * Sends a new token before the one of this connection expires. If the function throws, the server closes the connection at the expiry, and
-   * the next attempt to connect calls the function again.
+   * Sends a new token before the one of this connection expires. If `getToken` throws, the server closes the connection at the expiry, and
+   * the next attempt to connect calls it again.
    */
   async #refreshToken(): Promise<void> {
     const requests = this.#requests;
-    if (!this.#nextToken || !requests) return;
+    if (!this.#getToken || !requests) return;
     try {
-      const token = await this.#nextToken();
+      const token = await this.#getToken();
       if (this.#requests !== requests) return;
       const failed = (error: DormouseError): void => this.emit("error", error);
       requests.request("auth", { token }, { ok: () => {}, refused: failed });
     } catch (error) {
-      this.emit("error", error instanceof DormouseError ? error : new DormouseError("unauthorized", `the option token has thrown: ${String(error)}`));
+      this.emit("error", error instanceof DormouseError ? error : new DormouseError("unauthorized", `getToken has thrown: ${String(error)}`));
     }
   }
 

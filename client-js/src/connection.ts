@@ -133,7 +133,7 @@ export class Connection {
   #noToken(error: unknown): void {
     this.#waiting = null;
     if (error instanceof Unauthorized) this.#input({ type: "rejected", error });
-    else this.#input({ type: "closed", code: 1006, reason: `the option token has thrown: ${String(error)}` });
+    else this.#input({ type: "closed", code: 1006, reason: `getToken has thrown: ${String(error)}` });
   }
 
   #openSocket(token: string | null): void {

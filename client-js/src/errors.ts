@@ -25,7 +25,7 @@ export type ServerErrorCode =
  * - `too_large`: the message is larger than the server's `limits.message_bytes`;
  * - `timeout`: no answer arrived in time;
  * - `disconnected`: `disconnect()` was called; a publish may or may not have been stored;
- * - `unauthorized`: the server requires a valid token, or the option `token` has thrown `Unauthorized`; the client does not try again;
+ * - `unauthorized`: the server requires a valid token, or `getToken` has thrown `Unauthorized`; the client does not try again;
  * - `closed`: the client gave up connecting, because the server does not want a reconnect or rejects this URL; a publish
  *   may or may not have been stored;
  * - `unreachable`: there is no connection at the moment and the client tries again; only the event `state` has this code;
@@ -63,7 +63,7 @@ export class DormouseError extends Error {
   }
 }
 
-/** Thrown by the option `token` if the user has no token any more. The client then stops. */
+/** Thrown by `getToken` if the user has no token any more. The client then stops. */
 export class Unauthorized extends DormouseError {
   constructor(message = "there is no token: the user has to sign in again") {
     super("unauthorized", message);

@@ -62,7 +62,7 @@ test("a connection goes on with a new token before the first one expires", async
     await Promise.resolve();
     return asked === 1 ? tokens[1]! : tokens[0]!;
   };
-  const ada = client({ token: next });
+  const ada = client({ getToken: next });
   ada.on("welcome", () => (connected += 1));
   const room = ada.join("room/a");
   await until("it has asked for the next token", () => asked === 2);
@@ -80,14 +80,14 @@ test("the client stops when the option token throws Unauthorized, and tries agai
     if (asked === 1) throw new Error("the network is down");
     throw new Unauthorized();
   };
-  const error = await refusal(client({ token: next }));
+  const error = await refusal(client({ getToken: next }));
   expect([asked, error.code]).toEqual([2, "unauthorized"]);
 });
 
 test("a new token that allows less ends the rooms that it does not allow", async () => {
   const tokens = [server.token("ada", ["room/kept: join, publish"]), server.token("ada", ["room/*: join, publish"], "5s")];
   let asked = 0;
-  const ada = client({ token: () => (++asked === 1 ? tokens[1]! : tokens[0]!) });
+  const ada = client({ getToken: () => (++asked === 1 ? tokens[1]! : tokens[0]!) });
   const [kept, lost] = [ada.join("room/kept"), ada.join("room/lost")];
   await until("both are live", () => kept.state === "live" && lost.state === "live");
   const ended = new Promise<DormouseError | undefined>((resolve) => lost.on("state", ({ error }) => resolve(error)));
@@ -104,7 +104,7 @@ test("a connection whose token expires continues with the next token", async () 
     if (asked === 2) throw new Error("the network is down");
     return server.token("ada", ["room/a: join, publish"], asked === 1 ? "2s" : "1h");
   };
-  const ada = client({ token: next });
+  const ada = client({ getToken: next });
   const room = ada.join("room/a");
   await until("it is live", () => room.state === "live");
   await room.publish("before");

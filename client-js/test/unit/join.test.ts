@@ -28,6 +28,8 @@ describe("an option that does not exist, or has a wrong value, is refused by its
   test("new Dormouse", () => {
     expect(() => new Dormouse("ws://host", { ...FAST, sesion: "x" } as object)).toThrow(refused('"sesion"'));
     expect(() => new Dormouse("ws://host", { ...FAST, encoding: "xml" as "json" })).toThrow(refused("encoding"));
+    expect(() => new Dormouse("ws://host", { ...FAST, token: (() => "t") as unknown as string })).toThrow(refused("getToken"));
+    expect(() => new Dormouse("ws://host", { ...FAST, token: "t", getToken: () => "t" })).toThrow(refused("token and getToken"));
   });
 
   test("publish, signal, history and readRoster", async () => {

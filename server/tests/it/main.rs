@@ -17,6 +17,7 @@ mod hostile;
 mod http;
 mod import_cycles;
 mod interests;
+mod jwks_tls;
 mod lifetime;
 mod objects;
 mod process;
