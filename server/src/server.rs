@@ -2,34 +2,33 @@
 //!
 //! Knows every part and none of their work.
 
-use std::collections::HashMap;
+mod open;
+mod settings;
+
 use std::io;
 use std::net::SocketAddr;
-use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use dormouse_protocol::{CloseCode, Limits, ObjectName};
+use dormouse_protocol::{CloseCode, ObjectName};
 use tokio::sync::oneshot;
-use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::auth::{self, Auth};
-use crate::clock::{BeforeEpoch, Clock};
+use crate::clock::BeforeEpoch;
 use crate::config::{Config, ListenAddress};
 use crate::http::{HandOver, Health, HttpServer, Inside};
-use crate::limits::{Budget, Level, Pressure, Watch, budget_bytes};
-use crate::log::{Log, OpenError, ReadError, ReadPool};
+use crate::limits::{Budget, Level, Pressure, Watch};
+use crate::log::{Log, OpenError, ReadError};
 use crate::metrics::Metrics;
-use crate::object::presence::StoredRosters;
 use crate::object::{Classes, Registry};
 use crate::rates::Rates;
-use crate::session::{self, KeyError, Sessions};
+use crate::session::KeyError;
 use crate::socket::{ReactorBuilders, Reactors};
-use crate::tls::{self, Tls};
+use crate::tls;
 use crate::{clock, descriptors, http, log, object, probe, room, socket};
 
 /// For requests under way when the server stops. All that it answers over HTTP it answers at once.
@@ -160,9 +159,9 @@ impl Server {
         }
         let metrics = Metrics::new()?;
         let tables = descriptors::share_out(&mut config);
-        let (log_memory, budget) = share_memory(&config, metrics.registry())?;
+        let (log_memory, budget) = open::share_memory(&config, metrics.registry())?;
         let log_metrics = log::Metrics::register(metrics.registry())?;
-        let log = open_log(&config, tables, log_memory, log_metrics).await?;
+        let log = open::log(&config, tables, log_memory, log_metrics).await?;
         let timeout = config.shutdown_timeout;
         let started = Self::start_on(log.clone(), config, classes, metrics, budget).await;
         if started.is_err() {
@@ -180,23 +179,27 @@ impl Server {
         metrics: Metrics,
         budget: Budget,
     ) -> Result<Self, StartError> {
-        let sessions = open_sessions(&config).await?;
-        let rosters = read_rosters(log.clone()).await?;
-        let auth = Arc::new(open_auth(&config).await?);
+        let sessions = open::sessions(&config).await?;
+        let rosters = open::rosters(log.clone()).await?;
+        let auth = Arc::new(open::auth(&config).await?);
         if auth.is_open() && !config.insecure && is_public(&config.listen) {
             return Err(StartError::Open(config.listen));
         }
-        let tls = open_tls(&config).await?;
+        let tls = open::tls(&config).await?;
         let health = Health::new(log.clone());
         let socket_metrics = socket::Metrics::register(metrics.registry())?;
-        let sockets = socket_settings(&config);
-        let builders =
-            ReactorBuilders::new(reactor_count(&config), sockets.bounds, &budget, &socket_metrics)?;
+        let sockets = settings::sockets(&config);
+        let builders = ReactorBuilders::new(
+            settings::reactor_count(&config),
+            sockets.bounds,
+            &budget,
+            &socket_metrics,
+        )?;
         let registry = Registry::new(
             log.clone(),
             classes,
             builders.sinks(),
-            object_settings(&config, budget.clone()),
+            settings::objects(&config, budget.clone()),
             rosters,
             object::Metrics::register(metrics.registry())?,
         );
@@ -313,90 +316,10 @@ impl Server {
     }
 }
 
-/// What the log keeps in memory. It does not give this up when memory is short.
-struct LogMemory {
-    cache_bytes: u64,
-    memtable_bytes: Option<u64>,
-}
-
-/// Shares `limits.memory` out: to the log, and to the budget of what clients make the server hold.
-fn share_memory(
-    config: &Config,
-    metrics: &prometheus::Registry,
-) -> prometheus::Result<(LogMemory, Budget)> {
-    let (limit, default) = (config.limits.memory, log::Options::default().cache_bytes);
-    let log = if limit == 0 {
-        LogMemory { cache_bytes: default, memtable_bytes: None }
-    } else {
-        LogMemory { cache_bytes: default.min(limit / 8), memtable_bytes: Some(limit / 16) }
-    };
-    // One memtable fills while another one is written out.
-    let log_bytes = log.cache_bytes + 2 * log.memtable_bytes.unwrap_or_default();
-    let budget = Budget::new(budget_bytes(limit, log_bytes), metrics)?;
-    Ok((log, budget))
-}
-
-/// Reads the key in the data directory, which the log has locked.
-async fn open_sessions(config: &Config) -> Result<Sessions, KeyError> {
-    let dir = config.data.clone();
-    let key = spawn_blocking(move || session::read_or_create(&dir)).await;
-    let key = key.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
-    Ok(Sessions::new(&key))
-}
-
-async fn read_rosters(log: Log) -> Result<StoredRosters, ReadError> {
-    let rosters = spawn_blocking(move || StoredRosters::read(&log)).await;
-    rosters.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
-}
-
 /// Whether other machines may reach an address. One that cannot be resolved is refused later.
 fn is_public(address: &ListenAddress) -> bool {
     let found = address.resolve().unwrap_or_default();
     found.iter().any(|address| !address.ip().is_loopback())
-}
-
-/// Reads the keys of tokens.
-async fn open_auth(config: &Config) -> Result<Auth, auth::StartError> {
-    let settings = config.auth.settings(&config.data);
-    let opened = spawn_blocking(move || Auth::start(settings)).await;
-    opened.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
-}
-
-/// Reads the certificates.
-async fn open_tls(config: &Config) -> Result<Option<Arc<Tls>>, tls::StartError> {
-    let Some(settings) = config.tls.settings() else { return Ok(None) };
-    let opened = spawn_blocking(move || Tls::start(settings)).await;
-    let opened = opened.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
-    opened.map(|tls| Some(Arc::new(tls)))
-}
-
-/// Opening blocks: after a crash it replays the journal.
-async fn open_log(
-    config: &Config,
-    open_tables: usize,
-    memory: LogMemory,
-    metrics: log::Metrics,
-) -> Result<Log, OpenError> {
-    let kept = &config.classes.room.retention;
-    let retention = log::Retention {
-        max_events: (kept.max_events > 0).then_some(kept.max_events),
-        max_age: (!kept.max_age.is_zero()).then_some(kept.max_age),
-        max_bytes: (kept.max_bytes > 0).then_some(kept.max_bytes),
-    };
-    let retention = HashMap::from([(room::CLASS.to_owned(), retention)]);
-    let min_free = config.log.min_free;
-    let LogMemory { cache_bytes, memtable_bytes } = memory;
-    let options = log::Options {
-        retention,
-        cache_bytes,
-        memtable_bytes,
-        open_tables,
-        min_free,
-        ..log::Options::default()
-    };
-    let dir = config.data.clone();
-    let opened = spawn_blocking(move || Log::open(&dir, options, metrics)).await;
-    opened.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
 }
 
 /// Lets the parts give up what they can do without while memory is short.
@@ -412,55 +335,4 @@ fn watch_memory(
             reactors.shed(if level >= Level::NoHoarders { excess } else { 0 });
         }
     })))
-}
-
-fn reactor_count(config: &Config) -> usize {
-    match config.reactors {
-        0 => thread::available_parallelism().map_or(1, NonZero::get).min(64),
-        count => count,
-    }
-}
-
-fn object_settings(config: &Config, budget: Budget) -> object::Settings {
-    object::Settings {
-        mailbox: config.limits.mailbox,
-        max_awake: config.objects.max_awake,
-        max_waking: config.objects.max_waking,
-        pinned: config.objects.pinned.iter().cloned().collect(),
-        dedupe_window: config.objects.dedupe_window,
-        dedupe_events: config.objects.dedupe_events as u64,
-        presence: object::presence::Settings {
-            interval: config.presence.interval,
-            grace: config.presence.grace,
-            max_members: config.limits.roster_members,
-            page_members: config.limits.roster_page,
-        },
-        budget,
-        clock: Clock::default(),
-        reads: ReadPool::current(),
-    }
-}
-
-fn socket_settings(config: &Config) -> socket::Settings {
-    let count = |count| u32::try_from(count).unwrap_or(u32::MAX);
-    socket::Settings {
-        limits: Limits {
-            message_bytes: config.limits.message_bytes as u64,
-            joins: count(config.limits.joins),
-            in_flight: count(config.limits.in_flight),
-            history_events: count(config.limits.history_events),
-            presence_bytes: count(config.limits.presence_bytes),
-            roster_members: count(config.limits.roster_page),
-        },
-        in_flight_bytes: config.limits.in_flight_bytes,
-        outbound_bytes: config.limits.outbound_bytes,
-        kept_signals: config.limits.signals,
-        ping_interval: config.liveness.ping_interval,
-        pong_timeout: config.liveness.pong_timeout,
-        stall_timeout: config.liveness.stall_timeout,
-        message_timeout: config.limits.message_timeout,
-        expiry_notice: config.auth.expiry_notice,
-        close_timeout: config.liveness.close_timeout,
-        bounds: socket::Bounds::default(),
-    }
 }

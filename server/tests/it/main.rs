@@ -11,6 +11,7 @@ mod conformance;
 mod dashboard;
 #[cfg(target_os = "linux")]
 mod disk;
+mod encrypted;
 mod guarded;
 mod handshakes;
 mod hostile;

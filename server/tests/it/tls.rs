@@ -1,119 +1,27 @@
-//! TLS: rooms over it, certificates by name and reloaded, certificates of clients, and what is no TLS.
+//! TLS: rooms over it, certificates by name and reloaded, certificates of clients.
 
 use std::io;
-use std::net::SocketAddr;
-use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use dormouse::config::Config;
 use dormouse_protocol::{ClientMessage, Encoding, Ping, ServerMessage, Start};
-use rcgen::{CertificateParams, DnType, Issuer, KeyPair, generate_simple_self_signed};
+use rcgen::{CertificateParams, DnType, Issuer, KeyPair};
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::version::{TLS12, TLS13};
-use rustls::{ClientConfig, HandshakeKind, RootCertStore, SupportedProtocolVersion};
+use rustls::pki_types::{PrivateKeyDer, ServerName};
+use rustls::version::TLS13;
+use rustls::{ClientConfig, HandshakeKind};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 
 use crate::client::{Client, Closed, ENCODINGS};
+use crate::encrypted::{Encrypted, VERSIONS, certificate, open, over, read_to_end};
 use crate::guarded::UNAUTHORIZED;
 use crate::raw::{TEXT, frame};
-use crate::server::TestServer;
 use crate::support::{PATIENCE, handshake};
-
-const VERSIONS: [&SupportedProtocolVersion; 2] = [&TLS12, &TLS13];
-
-/// Writes a certificate for these names and its key, and returns the setting that names them.
-fn certificate(dir: &Path, file: &str, names: &[&str]) -> String {
-    let names: Vec<_> = names.iter().map(ToString::to_string).collect();
-    let made = generate_simple_self_signed(names).unwrap();
-    let (chain, key) = (dir.join(format!("{file}.pem")), dir.join(format!("{file}.key")));
-    std::fs::write(&chain, made.cert.pem()).unwrap();
-    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
-    format!("{}, {}", chain.display(), key.display())
-}
-
-/// A server with a certificate for `localhost`, in `c.pem`.
-struct Encrypted {
-    server: TestServer,
-    dir: tempfile::TempDir,
-}
-
-impl Encrypted {
-    async fn start(change: impl FnOnce(&mut Config, &Path)) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let server = TestServer::start(|config| {
-            let setting = certificate(dir.path(), "c", &["localhost"]);
-            config.tls.certificates = vec![setting.parse().unwrap()];
-            change(config, dir.path());
-        })
-        .await;
-        Self { server, dir }
-    }
-
-    /// What a client trusts: the certificate in a file, as it is now.
-    fn roots(&self, file: &str) -> RootCertStore {
-        let mut roots = RootCertStore::empty();
-        let file = self.dir.path().join(format!("{file}.pem"));
-        roots.add(CertificateDer::from_pem_file(file).unwrap()).unwrap();
-        roots
-    }
-
-    fn client_config(&self, versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {
-        let builder = ClientConfig::builder_with_protocol_versions(versions);
-        builder.with_root_certificates(self.roots("c")).with_no_client_auth()
-    }
-
-    async fn open(&self, config: ClientConfig) -> io::Result<TlsStream<TcpStream>> {
-        open(self.server.address, Arc::new(config), "localhost").await
-    }
-
-    async fn client(&self, encoding: Encoding) -> Client {
-        let stream = self.open(self.client_config(&VERSIONS)).await.unwrap();
-        over(stream, encoding).await
-    }
-
-    async fn cut(&self, reason: &str) -> u64 {
-        let metric = format!("dormouse_http_cut_total{{reason=\"{reason}\"}}");
-        self.server.metric(&metric).await
-    }
-
-    async fn is_cut(&self, reason: &str, count: u64) {
-        let metric = format!("dormouse_http_cut_total{{reason=\"{reason}\"}}");
-        self.server.metric_is(&metric, |now| now == count).await;
-    }
-}
-
-async fn open(
-    address: SocketAddr,
-    config: Arc<ClientConfig>,
-    name: &'static str,
-) -> io::Result<TlsStream<TcpStream>> {
-    let socket = TcpStream::connect(address).await?;
-    socket.set_nodelay(true)?;
-    let name = ServerName::try_from(name).unwrap();
-    let connected = TlsConnector::from(config).connect(name, socket);
-    timeout(PATIENCE, connected).await.expect("the server shakes hands in time")
-}
-
-async fn over(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    encoding: Encoding,
-) -> Client {
-    Client::try_connect_over(Box::new(stream), encoding, "", |_| ()).await.unwrap()
-}
-
-async fn read_to_end(mut stream: impl AsyncRead + Unpin) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    timeout(PATIENCE, stream.read_to_end(&mut bytes)).await.expect("the end comes in time")?;
-    Ok(bytes)
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rooms_work_over_both_versions() {
@@ -359,84 +267,6 @@ async fn a_slow_reader_over_tls_gets_everything() {
     }
     while slow.position(read) < head {
         slow.next_of(read).await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn plain_http_is_told_that_the_address_speaks_tls() {
-    let encrypted = Encrypted::start(|_, _| ()).await;
-    let mut socket = TcpStream::connect(encrypted.server.address).await.unwrap();
-    socket.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
-    let answer = String::from_utf8(read_to_end(socket).await.unwrap()).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("https://"), "{answer}");
-    assert_eq!(encrypted.cut("plain_http").await, 1);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_no_tls_ends_with_an_alert_and_harms_nobody() {
-    let encrypted = Encrypted::start(|config, _| {
-        config.limits.handshake_timeout = Duration::from_secs(1);
-    })
-    .await;
-    let mut good = encrypted.client(Encoding::Json).await;
-    let hello_of_ssl_3 = [22, 3, 0, 0, 4, 1, 0, 0, 0];
-    let huge_record = [22, 3, 1, 0xFF, 0xFF, 1, 2, 3];
-    let garbage = [0x16; 300];
-    let mut count = 0;
-    for bytes in [&hello_of_ssl_3[..], &huge_record, &garbage, &[0x80, 0x2E, 1, 3, 1]] {
-        let mut socket = TcpStream::connect(encrypted.server.address).await.unwrap();
-        socket.write_all(bytes).await.unwrap();
-        let answer = read_to_end(socket).await.unwrap_or_default();
-        // An alert, or nothing where it is not even like TLS.
-        assert!(answer.is_empty() || answer[0] == 21, "{answer:?}");
-        count += 1;
-        encrypted.is_cut("tls", count).await;
-    }
-    // Who begins a handshake and does not go on.
-    let mut socket = TcpStream::connect(encrypted.server.address).await.unwrap();
-    socket.write_all(&[22, 3, 1, 2, 0, 1]).await.unwrap();
-    read_to_end(socket).await.unwrap();
-    encrypted.is_cut("handshake_timeout", 1).await;
-    good.ping().await;
-}
-
-/// A record that is not authentic ends the connection; others do not notice.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_forged_record_ends_its_connection() {
-    let encrypted = Encrypted::start(|_, _| ()).await;
-    for version in VERSIONS {
-        let mut stream = encrypted.open(encrypted.client_config(&[version])).await.unwrap();
-        stream.write_all(handshake("", "").as_bytes()).await.unwrap();
-        let mut buffer = [0; 8 << 10];
-        assert!(stream.read(&mut buffer).await.unwrap() > 0);
-        let (mut socket, _) = stream.into_inner();
-        socket.write_all(&[23, 3, 3, 0, 30]).await.unwrap();
-        socket.write_all(&[7; 30]).await.unwrap();
-        // What was underway, and an alert.
-        read_to_end(socket).await.unwrap();
-    }
-    encrypted.server.metric_is("dormouse_connections", |open| open == 0).await;
-}
-
-/// Promise 9: a record takes no longer than a message may.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_record_that_does_not_end_is_not_waited_for() {
-    let encrypted = Encrypted::start(|config, _| {
-        config.limits.message_timeout = Duration::from_millis(500);
-    })
-    .await;
-    let mut stream = encrypted.open(encrypted.client_config(&[&TLS13])).await.unwrap();
-    stream.write_all(handshake("", "").as_bytes()).await.unwrap();
-    let mut buffer = [0; 8 << 10];
-    assert!(stream.read(&mut buffer).await.unwrap() > 0);
-    let (mut socket, _) = stream.into_inner();
-    socket.set_nodelay(true).unwrap();
-    socket.write_all(&[23, 3, 3, 64, 0]).await.unwrap();
-    let closes = "dormouse_closes_total{code=\"slow_message\"}";
-    let since = Instant::now();
-    while encrypted.server.metric(closes).await == 0 {
-        let _ = socket.write_all(&[7]).await;
-        assert!(since.elapsed() < PATIENCE);
     }
 }
 

@@ -10,3 +10,4 @@ mod memory;
 mod messages;
 mod questions;
 mod silence;
+mod tls;
