@@ -181,34 +181,25 @@ impl HttpServer {
             unknown_proxy: LogThrottle::default(),
             metrics: metrics.clone(),
         });
-        let open = |listeners, routes, opening, most| {
+        let server = |routes, opening| {
             let (shared, hand_over) = (shared.clone(), HandOver::clone(hand_over));
             let head_time = config.limits.handshake_timeout;
-            let server = connection::Server::new(shared, routes, opening, hand_over, head_time);
-            Entrance::open(listeners, &server, &Closing(closed.clone()), most)
+            connection::Server::new(shared, routes, opening, hand_over, head_time)
         };
-        let most = config.limits.http_connections;
+        let closed = Closing(closed);
         let opening = opening::Opening {
             tls: shared.inside.tls.clone(),
             proxy_header: config.rates.proxy_protocol,
         };
-        let public = open(public, routes::public(&shared), opening, most);
-        let plain = opening::Opening::default();
+        let clients = server(routes::public(&shared), opening);
+        let public = Entrance::open(public, &clients, &closed, config.limits.http_connections);
         let (listeners, unix) = internal;
-        let mut internal =
-            open(listeners, routes::internal(&shared), plain.clone(), INTERNAL_CONNECTIONS);
+        let plain = opening::Opening::default;
+        let operators = server(routes::internal(&shared), plain());
+        let mut internal = Entrance::open(listeners, &operators, &closed, INTERNAL_CONNECTIONS);
         let unix_path = unix.as_ref().map(|unix| unix.path().to_owned());
         if let Some(unix) = unix {
-            let routes = routes::internal_unix(&shared);
-            let head_time = config.limits.handshake_timeout;
-            let server = connection::Server::new(
-                shared.clone(),
-                routes,
-                plain,
-                HandOver::clone(hand_over),
-                head_time,
-            );
-            internal.accept_unix(unix, server, Closing(closed.clone()));
+            internal.accept_unix(unix, server(routes::internal_unix(&shared), plain()), closed);
         }
         Ok(Self { public, internal, unix_path, uses_tls: shared.inside.tls.is_some(), closing })
     }
