@@ -59,10 +59,10 @@ async fn keys_of_an_issuer_come_over_https_from_whom_the_system_trusts() {
     let key = KeyPair::generate().unwrap();
     // An uncompressed point of P-256: 4, x, y (RFC 5480, section 2.2).
     let point = key.public_key_raw();
-    let part = |bytes: &[u8]| BASE64_URL_SAFE_NO_PAD.encode(bytes);
+    let encoded = |bytes: &[u8]| BASE64_URL_SAFE_NO_PAD.encode(bytes);
     let set = json!({ "keys": [{
         "kty": "EC", "crv": "P-256", "alg": "ES256", "kid": "k",
-        "x": part(&point[1..33]), "y": part(&point[33..]),
+        "x": encoded(&point[1..33]), "y": encoded(&point[33..]),
     }] });
     let port = serve(set, &issuer).await;
     let claims = json!({ "sub": "ada", "aud": "dormouse", "exp": now_seconds() + 600 });
