@@ -126,8 +126,9 @@ impl ApiKeys {
         Ok(Self { file, keys: RwLock::new(keys), writing: Mutex::default() })
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.keys.read().is_empty()
+    /// Whether there ever was a key: a server must not become open because its last one is revoked. Blocks.
+    pub(super) fn are_used(&self) -> bool {
+        self.file.exists()
     }
 
     /// The key that is presented, and notes that it is.

@@ -22,6 +22,11 @@ impl DurableFile {
         Self { path: dir.join(name) }
     }
 
+    /// Whether there is one. Blocks.
+    pub(super) fn exists(&self) -> bool {
+        self.path.exists()
+    }
+
     /// What it holds; nothing if there is no file. Blocks.
     pub(super) fn read<T: DeserializeOwned + Default>(&self) -> io::Result<T> {
         match fs::read(&self.path) {

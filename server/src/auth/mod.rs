@@ -167,7 +167,7 @@ impl Auth {
         for place in jwks.map(Place::Set).into_iter().chain(oidc.map(Place::Issuer)) {
             issuers.push(Jwks::start(place, keyring.clone())?);
         }
-        let has_keys = !keys.is_empty() || !issuers.is_empty() || !api_keys.is_empty();
+        let has_keys = !keys.is_empty() || !issuers.is_empty() || api_keys.are_used();
         let is_reloaded = !files.is_empty();
         let reloaded = keyring.clone();
         let reload_all = move || files.iter_mut().for_each(|file| file.reload(&reloaded));
@@ -217,7 +217,7 @@ impl Auth {
         }
         let access = match (token, certificate) {
             (Some(token), _) => self.authenticate(token, now_ms / 1000)?,
-            (None, Some(certificate)) => self.access_of(certificate)?,
+            (None, Some(certificate)) => self.access_of(certificate, now_ms / 1000)?,
             (None, None) => self.anonymous.clone().ok_or(Refusal::Missing)?,
         };
         let left = access.expires.map(|expires| {
@@ -228,8 +228,12 @@ impl Auth {
     }
 
     /// What the certificate of a client gives.
-    fn access_of(&self, certificate: &ClientCertificate) -> Result<Arc<Access>, Refusal> {
+    fn access_of(&self, certificate: &ClientCertificate, now: u64) -> Result<Arc<Access>, Refusal> {
         let access = Access::of_certificate(certificate, &self.rules.certificates)?;
+        // A resumed TLS session brings its certificate, which nobody checks a second time.
+        if access.has_expired(self.rules.leeway.as_secs(), now) {
+            return Err(Refusal::CertificateExpired);
+        }
         if self.is_revoked(&access) { Err(Refusal::Revoked) } else { Ok(Arc::new(access)) }
     }
 

@@ -71,6 +71,9 @@ pub enum Refusal {
         "the certificate names no user: its common name must have 1-128 bytes without control characters"
     )]
     CommonName,
+    /// The certificate was valid.
+    #[error("the certificate has expired")]
+    CertificateExpired,
     /// Its id is not a text of 1–128 bytes.
     #[error("the token's id (`jti`) must be a text of 1-128 bytes")]
     Id,

@@ -66,24 +66,30 @@ impl Server {
         &self.shared.counts
     }
 
-    /// Hands a connection over to the sockets if its whole handshake has arrived, or refuses it because of a limit. Returns any other one
-    /// unchanged.
-    pub(super) fn upgrade(&self, stream: net::TcpStream, peer: IpAddr) -> Option<net::TcpStream> {
-        if !self.opening.is_nothing(peer, &self.shared) {
-            return Some(stream);
+    /// Hands a connection over to the sockets if its whole handshake has arrived, or refuses it because of a limit. Returns any other one,
+    /// with what is known of its peer.
+    pub(super) fn upgrade(
+        &self,
+        stream: net::TcpStream,
+        address: IpAddr,
+    ) -> Option<(net::TcpStream, Peer)> {
+        let mut peer = Peer::new(address);
+        if !self.opening.is_nothing(address, &self.shared) {
+            return Some((stream, peer));
         }
-        let Granted { upgrade, answer } = match fast_path::take(&stream, peer, &self.shared) {
-            None => return Some(stream),
-            Some(Ok(granted)) => granted,
-            Some(Err(refusal)) => {
+        match fast_path::take(&stream, &mut peer, &self.shared) {
+            Some(Ok(Granted { upgrade, answer })) => {
+                upgrade.finish(stream, None, answer, Bytes::new(), &self.hand_over);
+                None
+            }
+            Some(Err(refusal)) if refusal.is_limit() => {
                 self.shared.counts.refused(refusal);
                 self.shared.count(CONNECT, StatusCode::TOO_MANY_REQUESTS);
                 reject::answer(&stream, "429 Too Many Requests", refusal.text());
-                return None;
+                None
             }
-        };
-        upgrade.finish(stream, None, answer, Bytes::new(), &self.hand_over);
-        None
+            Some(Err(_)) | None => Some((stream, peer)),
+        }
     }
 
     /// Whether the server speaks TLS here, and the connection has begun with something.
@@ -95,7 +101,7 @@ impl Server {
     pub(super) fn serve(
         &self,
         stream: net::TcpStream,
-        peer: IpAddr,
+        peer: Peer,
         permit: HttpPermit,
         closing: Closing,
     ) -> impl Future<Output = ()> + use<> {
@@ -134,7 +140,7 @@ impl Server {
     async fn listen(
         self,
         stream: TcpStream,
-        peer: IpAddr,
+        peer: Peer,
         mut permit: HttpPermit,
         mut closing: Closing,
     ) -> Result<(), Rejection> {

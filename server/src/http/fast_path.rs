@@ -5,7 +5,7 @@
 //! something else. The answer is not sent from here: the reactor writes it together with the first message.
 
 use std::io::Read as _;
-use std::net::{IpAddr, TcpStream};
+use std::net::TcpStream;
 
 use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, Method, Request};
@@ -30,27 +30,31 @@ pub(super) struct Granted {
     pub(super) answer: Bytes,
 }
 
-/// Grants the handshake that lies in a non-blocking socket. `None` if there is anything else or nothing yet, and then nothing
-/// has been taken. This also refuses a client beyond its limits: the slow path would count the request a second time.
+/// Grants the handshake that lies in a non-blocking socket, or refuses it. `None` if there is anything else or nothing yet. Unless the
+/// handshake is granted, nothing has been taken.
 pub(super) fn take(
     mut stream: &TcpStream,
-    peer: IpAddr,
+    peer: &mut Peer,
     shared: &Shared,
 ) -> Option<Result<Granted, Refusal>> {
     let mut buffer = [0; HEAD_BYTES];
     let seen = stream.peek(&mut buffer).ok()?;
     let (granted, len) = match grant(&buffer[..seen], peer, shared)? {
         Ok(granted) => granted,
-        Err(refusal) => return refusal.is_limit().then_some(Err(refusal)),
+        Err(refusal) => return Some(Err(refusal)),
     };
     // These bytes are in the socket, and no other thread reads from it.
     stream.read_exact(&mut buffer[..len]).ok()?;
     Some(Ok(granted))
 }
 
-fn grant(bytes: &[u8], peer: IpAddr, shared: &Shared) -> Option<Result<(Granted, usize), Refusal>> {
+fn grant(
+    bytes: &[u8],
+    peer: &mut Peer,
+    shared: &Shared,
+) -> Option<Result<(Granted, usize), Refusal>> {
     let (request, len) = parse(bytes)?;
-    let upgrade = match shared.grant(&request, &Peer::new(peer)) {
+    let upgrade = match shared.grant(&request, peer) {
         Ok(upgrade) => upgrade,
         Err(refusal) => return Some(Err(refusal)),
     };

@@ -166,7 +166,7 @@ impl Acceptor {
         loop {
             let error = match self.accept().await {
                 Ok(Arrival::Accepted(stream, peer)) => {
-                    let Some(stream) = self.server.upgrade(stream, peer) else { continue };
+                    let Some((stream, peer)) = self.server.upgrade(stream, peer) else { continue };
                     let begins_tls = self.server.begins_tls(&stream);
                     let Some(permit) = self.limiter.enter(begins_tls).await else { return };
                     tokio::spawn(self.server.serve(stream, peer, permit, self.closing.clone()));

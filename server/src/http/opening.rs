@@ -41,12 +41,12 @@ impl Opening {
 /// Gets a connection as far as HTTP, before the deadline.
 pub(super) async fn open(
     mut socket: TcpStream,
-    address: IpAddr,
+    mut peer: Peer,
     deadline: Instant,
     shared: &Shared,
     opening: &Opening,
 ) -> Result<(Transport, Peer), Rejection> {
-    let mut peer = Peer::new(address);
+    let address = peer.address;
     if opening.expects_proxy_header(address, shared) {
         match timeout_at(deadline, proxy_header::read(&mut socket)).await {
             Ok(Ok(client)) => peer.address = client.unwrap_or(address),
@@ -68,7 +68,7 @@ pub(super) async fn open(
             shared.counts.refused(Refusal::Rate);
             return Err(Rejection::Rate);
         }
-        peer.is_counted = true;
+        peer.counted = Some(peer.address);
     }
     let stream = match timeout_at(deadline, handshake(socket, shared, tls)).await {
         Ok(stream) => stream?,

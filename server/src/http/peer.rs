@@ -12,13 +12,13 @@ pub(super) struct Peer {
     pub(super) address: IpAddr,
     /// The certificate that it has proved to be its own.
     pub(super) certificate: Option<Arc<ClientCertificate>>,
-    /// The connection was counted against the rate limit of this address already.
-    pub(super) is_counted: bool,
+    /// The address against whose rate limit the connection was counted already.
+    pub(super) counted: Option<IpAddr>,
 }
 
 impl Peer {
     /// A peer that has said nothing yet.
     pub(super) fn new(address: IpAddr) -> Self {
-        Self { address, certificate: None, is_counted: false }
+        Self { address, certificate: None, counted: None }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::{Extension, MatchedPath, Request, State};
 use axum::http::header::{CONNECTION, CONTENT_TYPE};
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -91,10 +91,10 @@ async fn check_origin(
 async fn connect(
     State(shared): State<Arc<Shared>>,
     Extension(pending): Extension<Pending>,
-    Extension(peer): Extension<Peer>,
+    Extension(mut peer): Extension<Peer>,
     request: Request,
 ) -> Response {
-    match shared.grant(&request.into_parts().0, &peer) {
+    match shared.grant(&request.into_parts().0, &mut peer) {
         Ok(upgrade) => {
             let response = (&upgrade.handshake).into_response();
             pending.put(Asked::Upgrade(upgrade));
@@ -134,14 +134,16 @@ async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
 /// Refuses requests of an address that connects too often.
 async fn check_rate(
     State(shared): State<Arc<Shared>>,
-    Extension(peer): Extension<Peer>,
-    request: Request,
+    Extension(mut peer): Extension<Peer>,
+    mut request: Request,
     next: Next,
 ) -> Response {
     // A handshake is counted by its own route.
-    if request.uri().path() != CONNECT && shared.count_connect(request.headers(), &peer).is_err() {
+    let is_handshake = request.uri().path() == CONNECT && request.method() == Method::GET;
+    if !is_handshake && shared.count_connect(request.headers(), &mut peer).is_err() {
         return Refusal::Rate.into_response();
     }
+    request.extensions_mut().insert(peer);
     next.run(request).await
 }
 

@@ -45,8 +45,9 @@ pub(super) struct Shared {
 
 impl Shared {
     /// Grants a request to connect, or says why not.
-    pub(super) fn grant(&self, request: &Parts, peer: &Peer) -> Result<Upgrade, Refusal> {
+    pub(super) fn grant(&self, request: &Parts, peer: &mut Peer) -> Result<Upgrade, Refusal> {
         let Inside { auth: tokens, registry, sessions, pressure, rates, .. } = &self.inside;
+        let address = self.count_connect(&request.headers, peer)?;
         let handshake = Handshake::read(request, self.offers, sessions)?;
         if !self.hosts.admit(request) {
             return Err(Refusal::ForeignHost);
@@ -60,7 +61,6 @@ impl Shared {
         if pressure.is(Level::NoConnections) {
             return Err(Refusal::Memory);
         }
-        let address = self.count_connect(&request.headers, peer)?;
         let slot = self.slots.take().map_err(|why| match why {
             NoConnectionPermit::Full => Refusal::Full,
             NoConnectionPermit::Memory => Refusal::Memory,
@@ -92,7 +92,7 @@ impl Shared {
     pub(super) fn count_connect(
         &self,
         headers: &HeaderMap,
-        peer: &Peer,
+        peer: &mut Peer,
     ) -> Result<IpAddr, Refusal> {
         let rates = &self.inside.rates;
         let forwarded = headers.get_all(FORWARDED_FOR).iter().map(HeaderValue::as_bytes);
@@ -107,8 +107,9 @@ impl Shared {
                  and a proxy on this machine makes them exempt"
             );
         }
-        if !(peer.is_counted && address == peer.address) {
+        if peer.counted != Some(address) {
             rates.connect(address).map_err(|_| Refusal::Rate)?;
+            peer.counted = Some(address);
         }
         Ok(address)
     }

@@ -190,11 +190,22 @@ impl Rates {
         if self.is_exempt(address) {
             return;
         }
-        let address = self.address_key(address);
+        // The refusal comes with the next request to connect.
+        let _ = self.failed_auth_at(self.address_key(address));
+    }
+
+    /// The same for a token that a client sends on its open connection. The error says that the limit is reached.
+    pub fn failed_auth_of(&self, client: &Client) -> Result<(), Limited> {
+        self.failed_auth_at(client.address)
+    }
+
+    fn failed_auth_at(&self, address: u64) -> Result<(), Limited> {
         let key = |scope| (scope == Scope::Address).then_some(address);
-        if let Err(limited) = self.check(Quantity::FailedAuths, 1, key) {
+        let counted = self.check(Quantity::FailedAuths, 1, key);
+        if let Err(limited) = &counted {
             self.states.put(self.blocked_key(address), self.clock.now() + limited.retry_after);
         }
+        counted
     }
 
     /// Counts an open connection, and returns the keys of its limits; `None` if the client is exempt. `connection` is different for each

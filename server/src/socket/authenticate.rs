@@ -5,7 +5,6 @@ use dormouse_protocol::{Auth, CloseCode, ErrorCode, Removed, ServerMessage};
 use super::reactor::Reactor;
 use crate::auth::{Verb, Verbs};
 use crate::object::presence::Departing;
-use crate::rates::Quantity;
 
 impl Reactor {
     /// Checks the token, and replaces the connection's token with it. A token that is not valid, or of another user, changes nothing.
@@ -22,7 +21,7 @@ impl Reactor {
                     ErrorCode::Forbidden,
                     &refusal.to_string(),
                 );
-                if self.connections.count(key, Quantity::FailedAuths, 1, None).is_err() {
+                if self.connections.count_failed_auth(key).is_err() {
                     self.close(key, CloseCode::RateLimited);
                 }
                 return;

@@ -7,10 +7,11 @@ use super::frame;
 use super::reactor::Reactor;
 use crate::object::presence::Departing;
 
-/// The members of a dead peer leave at once: it has been silent for long. All other peers may come back.
+/// The members of a dead peer leave at once: it has been silent for long. So do those of a client that is not let in any more. All other
+/// peers may come back.
 fn departing(code: CloseCode) -> Departing {
     match code {
-        CloseCode::PingTimeout | CloseCode::Stalled => Departing::Leave,
+        CloseCode::PingTimeout | CloseCode::Stalled | CloseCode::Unauthorized => Departing::Leave,
         _ => Departing::Lost,
     }
 }

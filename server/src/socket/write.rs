@@ -1,7 +1,6 @@
 //! Writes queued frames to sockets, once for each socket at the end of an iteration.
 
 use std::io;
-use std::net::Shutdown;
 
 use bytes::Bytes;
 use tracing::debug;
@@ -70,13 +69,12 @@ impl Reactor {
         let was_paused = self.connections.is_paused(key);
         match self.connections.write_outbox(key) {
             Ok(is_empty) => {
-                let connection = &mut self.connections[key];
-                match connection.phase {
+                match self.connections[key].phase {
                     Phase::Closed(_) if is_empty => return self.lost(key),
                     // The peer learns at once that nothing more comes. To close before it stops sending would
                     // reset the connection, and our close frame could be lost on the way.
                     Phase::DiscardingInput(_) if is_empty => {
-                        let _ = connection.socket.shutdown(Shutdown::Write);
+                        self.connections.end_output(key);
                     }
                     _ => {}
                 }

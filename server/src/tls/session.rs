@@ -31,6 +31,8 @@ pub struct Session {
     output: Vec<u8>,
     /// The peer sends no more.
     has_ended: bool,
+    /// We send no more: the connection is closed, or has failed. Then rustls must not be asked again.
+    is_closed: bool,
     held: Held,
     budget: Budget,
     _permit: Permit,
@@ -51,9 +53,10 @@ impl Session {
     /// A session that begins its handshake; `None` if the budget has no room for it.
     pub(super) fn new(connection: UnbufferedServerConnection, budget: &Budget) -> Option<Self> {
         let permit = budget.try_acquire(Purpose::Connection, SESSION_BYTES)?;
-        let (input, output, held) = Default::default();
+        let (input, output, has_ended, is_closed, held) = Default::default();
         let budget = budget.clone();
-        Some(Self { connection, input, output, has_ended: false, held, budget, _permit: permit })
+        let _permit = permit;
+        Some(Self { connection, input, output, has_ended, is_closed, held, budget, _permit })
     }
 
     /// Whether the handshake is under way.
@@ -97,7 +100,11 @@ impl Session {
         let count = socket.read(&mut buffer[kept..end])?;
         self.has_ended = count == 0;
         let arrived = &mut buffer[..kept + count];
-        let (done, bytes) = self.decrypt(arrived, plain)?;
+        let decrypted = self.decrypt(arrived, plain);
+        if decrypted.is_err() {
+            (self.has_ended, self.is_closed) = (true, true);
+        }
+        let (done, bytes) = decrypted?;
         self.input.clear();
         self.input.extend_from_slice(&arrived[done..]);
         self.tidy();
@@ -113,6 +120,9 @@ impl Session {
         bytes: &[u8],
         buffer: &mut [u8],
     ) -> io::Result<usize> {
+        if self.is_closed {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
         self.collect_output()?;
         if !self.flush(socket)? {
             return Err(io::ErrorKind::WouldBlock.into());
@@ -133,8 +143,11 @@ impl Session {
         Ok(self.output.is_empty())
     }
 
-    /// Tells the peer that no more follows (`close_notify`), as far as the socket takes it.
+    /// Tells the peer that no more follows (`close_notify`), as far as the socket takes it. The second time this does nothing.
     pub fn close(&mut self, socket: &mut impl Write) -> io::Result<()> {
+        if std::mem::replace(&mut self.is_closed, true) {
+            return Ok(());
+        }
         let mut buffer = [0; OVERHEAD];
         let encrypted = self.when_open(|traffic| traffic.queue_close_notify(&mut buffer))?;
         self.output.extend_from_slice(&buffer[..encrypted]);
@@ -150,8 +163,11 @@ impl Session {
             done += discard;
             match state.map_err(invalid) {
                 Err(error) => {
-                    // The alert that tells the peer.
-                    let _ = self.collect_output();
+                    // The alert that tells the peer. With the same records: rustls remembers where in them messages are.
+                    let again = self.connection.process_tls_records(&mut records[done..]);
+                    if let Ok(ConnectionState::EncodeTlsData(alert)) = again.state {
+                        encode(alert, &mut self.output)?;
+                    }
                     return Err(error);
                 }
                 Ok(ConnectionState::ReadTraffic(mut traffic)) => {

@@ -10,6 +10,7 @@ use dormouse_protocol::{
 
 use crate::client::{Client, ENCODINGS, Payload, history};
 use crate::guarded::{Guarded, UNAUTHORIZED, connect, may_join};
+use crate::promise_11_tokens::revoke;
 use crate::support::dormouse;
 
 /// The reply to a request: an error, or that it was done.
@@ -295,6 +296,24 @@ async fn rosters_count_users_and_not_their_sessions() {
     };
     let users: Vec<_> = roster.present.iter().map(|present| &*present.user).collect();
     assert_eq!((users, roster.users), (vec![&*session, "ada"], 2));
+}
+
+/// A user that is not let in any more does not come back, so nobody waits for that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_revoked_user_leaves_rosters_at_once() {
+    let guarded = Guarded::start(|config| {
+        config.presence.grace = Duration::from_mins(1);
+    })
+    .await;
+    let grants = ["room/a: join, presence"];
+    let mut watcher = guarded.client("bob", &grants).await;
+    let object = enter(&mut watcher, None, Watch::Roster).await;
+    let mut ada = guarded.client("ada", &grants).await;
+    enter(&mut ada, Some(1), Watch::None).await;
+    presence_change(&mut watcher, object).await;
+    revoke(&guarded.server, &["user", "ada"]);
+    let gone = presence_change(&mut watcher, object).await;
+    assert_eq!(gone, ("ada".into(), true, 0, 0));
 }
 
 /// Joins `room/a`, with this presence.

@@ -125,7 +125,7 @@ async fn a_client_is_told_before_its_token_expires_and_stays_with_a_new_one() {
 }
 
 /// Revokes at the operators' address, as `dormouse revoke` does. Returns what it prints.
-fn revoke(server: &TestServer, args: &[&str]) -> String {
+pub(crate) fn revoke(server: &TestServer, args: &[&str]) -> String {
     let url = format!("http://{}", server.internal);
     let output =
         dormouse(&[&["revoke"], args, &["--url", &url]].concat()).output().expect("it runs");

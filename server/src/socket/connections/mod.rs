@@ -15,7 +15,6 @@ pub(in crate::socket) mod wheel;
 pub(in crate::socket) mod write_queue;
 
 use std::collections::{HashMap, VecDeque};
-use std::net::Shutdown;
 use std::ops::{Index, IndexMut};
 use std::time::Duration;
 
@@ -200,14 +199,14 @@ impl Connections {
 
     /// Ends a connection that has no membership.
     pub(in crate::socket) fn remove(&mut self, key: usize) {
+        // The kernel may still hold the last frames: a plain close sends them, and then a FIN.
+        self.end_output(key);
         let mut connection = self.slab.remove(key);
+        self.tls.remove(&(key as u32));
         self.access.remove(&(key as u32));
         self.limited.remove(&(key as u32));
         debug_assert!(connection.joins.is_empty(), "it has left");
-        self.end_tls(key, &mut connection.socket);
         let _ = self.poll.registry().deregister(&mut connection.socket);
-        // The kernel may still hold the last frames: a plain close sends them, and then a FIN.
-        let _ = connection.socket.shutdown(Shutdown::Write);
         self.common.metrics.connections.dec();
     }
 

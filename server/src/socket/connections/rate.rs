@@ -19,6 +19,12 @@ impl Connections {
         self.common.rates.admit(client, quantity, count, object.map(|object| object.0))
     }
 
+    /// Counts a token that is not valid, or says that the address has too many.
+    pub(in crate::socket) fn count_failed_auth(&self, key: usize) -> Result<(), Limited> {
+        let Some(client) = self.limited.get(&(key as u32)) else { return Ok(()) };
+        self.common.rates.failed_auth_of(client)
+    }
+
     /// Whether the server may decode a message of so many bytes. Otherwise this refuses it; `request` returns the id of its request.
     pub(in crate::socket) fn admit_message(
         &mut self,

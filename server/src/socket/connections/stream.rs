@@ -3,6 +3,7 @@
 //! Owns the TLS sessions. A connection without one costs only a look into a map, which is empty where the server has no TLS.
 
 use std::io::{self, Read as _, Write};
+use std::net::Shutdown;
 
 use bytes::Bytes;
 use dormouse_protocol::CloseCode;
@@ -137,12 +138,14 @@ impl Connections {
         Ok(all)
     }
 
-    /// Ends TLS, as far as the socket takes that.
-    pub(super) fn end_tls(&mut self, key: usize, socket: &mut TcpStream) {
-        if let Some(mut tls) = self.tls.remove(&(key as u32)) {
-            // The peer may be gone.
+    /// Tells the peer that nothing more comes, as far as the socket takes that.
+    pub(in crate::socket) fn end_output(&mut self, key: usize) {
+        let socket = &mut self.slab[key].socket;
+        if let Some(tls) = self.tls.get_mut(&(key as u32)) {
             let _ = tls.session.close(socket);
         }
+        // The peer may be gone.
+        let _ = socket.shutdown(Shutdown::Write);
     }
 }
 
