@@ -79,3 +79,6 @@ impl Tls {
         Session::new(connection.ok()?, budget).map(Box::new)
     }
 }
+
+#[cfg(test)]
+mod tests;
