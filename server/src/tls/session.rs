@@ -55,8 +55,16 @@ impl Session {
         let permit = budget.try_acquire(Purpose::Connection, SESSION_BYTES)?;
         let (input, output, has_ended, is_closed, held) = Default::default();
         let budget = budget.clone();
-        let _permit = permit;
-        Some(Self { connection, input, output, has_ended, is_closed, held, budget, _permit })
+        Some(Self {
+            connection,
+            input,
+            output,
+            has_ended,
+            is_closed,
+            held,
+            budget,
+            _permit: permit,
+        })
     }
 
     /// Whether the handshake is under way.
