@@ -27,7 +27,7 @@ export interface DormouseOptions {
   readonly timeout?: number;
   /** The token of a session to continue. */
   readonly session?: string;
-  /** The token that says who the user is and what it may do, for a server with keys. */
+  /** The access token, which names the user and has its grants; for a server with keys. */
   readonly token?: string;
   /**
    * Gets a token, instead of `token`. It is called at each attempt to connect, and before the token expires: the connection then goes on

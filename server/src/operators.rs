@@ -21,7 +21,7 @@ pub(crate) struct Operators {
     agent: Agent,
 }
 
-/// How the server says that it refuses something.
+/// The body of an error reply.
 #[derive(Deserialize)]
 struct Problem {
     error: String,

@@ -157,12 +157,12 @@ impl Server {
         self.internal
     }
 
-    /// For clients that do not speak TLS: where it speaks only that, the address for operators takes them.
+    /// The URL for clients without TLS. If `address` uses TLS, this is the address for operators.
     pub(crate) fn url(&self) -> String {
         format!("ws://{}", if self.uses_tls { self.internal } else { self.address })
     }
 
-    /// Whether it speaks TLS.
+    /// Whether the address for clients uses TLS.
     pub(crate) fn uses_tls(&self) -> bool {
         self.uses_tls
     }
@@ -233,7 +233,7 @@ impl Drop for Process {
     }
 }
 
-/// What a server says of one of its addresses.
+/// The announcement of one address of a server.
 #[derive(Debug, PartialEq, Eq)]
 struct Announced {
     version: String,

@@ -185,7 +185,7 @@ pub struct HoldOptions {
     /// The server
     #[arg(long)]
     pub address: SocketAddr,
-    /// It speaks TLS
+    /// The server uses TLS
     #[arg(long)]
     pub tls: bool,
     /// The number of the first connection; it decides over the rooms

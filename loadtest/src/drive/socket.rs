@@ -47,7 +47,7 @@ pub(super) struct Ends {
     pub(super) address: SocketAddr,
     /// This end; any address without it.
     pub(super) from: Option<IpAddr>,
-    /// Whether the server speaks TLS.
+    /// Whether the connections use TLS.
     pub(super) tls: bool,
     /// How many bytes the system may take in for it; its own choice without it.
     pub(super) receive_buffer: Option<usize>,

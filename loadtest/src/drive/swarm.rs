@@ -102,7 +102,7 @@ impl<W: Wire> Swarm<W> {
         })
     }
 
-    /// Whether the server speaks TLS.
+    /// Whether the connections use TLS.
     pub(crate) fn over_tls(mut self, tls: bool) -> Self {
         self.tls = tls;
         self

@@ -19,7 +19,7 @@ pub(crate) struct Target {
     pub(crate) system: &'static str,
     /// Where it listens.
     pub(crate) address: SocketAddr,
-    /// Whether it speaks TLS there.
+    /// Whether the server uses TLS at this address.
     pub(crate) tls: bool,
     /// Where it listens for operators; of a server that runs already, the address that was named.
     pub(crate) internal: SocketAddr,

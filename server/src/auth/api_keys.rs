@@ -21,7 +21,7 @@ use super::grant::{Grant, MAX_GRANTS};
 pub const MAX_API_KEYS: usize = 1_000;
 /// Bytes of a name.
 const MAX_NAME_BYTES: usize = 64;
-/// What all keys begin with, so that they are told from tokens, and found where they have leaked.
+/// The prefix of all keys. It distinguishes keys from tokens, and tools that search for leaked secrets can find it.
 const PREFIX: &str = "dormouse_key_";
 /// The random bytes of a key: too many to guess, so that a plain hash is enough.
 const SECRET_BYTES: usize = 32;
@@ -65,7 +65,7 @@ pub enum ApiKeyError {
     #[error("an API key has 1-{MAX_GRANTS} grants")]
     Grants,
     /// There are too many keys.
-    #[error("there are {MAX_API_KEYS} API keys already: revoke those that nobody uses")]
+    #[error("there are {MAX_API_KEYS} API keys already: revoke unused keys")]
     Full,
     /// The file cannot be written.
     #[error("the API keys cannot be written to the data directory")]
@@ -145,7 +145,7 @@ impl ApiKeys {
         all
     }
 
-    /// Makes a key, which nobody can read again. Blocks.
+    /// Makes a key and returns it. The server keeps only its hash. Blocks.
     pub(super) fn create(
         &self,
         name: &str,

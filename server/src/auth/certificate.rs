@@ -1,8 +1,8 @@
-//! The certificate of a client: whose it is, and until when.
+//! The certificate of a client: the user and the time of expiry.
 
 use x509_parser::parse_x509_certificate;
 
-/// What a verified certificate says.
+/// The fields of a verified certificate that matter for access.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientCertificate {
     /// The common name of its subject.

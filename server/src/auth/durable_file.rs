@@ -27,7 +27,7 @@ impl DurableFile {
         self.path.exists()
     }
 
-    /// What it holds; nothing if there is no file. Blocks.
+    /// Reads the content; the default if there is no file. Blocks.
     pub(super) fn read<T: DeserializeOwned + Default>(&self) -> io::Result<T> {
         match fs::read(&self.path) {
             Ok(bytes) => Ok(serde_json::from_slice(&bytes)?),
@@ -36,7 +36,7 @@ impl DurableFile {
         }
     }
 
-    /// Replaces what it holds. Blocks.
+    /// Replaces the content. Blocks.
     pub(super) fn write(&self, content: &impl Serialize) -> io::Result<()> {
         let draft = self.path.with_extension("json.new");
         let mut file =

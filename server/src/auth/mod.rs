@@ -77,7 +77,7 @@ pub struct Admitted {
 }
 
 impl Admitted {
-    /// A client that may do nothing until it has sent its token, and has so much time for that.
+    /// A client that may do nothing yet. It has to send its token within `left`.
     pub fn until_auth(left: Duration) -> Self {
         Self { access: Arc::new(Access::anonymous(&[])), left: Some(left) }
     }
@@ -230,7 +230,7 @@ impl Auth {
     /// What the certificate of a client gives.
     fn access_of(&self, certificate: &ClientCertificate, now: u64) -> Result<Arc<Access>, Refusal> {
         let access = Access::of_certificate(certificate, &self.rules.certificates)?;
-        // A resumed TLS session brings its certificate, which nobody checks a second time.
+        // TLS does not verify the certificate again when it resumes a session.
         if access.has_expired(self.rules.leeway.as_secs(), now) {
             return Err(Refusal::CertificateExpired);
         }
@@ -278,7 +278,7 @@ impl Auth {
         self.api_keys.all()
     }
 
-    /// Makes an API key, and returns it: nobody can read it again. `now` is in seconds since the Unix epoch. Blocks.
+    /// Makes an API key and returns it. The server keeps only its hash. `now` is in seconds since the Unix epoch. Blocks.
     pub fn create_api_key(
         &self,
         name: &str,

@@ -23,8 +23,8 @@ pub struct Rates {
     #[config(env = "DORMOUSE_RATES_TRUSTED_PROXIES", default = [], deserialize_with = list::deserialize)]
     pub trusted_proxies: Vec<Network>,
 
-    /// Whether each connection of a trusted proxy to `listen` begins with a header of the PROXY protocol, version 2, which says whose
-    /// connection it is. For proxies that pass on bytes and not HTTP. A header of anyone else is an error of HTTP or TLS.
+    /// Whether each connection of a trusted proxy to `listen` begins with a header of the PROXY protocol, version 2, which has the
+    /// client's address. For TCP (layer 4) proxies. A header from another address is an error of HTTP or TLS.
     #[config(env = "DORMOUSE_RATES_PROXY_PROTOCOL", default = false)]
     pub proxy_protocol: bool,
 

@@ -11,15 +11,15 @@ use crate::tls::{CertificateFiles, Settings};
 #[derive(Debug, Clone, PartialEq, Serialize, confique::Config)]
 #[config(layer_attr(serde(deny_unknown_fields)), validate = Self::check)]
 pub struct Tls {
-    /// The certificates, `CHAIN_FILE, KEY_FILE` each, both in PEM. Without any, `listen` speaks plain HTTP; with one, HTTPS only. A client
-    /// gets the first certificate that is for the name it asks for; a client that asks for no name gets the first of all. The server
+    /// The certificates, `CHAIN_FILE, KEY_FILE` each, both in PEM. Without any, `listen` uses plain HTTP; otherwise HTTPS only. A client
+    /// gets the first certificate that is valid for the name in its request (SNI); without a name, the first in the list. The server
     /// reads the files again when they change, and open connections stay. In the environment variable, `;` stands between entries.
     #[config(env = "DORMOUSE_TLS_CERTIFICATES", default = [], deserialize_with = list::by_semicolon)]
     pub certificates: Vec<CertificateFiles>,
 
-    /// A file with the certificates, in PEM, of the authorities that sign certificates of clients. Empty to ask clients for none. A client
-    /// that has such a certificate and sends no token is the user that the certificate's common name says, and may do what
-    /// `auth.certificates` says. A client needs none.
+    /// A file with the certificates, in PEM, of the authorities that sign certificates of clients. Empty: the server requests no certificates. A
+    /// client with such a certificate and without a token is the user in the certificate's common name, and has the grants of
+    /// `auth.certificates`. Certificates are optional for clients.
     #[config(env = "DORMOUSE_TLS_CLIENT_CA", default = "")]
     pub client_ca: String,
 }

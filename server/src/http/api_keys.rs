@@ -32,9 +32,9 @@ struct Wanted {
 
 #[derive(Serialize)]
 struct Created {
-    /// The key, which is shown this once.
+    /// The key. The server cannot show it again.
     key: String,
-    /// Whether the server asks for keys: one that was started without any does not until its next start.
+    /// Whether the server has access control now. A server that started without any key has it only after its next start.
     counts: bool,
 }
 

@@ -92,7 +92,7 @@ impl Server {
         }
     }
 
-    /// Whether the server speaks TLS here, and the connection has begun with something.
+    /// Whether this address uses TLS and the connection has sent bytes.
     pub(super) fn begins_tls(&self, stream: &net::TcpStream) -> bool {
         self.opening.tls.is_some() && stream.peek(&mut [0]).is_ok_and(|count| count > 0)
     }
@@ -227,7 +227,7 @@ fn why(error: &hyper::Error) -> Rejection {
     }
 }
 
-/// What hyper has read too much, and what it has not read.
+/// The bytes that hyper has read after the request, and then those that it has not read.
 fn join(read: Bytes, unread: &[u8]) -> Bytes {
     if unread.is_empty() { read } else { [&read, unread].concat().into() }
 }

@@ -3,8 +3,8 @@
 //! If all permits are taken, a new connection gets that of the oldest one. Honest requests are answered within milliseconds, so a
 //! peer that opens idle connections only ends its own. If the newest were rejected, such a peer would keep all others out.
 //!
-//! A handshake of TLS is much work for the server: in a storm of them, none would be finished if each had to give way to the next. So
-//! for a while a connection that has begun one gives way to nobody, and new ones wait in the system's queue.
+//! A TLS handshake costs the server much CPU time. If many clients connect at once and each new connection closed the oldest, no handshake
+//! would end. So a connection keeps its permit for a time after its handshake has begun. New connections wait in the kernel's queue.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, sleep_until};
 
-/// How long a connection that has begun a handshake of TLS gives way to nobody.
+/// How long a connection keeps its permit after its TLS handshake has begun.
 const HANDSHAKE_GRACE: Duration = Duration::from_secs(1);
 
 /// All of them. Clones share it: there is one for all addresses that the server listens on.
@@ -24,11 +24,11 @@ pub(super) struct ConnectionLimiter {
     oldest_first: Arc<Mutex<VecDeque<Inside>>>,
 }
 
-/// A connection that may be told to give way.
+/// A connection with a permit, which the limiter may take back.
 #[derive(Debug)]
 struct Inside {
     told: oneshot::Sender<()>,
-    /// Not before this time.
+    /// The limiter does not take it back before this time.
     stays_until: Option<Instant>,
 }
 
@@ -45,8 +45,7 @@ impl ConnectionLimiter {
         Self { places, oldest_first: Arc::default() }
     }
 
-    /// A permit for one more connection; `None` after the end. Waits only until the oldest connection that has to give way has given its
-    /// permit up.
+    /// A permit for one more connection; `None` after the end. Waits only until the oldest connection that may be closed has closed.
     pub(super) async fn enter(&self, begins_tls: bool) -> Option<HttpPermit> {
         let permit = match Arc::clone(&self.places).try_acquire_owned() {
             Ok(permit) => permit,
@@ -75,7 +74,7 @@ impl ConnectionLimiter {
         freed.await.ok()
     }
 
-    /// Tells the oldest connection to give way; if all of them stay for now, says until when.
+    /// Tells the oldest connection that may be closed to close. If there is none, returns the time when there is one.
     fn tell_oldest(&self) -> Option<Instant> {
         let now = Instant::now();
         let mut oldest_first = self.oldest_first.lock();

@@ -30,8 +30,8 @@ pub(super) struct Granted {
     pub(super) answer: Bytes,
 }
 
-/// Grants the handshake that lies in a non-blocking socket, or refuses it. `None` if there is anything else or nothing yet. Unless the
-/// handshake is granted, nothing has been taken.
+/// Grants the handshake that lies in a non-blocking socket, or refuses it. `None` if the socket holds no
+/// complete handshake. Reads no byte from the socket unless it grants the handshake.
 pub(super) fn take(
     mut stream: &TcpStream,
     peer: &mut Peer,

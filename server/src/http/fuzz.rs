@@ -95,7 +95,7 @@ pub fn query(bytes: &[u8]) {
     }
 }
 
-/// The first bytes of a trusted proxy's connection: a header, and then what is not touched; or an error.
+/// The first bytes of a trusted proxy's connection: `read` takes exactly the header, or fails.
 pub fn proxy_header(bytes: &[u8]) {
     let read = |bytes: &[u8]| {
         let mut rest = bytes;

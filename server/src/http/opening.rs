@@ -21,7 +21,7 @@ const TLS_HANDSHAKE: u8 = 22;
 /// What an address of the server expects before HTTP.
 #[derive(Clone, Default)]
 pub(super) struct Opening {
-    /// TLS, if it speaks that.
+    /// TLS, if the address uses it.
     pub(super) tls: Option<Arc<Tls>>,
     /// Connections of trusted proxies begin with a header of the PROXY protocol.
     pub(super) proxy_header: bool,

@@ -1,4 +1,4 @@
-//! Who is at the other end of a connection, as far as the connection itself says.
+//! The peer of a connection, as far as the connection itself identifies it.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -12,12 +12,12 @@ pub(super) struct Peer {
     pub(super) address: IpAddr,
     /// The certificate that it has proved to be its own.
     pub(super) certificate: Option<Arc<ClientCertificate>>,
-    /// The address against whose rate limit the connection was counted already.
+    /// The address whose rate limit has counted the connection already.
     pub(super) counted: Option<IpAddr>,
 }
 
 impl Peer {
-    /// A peer that has said nothing yet.
+    /// A peer of which only the address is known.
     pub(super) fn new(address: IpAddr) -> Self {
         Self { address, certificate: None, counted: None }
     }

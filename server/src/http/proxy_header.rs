@@ -1,4 +1,4 @@
-//! The header of the PROXY protocol, version 2, with which a proxy begins a connection: whose connection it is.
+//! The header of the PROXY protocol, version 2: a proxy begins a connection with it, and it has the client's address.
 //!
 //! <https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt>, section 2.2.
 
@@ -10,10 +10,11 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 /// Bytes of the part that is always there; its last two are the length of the rest.
 const FIXED_BYTES: usize = 16;
-/// Bytes of the rest: addresses, and what else the proxy says.
+/// Bytes of the rest: addresses and extensions.
 const MAX_REST: usize = 4 << 10;
 
-/// Reads the header and nothing behind it. `None` where the proxy speaks for itself, as for health checks, or has no address to tell.
+/// Reads the header and nothing behind it. `None` for a connection of the proxy itself, such as a health check, and for a header
+/// without an IP address.
 pub(super) async fn read(socket: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<IpAddr>> {
     let mut header = vec![0; FIXED_BYTES];
     socket.read_exact(&mut header).await?;

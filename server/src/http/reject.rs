@@ -26,7 +26,7 @@ pub(super) enum Rejection {
     Broken,
     /// It broke the rules of TLS, or none of its versions, suites or names is one of the server's.
     Tls,
-    /// It speaks plain HTTP where the server speaks TLS.
+    /// It sent plain HTTP to an address that uses TLS.
     PlainHttp,
     /// A trusted proxy did not begin with a header of the PROXY protocol.
     ProxyHeader,
@@ -81,9 +81,10 @@ impl Rejection {
                 "503 Service Unavailable",
                 "the server has no file descriptors left: try again later\n",
             )),
-            Self::PlainHttp => {
-                Some(("400 Bad Request", "this address speaks TLS: use https:// or wss://\n"))
-            }
+            Self::PlainHttp => Some((
+                "400 Bad Request",
+                "this address uses TLS: connect with https:// or wss://\n",
+            )),
             Self::ProxyHeader => Some((
                 "400 Bad Request",
                 "rates.proxy_protocol is on, and the connection did not begin with a header of the PROXY protocol, version 2\n",

@@ -39,8 +39,8 @@ impl Transport {
         Ok(Parts { socket: socket.into_std()?, tls, unread })
     }
 
-    /// Closes a connection whose request has not been heard. Over TLS the peer is not told why: the text would have to be encrypted, and
-    /// waited for.
+    /// Closes a connection before its request was read. Over TLS the server sends no reason, because it would have to encrypt the text
+    /// and wait for the socket.
     pub(super) fn cut_off(self, cut: Rejection) {
         if let Self::Plain(socket) = self {
             cut_off(socket, cut);

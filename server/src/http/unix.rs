@@ -28,7 +28,7 @@ impl UnixSocket {
         }
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.bind(&SockAddr::unix(path)?)?;
-        // Before it listens: nobody connects to it with other permissions.
+        // Before `listen`: no process can connect while the socket has other permissions.
         fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
         socket.listen(BACKLOG.cast_signed())?;
         socket.set_nonblocking(true)?;
@@ -72,12 +72,12 @@ impl UnixSocket {
 
 impl Drop for UnixSocket {
     fn drop(&mut self) {
-        // Somebody may have removed it.
+        // It fails if another process has removed the file.
         let _ = fs::remove_file(&self.path);
     }
 }
 
-/// Whether there is a socket that nobody listens on.
+/// Whether the path is a socket on which no process listens.
 fn is_abandoned(path: &Path) -> bool {
     let is_socket = fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
     let refused = || {

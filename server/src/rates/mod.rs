@@ -194,7 +194,7 @@ impl Rates {
         let _ = self.failed_auth_at(self.address_key(address));
     }
 
-    /// The same for a token that a client sends on its open connection. The error says that the limit is reached.
+    /// The same for a token that a client sends on its open connection. The error: the address has reached its limit.
     pub fn failed_auth_of(&self, client: &Client) -> Result<(), Limited> {
         self.failed_auth_at(client.address)
     }
@@ -225,7 +225,7 @@ impl Rates {
         Ok(Some(Client { address, user, connection, open }))
     }
 
-    /// Counts an open connection without a user as one of this user from now on, or says that the user has too many.
+    /// Counts an open connection without a user as a connection of this user. The error: the user has too many.
     pub fn name_user(&self, client: &mut Client, user: &str) -> Result<(), Scope> {
         let user = self.states.key(user);
         client.open[1] = Some(self.open.enter_user(user)?);

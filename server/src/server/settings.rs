@@ -1,4 +1,4 @@
-//! What the parts are told of the configuration.
+//! The settings of the parts, from the configuration.
 
 use std::num::NonZero;
 use std::thread;

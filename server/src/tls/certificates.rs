@@ -24,7 +24,7 @@ const MAX_BYTES: u64 = 1 << 20;
 pub struct Settings {
     /// The server's own, the default one first.
     pub certificates: Vec<CertificateFiles>,
-    /// The authorities whose certificates clients may have; `None` asks clients for none.
+    /// The authorities that sign certificates of clients; with `None`, the server requests no certificates.
     pub client_ca: Option<PathBuf>,
 }
 
@@ -142,8 +142,8 @@ impl Settings {
         };
         let mut config = builder.with_cert_resolver(Arc::new(certificates));
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        // Sessions resume by tickets, so that the server keeps nothing for them. A new configuration makes new keys of tickets: who was
-        // let in by an authority that is gone is not let in again.
+        // With tickets the server stores nothing for resumption. A new configuration has new ticket keys, so that a client whose
+        // authority was removed cannot resume.
         config.ticketer = aws_lc_rs::Ticketer::new().map_err(|source| ReadError::Invalid {
             file: self.certificates[0].chain.clone(),
             source,

@@ -1,6 +1,6 @@
 //! TLS of connections (RFC 8446, and TLS 1.2 by RFC 5246): certificates, and the sessions of connections.
 //!
-//! Knows nothing of HTTP or WebSocket, and nothing of what a certificate of a client allows.
+//! Does not know HTTP, WebSocket, or the grants of certificates.
 
 mod certificates;
 mod session;

@@ -1,7 +1,7 @@
 //! One TLS connection: from bytes of a socket to plain bytes, and back.
 //!
-//! Owns the keys, and what has arrived or waits to be sent of a record; at rest that is nothing. The caller owns the socket and the
-//! buffers. This uses rustls without its own buffers, because those keep 4 KiB for each connection.
+//! Owns the keys, the received part of an incomplete record, and records that wait for the socket; at rest it has neither. The caller owns
+//! the socket and the buffers. This uses rustls without its own buffers, because those keep 4 KiB for each connection.
 
 use std::io::{self, Read, Write};
 
@@ -151,7 +151,7 @@ impl Session {
         Ok(self.output.is_empty())
     }
 
-    /// Tells the peer that no more follows (`close_notify`), as far as the socket takes it. The second time this does nothing.
+    /// Sends `close_notify`, as far as the socket accepts it. A second call does nothing.
     pub fn close(&mut self, socket: &mut impl Write) -> io::Result<()> {
         if std::mem::replace(&mut self.is_closed, true) {
             return Ok(());

@@ -14,7 +14,7 @@ use super::session::{MIN_BUFFER, MIN_WRITE_BUFFER, Session};
 pub struct Stream {
     socket: TcpStream,
     session: Box<Session>,
-    /// Plain bytes that nobody has read yet.
+    /// Decrypted bytes that the reader has not taken yet.
     plain: Vec<u8>,
     has_ended: bool,
 }
@@ -39,7 +39,7 @@ impl Write for Try<'_> {
 }
 
 impl Stream {
-    /// Carries out the handshake. There is no deadline in here. If the peer breaks the rules, it gets the alert that says so.
+    /// Carries out the handshake. The caller sets the deadline. A peer that violates the protocol gets an alert.
     pub async fn accept(socket: TcpStream, session: Box<Session>) -> io::Result<Self> {
         let mut stream = Self { socket, session, plain: Vec::new(), has_ended: false };
         loop {
@@ -69,7 +69,7 @@ impl Stream {
         self.session.peer_certificate()
     }
 
-    /// The parts: the socket, its session, and what nobody has read yet.
+    /// The parts: the socket, its session, and the decrypted bytes that the reader has not taken.
     pub fn into_parts(self) -> (TcpStream, Box<Session>, Vec<u8>) {
         (self.socket, self.session, self.plain)
     }
@@ -137,7 +137,7 @@ impl AsyncWrite for Stream {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         ready!(this.poll_flush_session(cx))?;
-        // The peer may be gone, and then needs no word.
+        // It fails if the peer is gone.
         let _ = this.session.close(&mut Try(&this.socket));
         Pin::new(&mut this.socket).poll_shutdown(cx)
     }

@@ -90,8 +90,8 @@ fn damage(bytes: &mut Vec<u8>, random: &mut SmallRng) {
     }
 }
 
-/// A client is wrong in any way that it likes: the session ends with an error, or goes on. It never panics, because that would end the
-/// connections of all others.
+/// For any bytes of a client, the session fails with an error or continues. It never panics: a panic would end all connections of the
+/// server.
 #[test]
 fn a_session_survives_whatever_arrives() {
     let peers = Peers::new();

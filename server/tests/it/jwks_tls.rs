@@ -1,4 +1,4 @@
-//! Keys of an issuer come over HTTPS, and only from who has a certificate that the system trusts.
+//! The server fetches keys over HTTPS only from a host whose certificate the system trusts.
 
 use std::path::Path;
 use std::process::Output;
@@ -17,7 +17,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::support::{dormouse, now_seconds};
 
-/// An authority, in a file that programs can be told to trust.
+/// Makes a certificate authority and writes its certificate to a file.
 fn authority(file: &Path) -> Issuer<'static, KeyPair> {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(Vec::new()).unwrap();

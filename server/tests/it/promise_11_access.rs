@@ -298,7 +298,7 @@ async fn rosters_count_users_and_not_their_sessions() {
     assert_eq!((users, roster.users), (vec![&*session, "ada"], 2));
 }
 
-/// A user that is not let in any more does not come back, so nobody waits for that.
+/// A revoked user cannot reconnect, so that its members have no grace period.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_revoked_user_leaves_rosters_at_once() {
     let guarded = Guarded::start(|config| {

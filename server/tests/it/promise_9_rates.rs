@@ -302,7 +302,7 @@ async fn a_proxy_header_of_anyone_else_is_no_http() {
     })
     .await;
     assert!(behind_proxy(&server, [192, 0, 2, 1]).await.is_err());
-    // Who is no proxy needs none.
+    // A client that is no proxy needs no header.
     Client::connect(server.address, Encoding::Json).await.ping().await;
 }
 

@@ -64,7 +64,7 @@ async fn a_client_gets_the_certificate_for_the_name_that_it_asks_for() {
         assert!(open(address, trusting("other"), name).await.is_ok(), "{name}");
         assert!(open(address, trusting("c"), name).await.is_err(), "{name}");
     }
-    // A name that no certificate is for: the server says so, and shows none.
+    // No certificate is valid for this name: the server sends an alert and no certificate.
     for name in ["unknown.example", "a.b.team.example"] {
         let error = open(address, trusting("c"), name).await.unwrap_err().to_string();
         assert!(error.contains("alert"), "{error}");

@@ -18,7 +18,7 @@ pub(super) type Millis = u64;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Holder(pub u64);
 
-/// Whose a member is: the session, which may take its entry again, and the user, if the client has named one.
+/// The owner of a member: the session, which may resume the entry, and the user, if the client is authenticated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Owner {
     /// The number of the session.
@@ -26,7 +26,7 @@ pub struct Owner {
     pub(super) user: Option<UserName>,
 }
 
-/// Whom rosters count as one: a user, or a session without a user.
+/// The unit that `users`, `first` and `last` count: a user, or a session without a user.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Person {
     User(UserName),

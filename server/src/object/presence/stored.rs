@@ -83,7 +83,7 @@ fn decode_key(key: &[u8]) -> Option<(ObjectName, u64)> {
 const ARRAY_OF_TWO: u8 = 0x92;
 const ARRAY_OF_THREE: u8 = 0x93;
 
-/// A `MessagePack` array of the session, what the member says of itself, and the user if there is one.
+/// A `MessagePack` array of the session, the member's presence, and the user if there is one.
 fn encode(row: &Row) -> Vec<u8> {
     let Row { owner, data, .. } = row;
     let mut value = Vec::with_capacity(24 + owner.name_bytes() + data.len());

@@ -103,7 +103,7 @@ impl Connections {
         self.access(key).and_then(|access| access.subject.shared_user())
     }
 
-    /// Whose member a connection is in rosters.
+    /// The owner of a connection's roster entries.
     pub(in crate::socket) fn owner(&self, key: usize) -> Owner {
         Owner::new(self.slab[key].session, self.user(key))
     }
@@ -130,7 +130,7 @@ impl Connections {
         own.is_none() || own.as_deref() == user
     }
 
-    /// Counts a connection without a user as one of this user from now on, or says that the user has too many.
+    /// Counts a connection without a user as a connection of this user. The error: the user has too many.
     pub(in crate::socket) fn count_user(&mut self, key: usize, user: &str) -> Result<(), Scope> {
         match self.limited.get_mut(&(key as u32)) {
             Some(client) => self.common.rates.name_user(client, user),

@@ -19,7 +19,7 @@ impl Connections {
         self.common.rates.admit(client, quantity, count, object.map(|object| object.0))
     }
 
-    /// Counts a token that is not valid, or says that the address has too many.
+    /// Counts a token that is not valid. The error: the address has sent too many.
     pub(in crate::socket) fn count_failed_auth(&self, key: usize) -> Result<(), Limited> {
         let Some(client) = self.limited.get(&(key as u32)) else { return Ok(()) };
         self.common.rates.failed_auth_of(client)

@@ -138,7 +138,7 @@ impl Connections {
         Ok(all)
     }
 
-    /// Tells the peer that nothing more comes, as far as the socket takes that.
+    /// Sends `close_notify` if the connection uses TLS, and closes the sending side of the socket.
     pub(in crate::socket) fn end_output(&mut self, key: usize) {
         let socket = &mut self.slab[key].socket;
         if let Some(tls) = self.tls.get_mut(&(key as u32)) {

@@ -38,12 +38,12 @@ async fn what_is_no_tls_ends_with_an_alert_and_harms_nobody() {
         let mut socket = TcpStream::connect(encrypted.server.address).await.unwrap();
         socket.write_all(bytes).await.unwrap();
         let answer = read_to_end(socket).await.unwrap_or_default();
-        // An alert, or nothing where it is not even like TLS.
+        // An alert, or no answer if the first byte is not one of TLS.
         assert!(answer.is_empty() || answer[0] == 21, "{answer:?}");
         count += 1;
         encrypted.is_cut("tls", count).await;
     }
-    // Who begins a handshake and does not go on.
+    // A client that begins a handshake and then sends nothing.
     let mut socket = TcpStream::connect(encrypted.server.address).await.unwrap();
     socket.write_all(&[22, 3, 1, 2, 0, 1]).await.unwrap();
     read_to_end(socket).await.unwrap();
