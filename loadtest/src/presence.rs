@@ -53,7 +53,8 @@ pub fn run(options: &PresenceOptions) -> Result<Outcome<Storm>> {
     let (pss, cpu) = (target.pss_bytes()?, target.cpu_time()?);
     let own_cpu = proc::cpu_time(process::id()).ok();
     let wire = aim.wire().in_company(Company::Watched);
-    let mut swarm = Swarm::new(wire, target.address, aim.source_addresses)?.over_tls(target.tls);
+    let mut swarm = Swarm::new(wire, target.address, aim.source_addresses)?
+        .over_tls(target.certificate.as_deref())?;
     (0..*connections).for_each(|_| swarm.seat(0, None));
     let mut rosters = Rosters::new(*connections);
     let start = swarm.now();

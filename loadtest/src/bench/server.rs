@@ -32,14 +32,15 @@ const PREFIX: &str = "DORMOUSE_";
 pub(crate) struct Site {
     program: PathBuf,
     data: TempDir,
-    /// The settings of the certificate that was made.
-    tls: Option<(&'static str, String)>,
+    /// The certificate that was made; its key is beside it.
+    certificate: Option<PathBuf>,
 }
 
 /// A server that starts.
 pub(crate) struct Launch {
     process: Process,
     output: BufReader<ChildStdout>,
+    certificate: Option<PathBuf>,
 }
 
 /// A running server.
@@ -49,7 +50,7 @@ pub(crate) struct Server {
     _output: BufReader<ChildStdout>,
     address: SocketAddr,
     internal: SocketAddr,
-    uses_tls: bool,
+    certificate: Option<PathBuf>,
     version: String,
 }
 
@@ -71,12 +72,12 @@ impl Site {
         let parent = options.data.clone().unwrap_or_else(env::temp_dir);
         let data = TempDir::with_prefix_in("dormouse-", &parent)
             .with_context(|| format!("cannot make a directory in {}", parent.display()))?;
-        Ok(Self { program, data, tls: None })
+        Ok(Self { program, data, certificate: None })
     }
 
     /// Gives its servers a certificate, if `tls` is true.
     pub(crate) fn over_tls(mut self, tls: bool) -> Result<Self> {
-        self.tls = tls.then(|| certificate(self.data.path())).transpose()?;
+        self.certificate = tls.then(|| make_certificate(self.data.path())).transpose()?;
         Ok(self)
     }
 
@@ -87,8 +88,13 @@ impl Site {
 
     /// The same on a port, without waiting until it is ready.
     pub(crate) fn launch(&self, port: u16, settings: &[(&str, String)]) -> Result<Launch> {
-        let tls = self.tls.as_slice();
-        Launch::new(&self.program, self.data.path(), port, &[settings, tls].concat())
+        let tls = self.certificate.as_ref().map(|file| {
+            let key = file.with_extension("key");
+            ("TLS_CERTIFICATES", format!("{}, {}", file.display(), key.display()))
+        });
+        let settings = [settings, tls.as_slice()].concat();
+        let certificate = self.certificate.clone();
+        Launch::new(&self.program, self.data.path(), port, &settings, certificate)
     }
 
     /// Removes the log of a server that has ended.
@@ -104,7 +110,13 @@ impl Site {
 }
 
 impl Launch {
-    fn new(program: &Path, data: &Path, port: u16, settings: &[(&str, String)]) -> Result<Self> {
+    fn new(
+        program: &Path,
+        data: &Path,
+        port: u16,
+        settings: &[(&str, String)],
+        certificate: Option<PathBuf>,
+    ) -> Result<Self> {
         let mut command = Command::new(program);
         for (name, _) in env::vars_os().filter(|(n, _)| n.to_string_lossy().starts_with(PREFIX)) {
             command.env_remove(name);
@@ -119,7 +131,7 @@ impl Launch {
             .spawn()
             .with_context(|| format!("cannot start {}", program.display()))?;
         let output = BufReader::new(child.stdout.take().expect("its stdout is piped"));
-        Ok(Self { process: Process(child), output })
+        Ok(Self { process: Process(child), output, certificate })
     }
 
     /// Its process.
@@ -129,7 +141,7 @@ impl Launch {
 
     /// Waits until it has said where it listens.
     pub(crate) fn ready(self) -> Result<Server> {
-        let Self { mut process, mut output } = self;
+        let Self { mut process, mut output, certificate } = self;
         let mut announced = |what| {
             let mut line = String::new();
             output.read_line(&mut line).ok().and_then(|_| parse_announcement(&line, what))
@@ -140,9 +152,8 @@ impl Launch {
             let status = process.0.wait()?;
             bail!("the server did not start ({status})");
         };
-        let Announced { address, uses_tls, version } = public;
-        let internal = internal.address;
-        Ok(Server { process, _output: output, address, internal, uses_tls, version })
+        let ((version, address), (_, internal)) = (public, internal);
+        Ok(Server { process, _output: output, address, internal, certificate, version })
     }
 }
 
@@ -159,12 +170,12 @@ impl Server {
 
     /// The URL for clients without TLS. If `address` uses TLS, this is the address for operators.
     pub(crate) fn url(&self) -> String {
-        format!("ws://{}", if self.uses_tls { self.internal } else { self.address })
+        format!("ws://{}", if self.certificate.is_some() { self.internal } else { self.address })
     }
 
-    /// Whether the address for clients uses TLS.
-    pub(crate) fn uses_tls(&self) -> bool {
-        self.uses_tls
+    /// Its certificate, if the address for clients uses TLS.
+    pub(crate) fn certificate(&self) -> Option<&Path> {
+        self.certificate.as_deref()
     }
 
     /// Its process.
@@ -233,29 +244,21 @@ impl Drop for Process {
     }
 }
 
-/// The announcement of one address of a server.
-#[derive(Debug, PartialEq, Eq)]
-struct Announced {
-    version: String,
-    address: SocketAddr,
-    uses_tls: bool,
-}
-
-/// `dormouse 1.2.3 listening on http://127.0.0.1:7700`, and likewise `internal on`.
-fn parse_announcement(line: &str, what: &str) -> Option<Announced> {
+/// `dormouse 1.2.3 listening on http://127.0.0.1:7700`, and likewise `internal on`; `https` with TLS.
+fn parse_announcement(line: &str, what: &str) -> Option<(String, SocketAddr)> {
     let (program, url) = line.trim().split_once(" on ")?;
-    let version = program.strip_prefix("dormouse ")?.strip_suffix(what)?.trim_end().to_owned();
-    let (scheme, address) = url.split_once("://")?;
-    Some(Announced { version, address: address.parse().ok()?, uses_tls: scheme == "https" })
+    let version = program.strip_prefix("dormouse ")?.strip_suffix(what)?.trim_end();
+    let (_, address) = url.split_once("://")?;
+    Some((version.to_owned(), address.parse().ok()?))
 }
 
-/// Makes a certificate; the setting that names it.
-fn certificate(dir: &Path) -> Result<(&'static str, String)> {
+/// Makes a certificate and its key, and returns the file of the certificate.
+fn make_certificate(dir: &Path) -> Result<PathBuf> {
     let made = rcgen::generate_simple_self_signed([NAME.to_owned()])?;
-    let (chain, key) = (dir.join("tls.pem"), dir.join("tls.key"));
-    fs::write(&chain, made.cert.pem())?;
-    fs::write(&key, made.signing_key.serialize_pem())?;
-    Ok(("TLS_CERTIFICATES", format!("{}, {}", chain.display(), key.display())))
+    let file = dir.join("tls.pem");
+    fs::write(&file, made.cert.pem())?;
+    fs::write(file.with_extension("key"), made.signing_key.serialize_pem())?;
+    Ok(file)
 }
 
 #[cfg(test)]
@@ -266,11 +269,10 @@ mod tests {
     fn the_announcement_tells_version_and_address() {
         let line = "dormouse 1.2.3 listening on http://127.0.0.1:4711\n";
         let address = "127.0.0.1:4711".parse().unwrap();
-        let announced =
-            |uses_tls| Some(Announced { version: "1.2.3".to_owned(), address, uses_tls });
-        assert_eq!(parse_announcement(line, "listening"), announced(false));
+        let announced = Some(("1.2.3".to_owned(), address));
+        assert_eq!(parse_announcement(line, "listening"), announced);
         let line = line.replace("http", "https");
-        assert_eq!(parse_announcement(&line, "listening"), announced(true));
+        assert_eq!(parse_announcement(&line, "listening"), announced);
         assert_eq!(parse_announcement(&line, "internal"), None);
         assert_eq!(parse_announcement("", "listening"), None);
     }

@@ -185,9 +185,9 @@ pub struct HoldOptions {
     /// The server
     #[arg(long)]
     pub address: SocketAddr,
-    /// The server uses TLS
+    /// The certificate of a server with TLS, a PEM file
     #[arg(long)]
-    pub tls: bool,
+    pub tls: Option<PathBuf>,
     /// The number of the first connection; it decides over the rooms
     #[arg(long)]
     pub first: u32,

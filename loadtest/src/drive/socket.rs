@@ -47,8 +47,6 @@ pub(super) struct Ends {
     pub(super) address: SocketAddr,
     /// This end; any address without it.
     pub(super) from: Option<IpAddr>,
-    /// Whether the connections use TLS.
-    pub(super) tls: bool,
     /// How many bytes the system may take in for it; its own choice without it.
     pub(super) receive_buffer: Option<usize>,
 }
@@ -69,8 +67,8 @@ pub(super) enum More {
 }
 
 impl Socket {
-    /// Starts to connect.
-    pub(super) fn connect(ends: Ends) -> Result<Self> {
+    /// Starts to connect, through TLS if there is any.
+    pub(super) fn connect(ends: Ends, tls: Option<Tls>) -> Result<Self> {
         let socket = socket2::Socket::new(Domain::for_address(ends.address), Type::STREAM, None)
             .context("cannot open one more connection")?;
         socket.set_nonblocking(true)?;
@@ -89,7 +87,6 @@ impl Socket {
             _ => {}
         }
         let stream = TcpStream::from_std(socket.into());
-        let tls = ends.tls.then(Tls::new);
         Ok(Self { stream, tls, stage: Stage::Connecting, partial: Vec::new(), out: Vec::new() })
     }
 

@@ -5,12 +5,14 @@ use std::io::ErrorKind;
 use std::mem;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::Range;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Error, Result, ensure};
 use mio::{Events, Poll, Token};
 
 use super::socket::{Arrival, Ends, More, READ_BYTES, Socket};
+use super::tls::{self, Tls};
 use crate::wire::{Membership, Notice, Wire};
 
 /// Connections that are on their way at one time.
@@ -26,7 +28,7 @@ const SIPS_PER_S: usize = 10;
 pub(crate) struct Swarm<W: Wire> {
     wire: W,
     address: SocketAddr,
-    tls: bool,
+    tls: Option<tls::Config>,
     host: String,
     /// Over how many addresses of the loopback network the connections are spread; each has some 28,000 ports.
     sources: u8,
@@ -84,7 +86,7 @@ impl<W: Wire> Swarm<W> {
         Ok(Self {
             wire,
             address,
-            tls: false,
+            tls: None,
             host: address.to_string(),
             sources,
             start: Instant::now(),
@@ -102,10 +104,10 @@ impl<W: Wire> Swarm<W> {
         })
     }
 
-    /// Whether the connections use TLS.
-    pub(crate) fn over_tls(mut self, tls: bool) -> Self {
-        self.tls = tls;
-        self
+    /// Connects over TLS, if the server's certificate is named: a PEM file.
+    pub(crate) fn over_tls(mut self, certificate: Option<&Path>) -> Result<Self> {
+        self.tls = certificate.map(tls::Config::trusting).transpose()?;
+        Ok(self)
     }
 
     /// The time since the run's start.
@@ -251,13 +253,9 @@ impl<W: Wire> Swarm<W> {
         let seat = &mut self.seats[member as usize];
         let nth = (member % u32::from(self.sources)) as u8;
         let from = (self.sources > 1).then_some(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 1 + nth)));
-        let ends = Ends {
-            address: self.address,
-            from,
-            tls: self.tls,
-            receive_buffer: seat.receive_buffer,
-        };
-        let mut socket = Socket::connect(ends)?;
+        let ends = Ends { address: self.address, from, receive_buffer: seat.receive_buffer };
+        let tls = self.tls.as_ref().map(Tls::new).transpose()?;
+        let mut socket = Socket::connect(ends, tls)?;
         socket.register(self.poll.registry(), Token(member as usize))?;
         seat.socket = Some(socket);
         self.opening += 1;

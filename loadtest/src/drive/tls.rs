@@ -1,36 +1,46 @@
-//! The client's side of TLS, for a server that was started with a certificate of its own: which certificate it has is not checked.
+//! The client's side of TLS, for a server that was started with a certificate of its own.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::sync::{Arc, LazyLock};
+use std::path::Path;
+use std::sync::Arc;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme};
+use anyhow::{Context as _, Result};
+use rustls::client::Resumption;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore};
 
 /// The certificates that are made are for this name.
 pub(crate) const NAME: &str = "localhost";
 
-static CONFIG: LazyLock<Arc<ClientConfig>> = LazyLock::new(|| {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider.clone());
-    let builder = builder.with_safe_default_protocol_versions().expect("the provider has both");
-    let verifier = Arc::new(AnyCertificate(provider));
-    let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
-    let mut config = builder.with_no_client_auth();
-    // Each connection is a client of its own.
-    config.resumption = rustls::client::Resumption::disabled();
-    Arc::new(config)
-});
+/// What connections need to begin TLS. Clones share it.
+#[derive(Clone)]
+pub(super) struct Config(Arc<ClientConfig>);
+
+impl Config {
+    /// Trusts the certificate in a PEM file.
+    pub(super) fn trusting(file: &Path) -> Result<Self> {
+        let mut roots = RootCertStore::empty();
+        let certificate = CertificateDer::from_pem_file(file);
+        roots.add(certificate.with_context(|| format!("cannot read {}", file.display()))?)?;
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider);
+        let builder = builder.with_safe_default_protocol_versions()?;
+        let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+        // Each connection is a client of its own.
+        config.resumption = Resumption::disabled();
+        Ok(Self(Arc::new(config)))
+    }
+}
 
 /// The TLS of one connection.
 pub(super) struct Tls(Box<ClientConnection>);
 
 impl Tls {
-    pub(super) fn new() -> Self {
-        let name = ServerName::try_from(NAME).expect("it is a name");
-        let connection = ClientConnection::new(CONFIG.clone(), name);
-        Self(Box::new(connection.expect("the configuration is whole")))
+    pub(super) fn new(config: &Config) -> Result<Self> {
+        let connection = ClientConnection::new(config.0.clone(), ServerName::try_from(NAME)?)?;
+        Ok(Self(Box::new(connection)))
     }
 
     /// Reads as from a socket.
@@ -70,46 +80,5 @@ impl Tls {
             }
         }
         Ok(())
-    }
-}
-
-/// Takes any certificate, but checks that the server has its key.
-#[derive(Debug)]
-struct AnyCertificate(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        verify_tls12_signature(message, certificate, signature, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signature, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
     }
 }

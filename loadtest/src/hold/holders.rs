@@ -43,7 +43,7 @@ impl Holders {
             let mut child = Command::new(&program)
                 .arg("hold")
                 .arg(format!("--address={}", server.address()))
-                .args(server.uses_tls().then_some("--tls"))
+                .args(server.certificate().map(|file| format!("--tls={}", file.display())))
                 .arg(format!("--first={first}"))
                 .arg(format!("--count={count}"))
                 .arg(format!("--rooms={}", crowd.rooms))

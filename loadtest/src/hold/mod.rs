@@ -33,13 +33,14 @@ struct Lost(BTreeMap<String, usize>);
 
 /// Runs until standard input ends.
 pub fn run(options: &HoldOptions) -> Result<()> {
-    let HoldOptions { address, tls, first, count, rooms, presence_bytes, source_addresses } =
+    let HoldOptions { address, first, count, rooms, presence_bytes, source_addresses, .. } =
         *options;
     let mut wire = Dormouse::new(Encoding::Json).in_plain_rooms();
     if presence_bytes > 0 {
         wire = wire.in_company(Company::Present { bytes: presence_bytes });
     }
-    let mut swarm = Swarm::new(wire, address, source_addresses)?.over_tls(tls);
+    let mut swarm =
+        Swarm::new(wire, address, source_addresses)?.over_tls(options.tls.as_deref())?;
     for nth in first..first + count {
         swarm.seat(nth % rooms, None);
     }

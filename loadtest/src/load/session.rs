@@ -61,7 +61,8 @@ impl<'a, W: Wire> Session<'a, W> {
         receive_buffer: impl Fn(u32) -> Option<usize>,
     ) -> Result<Self> {
         let plan = setup.plan;
-        let mut swarm = Swarm::new(wire, target.address, setup.sources)?.over_tls(target.tls);
+        let mut swarm = Swarm::new(wire, target.address, setup.sources)?
+            .over_tls(target.certificate.as_deref())?;
         for member in 0..plan.members() {
             swarm.seat(plan.room_of(member), receive_buffer(member));
         }

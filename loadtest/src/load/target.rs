@@ -1,6 +1,7 @@
 //! Whom a scenario aims at: a server of its own, or one that runs already.
 
 use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -19,8 +20,8 @@ pub(crate) struct Target {
     pub(crate) system: &'static str,
     /// Where it listens.
     pub(crate) address: SocketAddr,
-    /// Whether the server uses TLS at this address.
-    pub(crate) tls: bool,
+    /// Its certificate, if it uses TLS there.
+    pub(crate) certificate: Option<PathBuf>,
     /// Where it listens for operators; of a server that runs already, the address that was named.
     pub(crate) internal: SocketAddr,
     /// Its processes, as far as they are known: what they use is summed.
@@ -71,7 +72,7 @@ impl Target {
         Self {
             system,
             address,
-            tls: false,
+            certificate: None,
             internal,
             processes,
             version,
@@ -106,7 +107,7 @@ impl Target {
         Ok(Self {
             system: "dormouse",
             address: server.address(),
-            tls: server.uses_tls(),
+            certificate: server.certificate().map(Path::to_path_buf),
             internal: server.internal(),
             processes: vec![server.pid()],
             version: Some(server.version().to_owned()),

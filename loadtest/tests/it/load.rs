@@ -81,6 +81,13 @@ fn echoes_come_back() {
 }
 
 #[test]
+fn echoes_come_back_over_tls() {
+    let report = report(&["echo", "--connections=8", "--duration=0.3", "--tls"]);
+    assert_exact(&report, "echo", 8);
+    assert_traffic(&report);
+}
+
+#[test]
 fn rosters_are_complete_after_a_storm_of_joins() {
     // More than one page of a roster has.
     let report = report(&["presence", "--connections=600"]);
